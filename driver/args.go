@@ -1,0 +1,248 @@
+package driver
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Args is what a URL says about a backend, for its Opener:
+//
+//	scheme://user:password@host1:port,host2/path?name=value
+//
+// Each value is read by a method that knows its type; a name that was given
+// and never read counts as unknown. Err reports all faults together. An Args
+// is used by one goroutine. Printed or logged it shows scheme, hosts and path
+// alone.
+type Args struct {
+	Scheme   string
+	User     string
+	Password string
+	Hosts    []string // as written, "host" or "host:port"; empty for none
+	Path     string   // as written after the hosts, with its leading slash
+
+	values map[string][]string
+	read   map[string]bool
+	faults []error
+}
+
+// An ArgError is a fault of one argument. It does not show the value.
+type ArgError struct {
+	Name    string // of the argument
+	Problem string // "is not a whole number"
+}
+
+func (e *ArgError) Error() string { return fmt.Sprintf("argument %q %s", e.Name, e.Problem) }
+
+func parseArgs(rawURL string, more map[string]string) (*Args, error) {
+	scheme, rest, hasRest := strings.Cut(strings.TrimSpace(rawURL), "://")
+	if !hasRest && strings.Contains(scheme, ":") || !legalScheme(strings.ToLower(scheme)) {
+		return nil, errors.New("dogpile: malformed backend URL: it begins with no scheme, as in memory://")
+	}
+	a := &Args{Scheme: strings.ToLower(scheme), values: map[string][]string{}, read: map[string]bool{}}
+	if err := a.parseRest(rest); err != nil {
+		return nil, fmt.Errorf("dogpile: malformed %s URL: %w", a.Scheme, err)
+	}
+	for name, value := range more {
+		if _, twice := a.values[name]; twice {
+			a.fault(name, "is given twice, in the URL and beside it")
+		}
+		a.values[name] = []string{value}
+	}
+	return a, nil
+}
+
+// parseRest takes apart what follows "scheme://". It is not url.Parse, whose
+// errors quote the URL and which takes a list of hosts with ports for a
+// mistake.
+func (a *Args) parseRest(rest string) error {
+	if strings.Contains(rest, "#") {
+		return errors.New("a # has to be written as %23")
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	authority := rest
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		authority, a.Path = rest[:i], rest[i:]
+	}
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		user, password, _ := strings.Cut(authority[:i], ":")
+		var err1, err2 error
+		a.User, err1 = url.PathUnescape(user)
+		a.Password, err2 = url.PathUnescape(password)
+		if err1 != nil || err2 != nil {
+			return errors.New("user or password has a % that begins no escape; write it as %25")
+		}
+		authority = authority[i+1:]
+	}
+	for host := range strings.SplitSeq(authority, ",") {
+		if host = strings.TrimSpace(host); host != "" {
+			a.Hosts = append(a.Hosts, host)
+		}
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return errors.New("the part after ? is not of the form name=value&name=value")
+	}
+	for name, vs := range values {
+		a.values[name] = vs
+	}
+	return nil
+}
+
+// String returns the argument called name as it was written, or def if it was
+// not given.
+func (a *Args) String(name, def string) string {
+	if s, ok := a.value(name); ok {
+		return s
+	}
+	return def
+}
+
+// Int returns a whole number, or def if the argument was not given or is
+// "None". A trailing KiB, MiB or GiB multiplies it.
+func (a *Args) Int(name string, def int) int {
+	s, ok := a.plain(name)
+	if !ok {
+		return def
+	}
+	unit := 1
+	for suffix, n := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if digits, found := strings.CutSuffix(s, suffix); found {
+			s, unit = strings.TrimSpace(digits), n
+		}
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		a.fault(name, "is not a whole number")
+		return def
+	}
+	if n > math.MaxInt/unit || n < math.MinInt/unit {
+		a.fault(name, "is too large")
+		return def
+	}
+	return n * unit
+}
+
+// Bool returns a truth value, written true or false in any case, or 1 or 0; or
+// def if the argument was not given or is "None".
+func (a *Args) Bool(name string, def bool) bool {
+	s, ok := a.plain(name)
+	if !ok {
+		return def
+	}
+	switch strings.ToLower(s) {
+	case "true", "1":
+		return true
+	case "false", "0":
+		return false
+	}
+	a.fault(name, "is neither true nor false")
+	return def
+}
+
+// Duration returns a duration, written as time.ParseDuration reads it or as a
+// number of seconds, or def if the argument was not given or is "None".
+func (a *Args) Duration(name string, def time.Duration) time.Duration {
+	s, ok := a.plain(name)
+	if !ok {
+		return def
+	}
+	d, err := ParseDuration(s)
+	if err != nil {
+		a.fault(name, "is "+err.Error())
+		return def
+	}
+	return d
+}
+
+// Strings returns the values of an argument that may be given several times or
+// as a list with commas; none if it was not given. The caller owns the slice.
+func (a *Args) Strings(name string) []string {
+	a.read[name] = true
+	var out []string
+	for _, v := range a.values[name] {
+		for s := range strings.SplitSeq(v, ",") {
+			if s = strings.TrimSpace(s); s != "" {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// Err reports every argument that was malformed, given twice or never read, in
+// one error, in alphabetical order; nil if there is none. Each is an *ArgError.
+func (a *Args) Err() error {
+	faults := slices.Clone(a.faults)
+	for name := range a.values {
+		if !a.read[name] {
+			faults = append(faults, &ArgError{name, "is unknown"})
+		}
+	}
+	slices.SortFunc(faults, func(x, y error) int { return cmp.Compare(x.Error(), y.Error()) })
+	return errors.Join(faults...)
+}
+
+// Format writes scheme, hosts and path, and nothing that may be secret.
+func (a *Args) Format(w fmt.State, _ rune) {
+	io.WriteString(w, a.redacted())
+}
+
+// LogValue is what Format writes.
+func (a *Args) LogValue() slog.Value { return slog.StringValue(a.redacted()) }
+
+func (a *Args) redacted() string {
+	return a.Scheme + "://" + strings.Join(a.Hosts, ",") + a.Path
+}
+
+func (a *Args) fault(name, problem string) {
+	a.faults = append(a.faults, &ArgError{name, problem})
+}
+
+func (a *Args) value(name string) (string, bool) {
+	a.read[name] = true
+	vs := a.values[name]
+	if len(vs) > 1 {
+		a.fault(name, "is given twice")
+	}
+	if len(vs) == 0 {
+		return "", false
+	}
+	return vs[0], true
+}
+
+// plain is value for the types that know "None", dogpile.cache's word for an
+// argument that is not set.
+func (a *Args) plain(name string) (string, bool) {
+	s, ok := a.value(name)
+	s = strings.TrimSpace(s)
+	return s, ok && s != "None"
+}
+
+// ParseDuration reads a duration of a settings file: what time.ParseDuration
+// reads, or a decimal number, which counts seconds. "-1", "never" and "Never"
+// are -1 ns, the mark for no limit. White space around it is ignored. Numbers
+// that are not finite or overflow a time.Duration are errors.
+func ParseDuration(s string) (time.Duration, error) {
+	s = strings.TrimSpace(s)
+	if s == "-1" || s == "never" || s == "Never" {
+		return -1, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return d, nil
+	}
+	seconds, err := strconv.ParseFloat(s, 64)
+	ns := seconds * float64(time.Second)
+	if err != nil || strings.ContainsAny(s, "xX_") || math.IsNaN(ns) || math.Abs(ns) >= math.MaxInt64 {
+		return 0, errors.New(`neither a duration like "1m30s" nor a number of seconds`)
+	}
+	return time.Duration(math.Round(ns)), nil
+}

@@ -1,0 +1,155 @@
+// Package driver defines what a cache backend implements and what a proxy
+// wraps. Most code should use package dogpile; this one is for authors of
+// backends and proxies. It depends on the standard library only.
+package driver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Backend keeps entries under keys. Its methods are called from many
+// goroutines at once, honour ctx, and work on batches: a batch of one is the
+// common case and must cost no more than a single call. An empty batch does
+// nothing and does no I/O.
+//
+// A method returns an error when nothing could be done; what concerns one item
+// goes into that item's Err.
+type Backend interface {
+	// Get fills Data or Object of each item that is found and leaves the
+	// others as they are. An item that could not be read gets an Err: ErrCorrupt
+	// when what is stored under its key is damaged, any other when the key could
+	// not be asked for.
+	//
+	// An item that carries a Lease is read by the holder of the lease on its
+	// key. A backend whose TryLock has fetched the entry together with the lease
+	// may answer such an item, once, without another round trip.
+	Get(ctx context.Context, items []Item) error
+
+	// Set stores Data or Object of each item. An item with a Lease is stored
+	// only while that lease is held, and the lease is released in the same step;
+	// once it is lost the item is not stored and gets ErrLeaseLost. An item
+	// without one is stored in any case, and any lease on its key is revoked.
+	Set(ctx context.Context, items []Item) error
+
+	// Delete removes the entries under keys and revokes the leases on them. A
+	// key that is absent is not an error.
+	Delete(ctx context.Context, keys []string) error
+}
+
+// Item is one entry on its way to or from a backend.
+type Item struct {
+	// Key is what the entry is kept under, as the backend sees it.
+	Key string
+	// Data is the entry as bytes. Once handed over, in either direction,
+	// neither side writes to it.
+	Data []byte
+	// Object is the entry as a Go value, for backends with Caps.Objects.
+	Object any
+	// TTL is, in Set, the time after which the entry is dropped, rounded up to
+	// Caps.TTLUnit; 0 keeps it as long as the backend likes.
+	TTL time.Duration
+	// Lease is, in Set, the lease under which the entry is stored; nil stores it
+	// unconditionally. In Get it tells that the caller holds that lease.
+	Lease Lease
+	// Err is what went wrong with this item alone.
+	Err error
+}
+
+// Found reports whether the item has a value.
+func (it *Item) Found() bool { return it.Data != nil || it.Object != nil }
+
+// Describer is implemented by a backend that has something to say about
+// itself. One that does not implement it has the zero Caps.
+type Describer interface{ Caps() Caps }
+
+// Caps is what a backend can do and what it asks for. A region reads it once,
+// when it is configured.
+type Caps struct {
+	Name      string        // "redis", for metrics and messages
+	Objects   bool          // keeps Item.Object as it is: no codec runs
+	Shared    bool          // other processes see what is stored
+	Locks     bool          // implements Locker
+	Fenced    bool          // Set under a Lease is atomic with the check that it is still held
+	MaxKeyLen int           // bytes; 0: no limit
+	MaxValue  int           // bytes; 0: no limit
+	TTLUnit   time.Duration // granularity of TTL, which is rounded up
+
+	// Mangle is what the backend would like done to keys, or nil.
+	Mangle func(key string) string
+
+	// InMemory says that Get answers from the memory of this process: it never
+	// blocks, so that no timer is set for it, and it does not keep Item.Key once
+	// it has returned, so that the caller may use the bytes of the key again.
+	// Proxy turns it off; a proxy of which the same is true may turn it on again.
+	InMemory bool
+
+	// Discards says that the backend keeps nothing. A region over it neither
+	// looks up nor locks: every call runs its creator.
+	Discards bool
+}
+
+// Locker is implemented by backends that can elect one holder for a key among
+// all their clients. Caps.Locks says whether it can be used, so that a type
+// which forwards may implement it always.
+//
+// Leases carry no values: these travel in Get and Set alone.
+type Locker interface {
+	// TryLock takes the lease on key for ttl and returns it, or (nil, nil)
+	// when another holds it. It does not wait. A TryLock whose ctx ends before
+	// it returns holds nothing afterwards, or nothing that outlives ttl.
+	TryLock(ctx context.Context, key string, ttl time.Duration) (Lease, error)
+
+	// Wait returns when the lease on key may be free, or with ctx's error. It
+	// may return early; it must return soon after the lease was released,
+	// revoked, or has run out.
+	Wait(ctx context.Context, key string) error
+
+	// Locked reports whether anybody holds the lease on key.
+	Locked(ctx context.Context, key string) (bool, error)
+}
+
+// Lease is a lock held for a limited time. Its methods may be called from any
+// goroutine.
+type Lease interface {
+	// Extend makes the lease last for ttl from now, or returns ErrLeaseLost once
+	// it has been lost: run out, revoked or used up by a Set.
+	Extend(ctx context.Context, ttl time.Duration) error
+
+	// Release gives the lease up if it is still held. A lease that was lost or
+	// released before is not an error.
+	Release(ctx context.Context) error
+}
+
+// ErrLeaseLost is the error of whoever acts under a lease that no longer holds.
+var ErrLeaseLost = errors.New("dogpile: lease lost")
+
+// ErrCorrupt is the error of an item whose stored bytes cannot be what was
+// once stored. To a region such an entry is missing.
+var ErrCorrupt = errors.New("dogpile: stored data is corrupt")
+
+// CapsOf returns what b says about itself, and the zero Caps for a backend
+// that says nothing. Locks and Fenced are false for a backend that does not
+// implement Locker, whatever it says.
+func CapsOf(b Backend) Caps {
+	d, ok := b.(Describer)
+	if !ok {
+		return Caps{}
+	}
+	c := d.Caps()
+	if _, ok := b.(Locker); !ok || !c.Locks {
+		c.Locks, c.Fenced = false, false
+	}
+	return c
+}
+
+// Close closes b if it can be closed; a backend that is no io.Closer has
+// nothing to close.
+func Close(b Backend) error {
+	if c, ok := b.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Proxy forwards everything to the backend inside it. Embed it in a type and
+// override what should differ:
+//
+//	type counting struct {
+//		driver.Proxy
+//		gets atomic.Int64
+//	}
+//
+//	func (c *counting) Get(ctx context.Context, items []driver.Item) error {
+//		c.gets.Add(1)
+//		return c.Proxy.Get(ctx, items)
+//	}
+//
+// A proxy may change values, errors and timing, never keys. One that looks at
+// or changes Item.Data overrides Caps and turns Caps.Objects off there; values
+// then reach it, and every backend below it, as bytes.
+type Proxy struct{ Backend }
+
+// Unwrap returns the backend that p forwards to.
+func (p Proxy) Unwrap() Backend { return p.Backend }
+
+// Caps returns what the backend inside can do, without InMemory: a proxy may
+// block and may keep keys unless its author says that it does not.
+func (p Proxy) Caps() Caps {
+	c := CapsOf(p.Backend)
+	c.InMemory = false
+	return c
+}
+
+// TryLock forwards to the backend inside. One without leases makes it fail
+// with an error that wraps errors.ErrUnsupported; Caps.Locks tells beforehand.
+func (p Proxy) TryLock(ctx context.Context, key string, ttl time.Duration) (Lease, error) {
+	l, err := p.locker()
+	if err != nil {
+		return nil, err
+	}
+	return l.TryLock(ctx, key, ttl)
+}
+
+// Wait forwards to the backend inside; see TryLock.
+func (p Proxy) Wait(ctx context.Context, key string) error {
+	l, err := p.locker()
+	if err != nil {
+		return err
+	}
+	return l.Wait(ctx, key)
+}
+
+// Locked forwards to the backend inside; see TryLock.
+func (p Proxy) Locked(ctx context.Context, key string) (bool, error) {
+	l, err := p.locker()
+	if err != nil {
+		return false, err
+	}
+	return l.Locked(ctx, key)
+}
+
+// Close closes the backend inside if it can be closed.
+func (p Proxy) Close() error { return Close(p.Backend) }
+
+func (p Proxy) locker() (Locker, error) {
+	if l, ok := p.Backend.(Locker); ok {
+		return l, nil
+	}
+	return nil, fmt.Errorf("dogpile: backend %T has no leases: %w", p.Backend, errors.ErrUnsupported)
+}
+
+// As looks down a chain of proxies, from the outside in, for the first backend
+// that is a T, and reports whether there is one. It is for looking at a
+// backend: data that goes past the proxies goes past what they do to it.
+func As[T any](b Backend) (T, bool) {
+	for b != nil {
+		if t, ok := b.(T); ok {
+			return t, true
+		}
+		u, ok := b.(interface{ Unwrap() Backend })
+		if !ok {
+			break
+		}
+		b = u.Unwrap()
+	}
+	var zero T
+	return zero, false
+}
