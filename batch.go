@@ -1,0 +1,261 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/stored"
+	"github.com/dogpile-go/dogpile/lock"
+)
+
+// batch is one caller's part in the dogpile locks of many keys. Each of its
+// members is the mutex of one; it reads, creates and stores for all.
+type batch[V any] struct {
+	c       *Cache[V]
+	s       *state
+	members []*creation[V]
+	names   [][]string // the user's keys of each member
+	create  func(context.Context, []string) (map[string]V, error)
+
+	offline bool // the backend has failed: create without it
+	slot    creation[V]
+}
+
+// batch makes the members for keys: one for each that differs after mangling,
+// in the alphabetical order of the user's keys.
+func (c *Cache[V]) batch(ctx context.Context, s *state, keys []string) (*batch[V], error) {
+	b := &batch[V]{c: c, s: s, offline: s.caps.Discards}
+	b.slot = creation[V]{s: s, nested: s.region.flights.Creating(ctx)}
+	index := make(map[string]int, len(keys))
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		cr, err := c.creation(ctx, s, "get", key, nil)
+		if err != nil {
+			return nil, err
+		}
+		cr.nested = true // the batch takes one place for all
+		i, known := index[cr.mangled]
+		if !known {
+			i = len(b.members)
+			index[cr.mangled] = i
+			b.members, b.names = append(b.members, cr), append(b.names, nil)
+		}
+		b.names[i] = append(b.names[i], key)
+	}
+	return b, nil
+}
+
+func (b *batch[V]) all() []int {
+	at := make([]int, len(b.members))
+	for i := range at {
+		at[i] = i
+	}
+	return at
+}
+
+func (b *batch[V]) deliver(vals map[string]V, i int, v V) {
+	for _, key := range b.names[i] {
+		vals[key] = v
+	}
+}
+
+// lock returns the dogpile lock that b is the inside of.
+func (b *batch[V]) lock() *lock.Many[*found[V]] {
+	m := &lock.Many[*found[V]]{
+		Read: b.read, Create: b.run, Store: b.store,
+		Enter: b.enter, Leave: b.slot.freeSlot,
+		Runner: b.s.o.Runner, Timeout: b.s.o.CreateTimeout,
+	}
+	for _, cr := range b.members {
+		m.Locks = append(m.Locks, cr.lock())
+	}
+	return m
+}
+
+// enter takes a place among MaxCreators.
+func (b *batch[V]) enter(ctx context.Context, wait bool) (bool, error) {
+	if b.slot.takeSlot() {
+		return true, nil
+	}
+	if !wait {
+		return false, nil
+	}
+	select {
+	case b.s.slots <- struct{}{}:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// fetch reads the entries of members.
+func (b *batch[V]) fetch(ctx context.Context, at []int) ([]*found[V], error) {
+	keys, items := make([]string, len(at)), make([]driver.Item, len(at)+1)
+	for i, n := range at {
+		cr := b.members[n]
+		keys[i], items[i].Key, items[i].Lease = cr.key, cr.mangled, cr.held.current()
+	}
+	return b.c.readAll(ctx, b.s, "get", keys, items)
+}
+
+func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time, error) {
+	fs, created := make([]*found[V], len(at)), make([]time.Time, len(at))
+	if !b.offline {
+		read, err := b.fetch(ctx, at)
+		switch {
+		case err == nil:
+			fs = read
+		case b.s.o.Strict || gaveUp(ctx, err):
+			return nil, nil, err
+		default:
+			b.s.failed(ctx, "get", b.members[at[0]].key, err)
+			b.offline = true
+		}
+	}
+	for i, n := range at {
+		cr := b.members[n]
+		switch {
+		case b.offline:
+			cr.offline, fs[i] = true, cr.last
+		case fs[i].err != nil && b.s.o.Strict:
+			return nil, nil, &BackendError{"get", cr.key, fs[i].err}
+		case fs[i].err != nil:
+			cr.disconnect(ctx, fs[i].err)
+			fs[i] = cr.last
+		default:
+			cr.last, created[i] = fs[i], stamp(fs[i])
+		}
+	}
+	return fs, created, nil
+}
+
+// run runs the creator for members while it keeps their leases alive.
+func (b *batch[V]) run(ctx context.Context, at []int) (vals []*found[V], made []bool, err error) {
+	if err := b.versions(ctx, at); err != nil {
+		return nil, nil, err
+	}
+	ctl := new(Control)
+	ctx = context.WithValue(ctx, controlKey{}, ctl)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	keys, leases := make([]string, len(at)), new(atomic.Int64)
+	for i, n := range at {
+		cr := b.members[n]
+		cr.ran.Store(true)
+		keys[i], cr.at, cr.made.Created = cr.key, now(), time.Now().UnixNano()
+		if l := cr.held.lease; l != nil && !cr.offline {
+			leases.Add(1)
+			// One key that was deleted is no reason to give up the others.
+			defer b.s.keep(ctx, l, func(cause error) {
+				if leases.Add(-1) == 0 {
+					cancel(cause)
+				}
+			})()
+		}
+	}
+	var out map[string]V
+	err = b.s.observed(ctx, Event{Op: "get", Key: keys[0], Keys: keys}, func() (err error) { out, err = b.create(ctx, keys); return err })
+	if err != nil {
+		return b.standIn(ctx, at, err)
+	}
+	vals, made = make([]*found[V], len(at)), make([]bool, len(at))
+	for i, n := range at {
+		cr := b.members[n]
+		v, ok := out[cr.key]
+		if made[i] = ok; !ok {
+			continue
+		}
+		cr.made.ExpireIn = ctl.expireIn
+		cr.skip = cr.offline || ctl.noStore || b.c.o.ShouldCache != nil && !b.c.o.ShouldCache(v)
+		vals[i] = cr.created(v)
+	}
+	return vals, made, nil
+}
+
+// versions finds out under which versions the members will be stored.
+func (b *batch[V]) versions(ctx context.Context, at []int) error {
+	var shared string
+	for _, n := range at {
+		cr := b.members[n]
+		if shared != "" && cr.last.version == "" {
+			cr.last.version = shared
+		}
+		v, err := cr.version(ctx)
+		if err != nil {
+			if b.s.o.Strict {
+				return &BackendError{"get", cr.key, err}
+			}
+			cr.disconnect(ctx, err)
+		}
+		cr.made = stored.Meta{Version: v}
+		if b.s.custom == nil {
+			shared = v
+		}
+	}
+	return nil
+}
+
+// standIn answers for a creator that has failed, if every member has a stale
+// value that may.
+func (b *batch[V]) standIn(ctx context.Context, at []int, err error) (vals []*found[V], made []bool, _ error) {
+	if context.Cause(ctx) == driver.ErrLeaseLost {
+		return nil, nil, errors.Join(lock.ErrLost, err)
+	}
+	for _, n := range at {
+		if !b.members[n].canStandIn() {
+			return nil, nil, err
+		}
+	}
+	b.s.failed(ctx, "get", b.members[at[0]].key, err)
+	for _, n := range at {
+		cr := b.members[n]
+		b.s.region.flights.Rest(cr.mangled, backOff)
+		cr.skip = true
+		vals, made = append(vals, cr.last), append(made, true)
+	}
+	return vals, made, nil
+}
+
+// store stores what run has made, under the leases, in one call of the backend.
+func (b *batch[V]) store(ctx context.Context, at []int, vals []*found[V]) (held []bool) {
+	held = make([]bool, len(at))
+	var items []driver.Item
+	var packed []int // positions in at
+	for i, n := range at {
+		cr := b.members[n]
+		l := cr.held.lease
+		if held[i] = true; l == nil || cr.offline {
+			continue
+		}
+		if cr.skip {
+			held[i] = !errors.Is(b.s.extend(ctx, l), driver.ErrLeaseLost)
+			continue
+		}
+		it := driver.Item{Key: cr.mangled, Lease: l}
+		if err := b.c.pack(b.s, &it, vals[i].value, cr.made, cr.at); err != nil {
+			held[i] = b.s.stored(ctx, "get", cr.key, err)
+			continue
+		}
+		items, packed = append(items, it), append(packed, i)
+	}
+	if len(items) == 0 {
+		return held
+	}
+	err := b.s.set(ctx, items)
+	byKey := itemErrors(items)
+	for _, i := range packed {
+		cr := b.members[at[i]]
+		cause := err
+		if cause == nil {
+			cause = byKey[cr.mangled]
+		}
+		if cause == nil {
+			cr.held.give() // storing has used it up
+		}
+		held[i] = b.s.stored(ctx, "get", cr.key, cause)
+	}
+	return held
+}

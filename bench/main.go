@@ -1,0 +1,148 @@
+// Command bench measures dogpile beside other in-process caches, all in one
+// run on one machine, and prints tables in Markdown.
+//
+//	go run .            everything
+//	go run . -smoke     a quick look that nothing is broken
+//	go run . -tables hit -filter 'dogpile|otter' -count 9
+//
+// It fails if a contestant misses a key that it was given, returns a wrong
+// value, or cannot be opened. A figure beyond its limit is printed as such
+// and is no failure: the machine may have been busy.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+)
+
+// options says what to measure.
+type options struct {
+	rounds  int
+	time    time.Duration // of one measurement
+	tries   int           // to find the machine quiet for it
+	filter  *regexp.Regexp
+	sizes   []int // keys, in the tables over the number of keys
+	tables  []string
+	profile string
+	out     io.Writer
+	log     io.Writer
+
+	samples, disturbed int // taken so far, and how many while the machine was busy
+}
+
+var tables = []struct {
+	name  string
+	print func(*options) error
+}{
+	{"hit", printHits},
+	{"size", printSizes},
+	{"bytes", printBytes},
+	{"stampede", printStampede},
+}
+
+func main() {
+	o, err := parseFlags(os.Args[1:], os.Stdout, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parseFlags(args []string, out, log io.Writer) (*options, error) {
+	o := &options{tries: tries, sizes: []int{1_000, 100_000, 1_000_000}, out: out, log: log}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(log)
+	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
+	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "length of one measurement")
+	filter := fs.String("filter", "", "regular expression: contestants of the tables hit and stampede")
+	names := fs.String("tables", "", "comma-separated subset of hit,size,bytes,stampede (default all)")
+	smoke := fs.Bool("smoke", false, "one short round on fewer keys")
+	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	var err error
+	if o.filter, err = regexp.Compile(*filter); err != nil {
+		return nil, fmt.Errorf("-filter: %w", err)
+	}
+	if o.rounds < 1 || o.time <= 0 {
+		return nil, errors.New("-count and -time have to be positive")
+	}
+	if *smoke {
+		o.rounds, o.tries, o.time, o.sizes = 1, 1, 20*time.Millisecond, []int{1_000, 100_000}
+	}
+	if o.tables, err = tableNames(*names); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func tableNames(list string) ([]string, error) {
+	var known []string
+	for _, t := range tables {
+		known = append(known, t.name)
+	}
+	if list == "" {
+		return known, nil
+	}
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("-tables: unknown table %q; known: %s", name, strings.Join(known, ", "))
+		}
+	}
+	return names, nil
+}
+
+func run(o *options) error {
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	fmt.Fprintf(o.out, "%s, %s/%s, %d CPUs; medians of %d rounds of %v.\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.time)
+	for _, t := range tables {
+		if !slices.Contains(o.tables, t.name) {
+			continue
+		}
+		if err := t.print(o); err != nil {
+			return err
+		}
+	}
+	if o.disturbed > 0 {
+		fmt.Fprintf(o.out, "\n%d of %d samples were taken while other processes had a CPU for more than %.0f %% of the time.\n",
+			o.disturbed, o.samples, quietEnough*100)
+	}
+	return nil
+}
+
+// progress tells whoever waits how far the measuring has come.
+func (o *options) progress(table string, round int) {
+	fmt.Fprintf(o.log, "%s: round %d of %d\n", table, round+1, o.rounds)
+}

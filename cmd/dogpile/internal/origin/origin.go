@@ -1,0 +1,82 @@
+// Package origin is what the cache of the demonstration stands before: it
+// renders images, which costs CPU time.
+package origin
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Origin renders tiles, a limited number at once; who asks for more waits in
+// line. It counts what is asked of it. Its methods may be called from many
+// goroutines.
+type Origin struct {
+	size  int
+	slots chan struct{}
+	start time.Time
+
+	mu    sync.Mutex
+	now   map[string]int // callers at present, by key
+	stats Stats
+}
+
+// Stats is what was asked of an origin so far.
+type Stats struct {
+	Creations   []time.Duration // when each call began, since the Origin was made
+	MaxCreators int             // largest number of calls at once for one key
+	CPU         time.Duration   // spent rendering, also on tiles that were given up
+}
+
+// New returns an origin that renders tiles of size × size pixels, workers at
+// once. Without workers everybody waits.
+func New(workers, size int) *Origin {
+	return &Origin{
+		size:  size,
+		slots: make(chan struct{}, workers),
+		start: time.Now(),
+		now:   make(map[string]int),
+	}
+}
+
+// Create renders the tile of key. It returns ctx's error when that ends before
+// the tile is done.
+func (o *Origin) Create(ctx context.Context, key string) ([]byte, error) {
+	o.enter(key)
+	var cpu time.Duration
+	defer func() { o.leave(key, cpu) }()
+	select {
+	case o.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-o.slots }()
+	data, cpu, err := Render(ctx, key, o.size)
+	return data, err
+}
+
+// Stats returns the counts so far. The caller owns the slice.
+func (o *Origin) Stats() Stats {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.stats
+	s.Creations = append([]time.Duration(nil), s.Creations...)
+	return s
+}
+
+func (o *Origin) enter(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now[key]++
+	o.stats.MaxCreators = max(o.stats.MaxCreators, o.now[key])
+	o.stats.Creations = append(o.stats.Creations, time.Since(o.start))
+}
+
+func (o *Origin) leave(key string, cpu time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.now[key]--; o.now[key] == 0 {
+		delete(o.now, key)
+	}
+	o.stats.CPU += cpu
+}

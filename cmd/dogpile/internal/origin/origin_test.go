@@ -1,0 +1,124 @@
+package origin_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image/png"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
+)
+
+func TestRenderIsDeterministic(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]string)
+	for i := range 20 {
+		key := fmt.Sprintf("/tile/%d", i)
+		one, cpu, err := origin.Render(t.Context(), key, 40)
+		if err != nil || cpu < 0 {
+			t.Fatalf("%s: %v, CPU time %v", key, err, cpu)
+		}
+		two, _, err := origin.Render(t.Context(), key, 40)
+		if err != nil || !bytes.Equal(one, two) {
+			t.Errorf("%s: the second tile differs from the first (%v)", key, err)
+		}
+		img, err := png.Decode(bytes.NewReader(one))
+		if err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+		if b := img.Bounds(); b.Dx() != 40 || b.Dy() != 40 {
+			t.Errorf("%s: %d×%d pixels", key, b.Dx(), b.Dy())
+		}
+		if other, same := seen[string(one)]; same {
+			t.Errorf("%s looks like %s", key, other)
+		}
+		seen[string(one)] = key
+	}
+}
+
+func TestRenderEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	data, _, err := origin.Render(ctx, "/a", 1_000)
+	if !errors.Is(err, context.Canceled) || data != nil {
+		t.Errorf("%d bytes, error %v", len(data), err)
+	}
+}
+
+func TestSizeFollowsCost(t *testing.T) {
+	t.Parallel()
+	keys := []string{"/a", "/b"}
+	if size, err := origin.Size(t.Context(), keys, 1); size != 1 || err != nil {
+		t.Errorf("for 1 ns: size %d, %v; want 1", size, err)
+	}
+	low, err1 := origin.Size(t.Context(), keys, time.Millisecond)
+	high, err2 := origin.Size(t.Context(), keys, 10*time.Second)
+	if low >= high || err1 != nil || err2 != nil {
+		t.Errorf("size %d for 1 ms and %d for 10 s (%v, %v)", low, high, err1, err2)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := origin.Size(ctx, keys, time.Second); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context: %v", err)
+	}
+}
+
+// Nobody gets a turn, so that all callers are there at once.
+func TestCreateCountsCallers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := origin.New(0, 10)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var callers sync.WaitGroup
+		ask := func(key string) {
+			callers.Go(func() {
+				if _, err := o.Create(ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s: %v", key, err)
+				}
+			})
+		}
+		ask("a")
+		synctest.Wait()
+		time.Sleep(time.Second)
+		ask("a")
+		ask("b")
+		ask("a")
+		callers.Wait()
+		ask("b")
+		callers.Wait()
+		s := o.Stats()
+		want := []time.Duration{0, time.Second, time.Second, time.Second, time.Minute}
+		if !slices.Equal(s.Creations, want) || s.MaxCreators != 3 || s.CPU != 0 {
+			t.Errorf("creations at %v, %d creators at once, CPU time %v; want %v, 3, 0", s.Creations, s.MaxCreators, s.CPU, want)
+		}
+	})
+}
+
+func TestCreateTakesTurns(t *testing.T) {
+	t.Parallel()
+	o := origin.New(1, 30)
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			data, err := o.Create(t.Context(), "/a")
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := png.Decode(bytes.NewReader(data)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	if s := o.Stats(); len(s.Creations) != 4 || s.CPU <= 0 {
+		t.Errorf("%d creations, CPU time %v", len(s.Creations), s.CPU)
+	}
+}

@@ -1,0 +1,84 @@
+package report
+
+import (
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"time"
+
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// modeTexts say what a mode does.
+var modeTexts = map[demo.Mode]string{
+	demo.None:      "Get; on a miss create and set. Everybody who misses creates.",
+	demo.Coalesced: "Callers of one process that miss the same key share one creation and wait for it.",
+	demo.Dogpile:   "One creator in the background; everybody else reads the old value meanwhile.",
+}
+
+type card struct {
+	*demo.Result
+	Text, P50Text, P99Text string
+}
+
+type fact struct{ Name, Value string }
+
+// HTML writes the report as a page that needs nothing else: no script, no
+// picture, no font from outside.
+func (r *Report) HTML(w io.Writer) error {
+	end := time.Duration(r.Settings.Duration*float64(time.Second)) + demo.Grace
+	data := struct {
+		Began              string
+		Cards              []card
+		Head               row
+		Rows               []row
+		Creations, Latency []panel
+		Slice              string
+		Facts              []fact
+		Tiles              []template.URL
+		Grace              string
+	}{
+		Began:     r.Settings.Began.Format("2 January 2006, 15:04:05 MST"),
+		Head:      r.rows()[0],
+		Rows:      r.rows()[1:],
+		Creations: creationPanels(r.Results, end),
+		Latency:   latencyPanels(r.Results, end),
+		Slice:     span(end / demo.BucketCount),
+		Facts:     r.Settings.facts(),
+		Grace:     demo.Grace.String(),
+	}
+	for _, m := range r.Results {
+		data.Cards = append(data.Cards, card{m, modeTexts[m.Mode], span(m.P50), span(m.P99)})
+	}
+	for _, png := range r.Tiles {
+		data.Tiles = append(data.Tiles, template.URL("data:image/png;base64,"+base64.StdEncoding.EncodeToString(png)))
+	}
+	return page.Execute(w, data)
+}
+
+func (s *Settings) facts() []fact {
+	load := ""
+	switch {
+	case s.Zipf != nil:
+		load = fmt.Sprintf("zipf distribution over %d keys, skew %v, seed %d", s.Zipf.Keys, s.Zipf.Skew, s.Zipf.Seed)
+	case s.Log != nil:
+		load = fmt.Sprintf("access log %s at %v times its pace, %d lines, %d more malformed",
+			s.Log.File, s.Log.Speed, s.Log.Lines, s.Log.Malformed)
+	}
+	return []fact{
+		{"Load", load},
+		{"Requests", fmt.Sprintf("%d for %d keys within %.3g s, by %d clients", s.Requests, s.Keys, s.Duration, s.Clients)},
+		{"Entries expire after", fmt.Sprintf("%.3g s", s.Expiration)},
+		{"Stale served for", fmt.Sprintf("%.3g s more (dogpile only)", s.StaleFor)},
+		{"Backend", s.Backend},
+		{"Origin", fmt.Sprintf("Mandelbrot tiles of %d×%d pixels, about %.3g ms of CPU each, %d at once", s.TileSize, s.TileSize, s.Cost, s.Workers)},
+		{"Machine", fmt.Sprintf("%d CPUs", s.CPUs)},
+	}
+}

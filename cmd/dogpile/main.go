@@ -1,0 +1,96 @@
+// Command dogpile shows what the cache of the same name does.
+//
+//	dogpile demo       put one load before an origin, unprotected and protected
+//	dogpile version    print the version
+//
+// It exits with 0 if all went well, with 2 and one line on standard error if
+// what it was asked for cannot be done, with 130 if it was interrupted, and with
+// 1 if anything else failed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	_ "github.com/dogpile-go/dogpile/backend/memory"
+	_ "github.com/dogpile-go/dogpile/backend/null"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second interrupt kills
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	os.Exit(code)
+}
+
+// failure is an error of the run itself, as opposed to one of the command line.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	text, code := err.Error(), 2
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		text, code = "interrupted", 130
+	case errors.As(err, new(failure)):
+		code = 1
+	}
+	// The parts of a joined error stand on lines of their own.
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "dogpile: "), "\n", "; ")
+	fmt.Fprintf(stderr, "dogpile: %s\n", text)
+	return code
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dogpile",
+		Short: "A cache that lets one caller create a value while the others go on reading",
+		Long: `dogpile shows what the cache of the same name does.
+
+Begin with "dogpile demo": it puts the same load before a slow origin three
+times, unprotected, with coalescing and with dogpile, and shows the difference
+as a table and as a page, report.html. It needs no server.`,
+		Args:               cobra.NoArgs,
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true,
+		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddCommand(newDemo(), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			version := "(unknown)"
+			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+				version = info.Main.Version
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "dogpile %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}

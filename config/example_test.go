@@ -1,0 +1,53 @@
+package config_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/dogpile-go/dogpile/config"
+)
+
+func ExampleLoad() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "app.toml")
+	os.WriteFile(path, []byte(`
+		[cache.users]
+		backend = "memory://?max_entries=100000"
+		expiration = "1h"
+		stale_for = 1800
+
+		[cache.users.arguments]
+		weights = [1, 2]
+	`), 0o600)
+
+	settings, err := config.Load(path)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(settings["cache.users.expiration"])
+	fmt.Println(settings["cache.users.stale_for"])
+	fmt.Println(settings["cache.users.arguments.weights"])
+	// Output:
+	// 1h
+	// 1800
+	// 1,2
+}
+
+// The environment overrides what a file says.
+func ExampleFromEnv() {
+	os.Setenv("EXAMPLE_CACHE__USERS__STALE_FOR", "30m")
+	defer os.Unsetenv("EXAMPLE_CACHE__USERS__STALE_FOR")
+
+	settings := map[string]string{"cache.users.stale_for": "1h"} // from config.Load
+	maps.Copy(settings, config.FromEnv("EXAMPLE_"))
+	fmt.Println(settings)
+	// Output: map[cache.users.stale_for:30m]
+}

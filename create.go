@@ -1,0 +1,312 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/stored"
+	"github.com/dogpile-go/dogpile/lock"
+)
+
+// backOff is how long a key is left alone after its creator failed and a stale
+// value stood in for the new one.
+const backOff = time.Second
+
+// creation is one caller's part in the dogpile lock of a key: it is the lock's
+// mutex and its Read, Create and Store. Only one goroutine at a time runs its
+// methods, but for Unlock.
+type creation[V any] struct {
+	c       *Cache[V]
+	s       *state
+	op      string
+	key     string // the user's
+	mangled string
+	create  func(context.Context) (V, error)
+
+	nested  bool // inside another creator of this region
+	renew   bool
+	offline bool // the backend has failed: create without it
+
+	held holding
+	last *found[V]   // what was read last; never nil
+	ran  atomic.Bool // the creator was run here
+	made stored.Meta // of the value just created
+	at   int64       // when that began, on the clock of now
+	skip bool        // it is not to be stored
+}
+
+// lock returns the dogpile lock that cr is the inside of.
+func (cr *creation[V]) lock() *lock.Lock[*found[V]] {
+	return &lock.Lock[*found[V]]{
+		Read:    cr.read,
+		Create:  cr.run,
+		Store:   cr.store,
+		Stale:   func(f *found[V], _ time.Time) bool { return f.band != fresh },
+		Mutex:   cr,
+		Runner:  cr.s.o.Runner,
+		Timeout: cr.s.o.CreateTimeout,
+		Key:     cr.mangled,
+		Version: func(f *found[V]) string { return f.version },
+		Flights: &cr.s.region.flights,
+	}
+}
+
+// stamp tells the lock whether there is a value that can be served.
+func stamp[V any](f *found[V]) time.Time {
+	if f.band >= stale {
+		return f.created
+	}
+	return time.Time{}
+}
+
+func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
+	if cr.offline {
+		return cr.last, time.Time{}, nil
+	}
+	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, cr.held.current())
+	if err != nil {
+		if cr.s.o.Strict || gaveUp(ctx, err) {
+			return nil, time.Time{}, err
+		}
+		cr.disconnect(ctx, err)
+		return cr.last, time.Time{}, nil
+	}
+	cr.last = f
+	return f, stamp(f), nil
+}
+
+// disconnect makes the creation go on without the backend.
+func (cr *creation[V]) disconnect(ctx context.Context, err error) {
+	cr.s.failed(ctx, cr.op, cr.key, err)
+	cr.offline = true
+}
+
+// TryLock takes a place among MaxCreators and then the lease, or neither.
+func (cr *creation[V]) TryLock(ctx context.Context) (bool, error) {
+	if !cr.takeSlot() {
+		return false, nil
+	}
+	if cr.offline {
+		return true, nil
+	}
+	l, err := cr.s.tryLock(ctx, cr.mangled)
+	switch {
+	case err != nil && (cr.s.o.Strict || gaveUp(ctx, err)):
+		cr.freeSlot()
+		return false, &BackendError{"lock", cr.key, err}
+	case err != nil:
+		cr.disconnect(ctx, err)
+		return true, nil
+	case l == nil:
+		cr.freeSlot()
+		return false, nil
+	}
+	cr.held.take(l)
+	return true, nil
+}
+
+// Wait waits for whatever it was that TryLock did not get.
+func (cr *creation[V]) Wait(ctx context.Context) error {
+	if cr.s.slots != nil && !cr.nested && len(cr.s.slots) == cap(cr.s.slots) {
+		select {
+		case cr.s.slots <- struct{}{}:
+			<-cr.s.slots
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err := cr.s.locker.Wait(ctx, cr.mangled)
+	switch {
+	case err == nil || gaveUp(ctx, err):
+		return err
+	case cr.s.o.Strict:
+		return &BackendError{"lock", cr.key, err}
+	}
+	cr.disconnect(ctx, err)
+	return nil
+}
+
+// Lock is TryLock and Wait in turn. The lock does not use it, because Wait is
+// there.
+func (cr *creation[V]) Lock(ctx context.Context) error {
+	for {
+		if held, err := cr.TryLock(ctx); held || err != nil {
+			return err
+		}
+		if err := cr.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Unlock gives back what TryLock took. The lease may be gone: used up by the
+// store, or lost.
+func (cr *creation[V]) Unlock() {
+	if l := cr.held.give(); l != nil {
+		cr.s.release(l)
+	}
+	cr.freeSlot()
+}
+
+func (cr *creation[V]) takeSlot() bool {
+	if cr.s.slots == nil || cr.nested {
+		return true
+	}
+	select {
+	case cr.s.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (cr *creation[V]) freeSlot() {
+	if cr.s.slots != nil && !cr.nested {
+		<-cr.s.slots
+	}
+}
+
+// run runs the creator while it keeps the lease alive.
+func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
+	cr.ran.Store(true)
+	version, err := cr.version(ctx)
+	if err != nil {
+		if cr.s.o.Strict {
+			return nil, &BackendError{"get", cr.key, err}
+		}
+		cr.disconnect(ctx, err)
+	}
+	ctl := new(Control)
+	if f := cr.last; f.there && f.state != Invalidated {
+		ctl.previous, ctl.hasPrev = f.value, true
+	}
+	ctx = context.WithValue(ctx, controlKey{}, ctl)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if l := cr.held.lease; l != nil && !cr.offline {
+		defer cr.s.keep(ctx, l, cancel)()
+	}
+	cr.at = now()
+	cr.made = stored.Meta{Created: time.Now().UnixNano(), Version: version}
+	var v V
+	err = cr.s.observed(ctx, Event{Op: cr.op, Key: cr.key}, func() (err error) { v, err = cr.create(ctx); return err })
+	switch {
+	case err != nil && context.Cause(ctx) == driver.ErrLeaseLost:
+		return nil, fmt.Errorf("%w: %w", lock.ErrLost, err)
+	case err != nil:
+		return cr.standIn(ctx, err)
+	}
+	cr.made.ExpireIn = ctl.expireIn
+	cr.skip = cr.offline || ctl.noStore || cr.c.o.ShouldCache != nil && !cr.c.o.ShouldCache(v)
+	return cr.created(v), nil
+}
+
+// created returns v as what would be read once it is stored.
+func (cr *creation[V]) created(v V) *found[V] {
+	return &found[V]{value: v, there: true, band: fresh, created: time.Unix(0, cr.made.Created)}
+}
+
+// version returns the version under which the value will be stored. It has to
+// be known before the creator runs.
+func (cr *creation[V]) version(ctx context.Context) (string, error) {
+	switch {
+	case cr.offline:
+		return "", nil
+	case cr.s.custom != nil:
+		return cr.s.custom.Version(ctx, cr.key)
+	case cr.last.version != "":
+		return cr.last.version, nil
+	}
+	return cr.s.version(ctx)
+}
+
+// errAborted stands, in events, for whatever ended a creator that did not
+// return.
+var errAborted = errors.New("creator panicked or called runtime.Goexit")
+
+// observed runs a creator and tells the hooks and counters of it, however it
+// ends.
+func (s *state) observed(ctx context.Context, e Event, create func() error) error {
+	began := now()
+	e.Err = errAborted
+	defer func() {
+		n := countCreations
+		if e.Err != nil {
+			n = countFailures
+		}
+		e.Duration = time.Duration(now() - began)
+		s.region.stats.add(n, 1)
+		s.event(ctx, s.o.Hooks.Create, e)
+	}()
+	e.Err = create()
+	return e.Err
+}
+
+// standIn answers for a creator that has failed: with the stale value where
+// StaleIfError allows.
+func (cr *creation[V]) standIn(ctx context.Context, err error) (*found[V], error) {
+	if !cr.canStandIn() {
+		return nil, err
+	}
+	cr.s.region.flights.Rest(cr.mangled, backOff)
+	cr.s.failed(ctx, cr.op, cr.key, err)
+	cr.skip = true
+	return cr.last, nil
+}
+
+func (cr *creation[V]) canStandIn() bool {
+	f := cr.last
+	return !cr.renew && f.band >= standby && cr.s.standsIn(f.age, cr.c.expiration(cr.s), f.expireIn)
+}
+
+// standsIn reports whether an entry is young enough for StaleIfError.
+func (s *state) standsIn(age, exp, own time.Duration) bool {
+	if own != 0 {
+		exp = own
+	}
+	return s.o.StaleIfError != 0 && (exp <= 0 || within(age, exp, s.o.StaleIfError))
+}
+
+// store stores what run has made, under the lease, and reports whether that was
+// held until then.
+func (cr *creation[V]) store(ctx context.Context, f *found[V]) (held bool) {
+	l := cr.held.lease
+	if l == nil || cr.offline {
+		return true
+	}
+	if cr.skip {
+		return !errors.Is(cr.s.extend(ctx, l), driver.ErrLeaseLost)
+	}
+	items := []driver.Item{{Key: cr.mangled, Lease: l}}
+	err := cr.c.pack(cr.s, &items[0], f.value, cr.made, cr.at)
+	if err == nil {
+		if err = cr.s.set(ctx, items); err == nil {
+			err = items[0].Err
+		}
+	}
+	if err == nil {
+		cr.held.give() // storing has used it up
+	}
+	return cr.s.stored(ctx, cr.op, cr.key, err)
+}
+
+// stored tells of an entry that was stored under a lease, or was not, and
+// reports whether the lease was held.
+func (s *state) stored(ctx context.Context, op, key string, err error) (held bool) {
+	s.event(ctx, s.o.Hooks.Store, Event{Op: op, Key: key, Err: err})
+	switch {
+	case err == nil:
+		s.region.stats.add(countStores, 1)
+	case errors.Is(err, driver.ErrLeaseLost):
+		s.region.stats.add(countLost, 1)
+		return false
+	default:
+		s.failed(ctx, op, key, err)
+	}
+	return true
+}

@@ -1,0 +1,189 @@
+package dogpile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// SharedInvalidator keeps the version of a region in its backend: an
+// invalidation reaches all processes that share it. The version is read with
+// every entry, so that one round trip answers for both, unless
+// Options.InvalidationLag allows less. If the backend loses the version, older
+// entries are invalid.
+//
+// It stands for the region's own and has no state; its methods can only be
+// reached through the region.
+type SharedInvalidator struct{}
+
+var errShared = errors.New("dogpile: a SharedInvalidator works only through its region")
+
+// Invalidate returns an error; use Region.Invalidate.
+func (*SharedInvalidator) Invalidate(context.Context, Mode) error { return errShared }
+
+// Version returns an error.
+func (*SharedInvalidator) Version(context.Context, string) (string, error) { return "", errShared }
+
+// Judge returns Invalidated.
+func (*SharedInvalidator) Judge(_, _ string, _ time.Time) State { return Invalidated }
+
+// tokens is the version token of a region that is kept in its backend.
+type tokens struct {
+	s    *state
+	key  string
+	last atomic.Pointer[sighting]
+}
+
+// sighting is a token as it was read.
+type sighting struct {
+	raw   string
+	token *token
+	at    int64 // when, on the clock of now
+}
+
+// trusted returns the token seen last while the lag allows, else nil.
+func (ts *tokens) trusted() *token {
+	lag := int64(ts.s.o.InvalidationLag)
+	if lag == 0 {
+		return nil
+	}
+	if seen := ts.last.Load(); seen != nil && now()-seen.at < lag {
+		return seen.token
+	}
+	return nil
+}
+
+// parse returns the token in it, or nil if there is none. asked is when the
+// backend was.
+func (ts *tokens) parse(it *driver.Item, asked int64) *token {
+	if t, ok := it.Object.(*token); ok {
+		ts.last.Store(&sighting{token: t, at: asked})
+		return t
+	}
+	if it.Data == nil {
+		return nil
+	}
+	seen := ts.last.Load()
+	if seen != nil && seen.raw == string(it.Data) {
+		if ts.s.o.InvalidationLag > 0 {
+			ts.last.Store(&sighting{seen.raw, seen.token, asked})
+		}
+		return seen.token
+	}
+	t := new(token)
+	if json.Unmarshal(it.Data, t) != nil || t.Version == "" {
+		return nil // what cannot be read is as good as evicted
+	}
+	ts.last.Store(&sighting{string(it.Data), t, asked})
+	return t
+}
+
+func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
+	items := []driver.Item{{Key: ts.key, Lease: l}}
+	asked := now()
+	if err := ts.s.get(ctx, items); err != nil {
+		return nil, err
+	}
+	if err := items[0].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
+		return nil, err
+	}
+	return ts.parse(&items[0], asked), nil
+}
+
+func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
+	items := []driver.Item{{Key: ts.key, Lease: l}}
+	if ts.s.caps.Objects {
+		items[0].Object = t
+	} else {
+		data, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		items[0].Data = data
+	}
+	if err := ts.s.set(ctx, items); err != nil {
+		return err
+	}
+	return items[0].Err
+}
+
+// current returns the token in force, after writing one where there is none.
+func (ts *tokens) current(ctx context.Context) (*token, error) {
+	if t := ts.trusted(); t != nil {
+		return t, nil
+	}
+	if t, err := ts.read(ctx, nil); t != nil || err != nil {
+		return t, err
+	}
+	return ts.update(ctx, func(old *token) *token {
+		if old != nil {
+			return nil
+		}
+		return &token{Version: newVersion()}
+	})
+}
+
+// invalidate replaces the token. A hard invalidation does not look at the old
+// one, so that nobody who holds its lease can delay it.
+func (ts *tokens) invalidate(ctx context.Context, mode Mode) error {
+	defer ts.last.Store(nil)
+	if mode == Hard {
+		ctx, cancel := ts.s.bound(ctx)
+		defer cancel()
+		return ts.write(ctx, new(token).next(newVersion(), mode), nil)
+	}
+	_, err := ts.update(ctx, func(old *token) *token {
+		if old == nil {
+			old = &token{Version: newVersion()}
+		}
+		return old.next(newVersion(), mode)
+	})
+	return err
+}
+
+// update puts change's result in the place of the token, under the lease on it,
+// and returns the token in force afterwards; change returns nil to leave it.
+func (ts *tokens) update(ctx context.Context, change func(old *token) *token) (*token, error) {
+	ctx, cancel := context.WithTimeout(ctx, ts.s.o.LockTTL+defaultBackendTimeout)
+	defer cancel()
+	for {
+		t, done, err := ts.tryUpdate(ctx, change)
+		if done || err != nil {
+			return t, err
+		}
+		if err := ts.s.locker.Wait(ctx, ts.key); err != nil {
+			return nil, err
+		}
+		if t, err := ts.read(ctx, nil); err != nil || t != nil && change(t) == nil {
+			return t, err
+		}
+	}
+}
+
+// tryUpdate is one attempt; not done means that another held the lease, or took
+// it.
+func (ts *tokens) tryUpdate(ctx context.Context, change func(old *token) *token) (t *token, done bool, err error) {
+	l, err := ts.s.tryLock(ctx, ts.key)
+	if l == nil || err != nil {
+		return nil, false, err
+	}
+	defer ts.s.release(l)
+	old, err := ts.read(ctx, l)
+	if err != nil {
+		return nil, false, err
+	}
+	if t = change(old); t == nil {
+		return old, true, nil
+	}
+	switch err := ts.write(ctx, t, l); {
+	case errors.Is(err, driver.ErrLeaseLost):
+		return nil, false, nil // an invalidation overtook this one
+	case err != nil:
+		return nil, false, err
+	}
+	return t, true, nil
+}

@@ -1,0 +1,118 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// tryLock tries for the lease on a mangled key.
+func (s *state) tryLock(ctx context.Context, key string) (driver.Lease, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return s.locker.TryLock(ctx, key, s.o.LockTTL)
+}
+
+// release gives a lease back in its own time: the context under which it was
+// taken may have ended. If that fails the lease runs out.
+func (s *state) release(l driver.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
+	defer cancel()
+	if err := l.Release(ctx); err != nil {
+		s.failed(ctx, "unlock", "", err)
+	}
+}
+
+func (s *state) extend(ctx context.Context, l driver.Lease) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return l.Extend(ctx, s.o.LockTTL)
+}
+
+// holding is a lease in the hands of one creation. It is given back once, by
+// the creation or by whoever makes it forgotten.
+type holding struct {
+	lease driver.Lease // read only by the creation itself
+	mu    sync.Mutex
+	given bool
+}
+
+func (h *holding) take(l driver.Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lease, h.given = l, false
+}
+
+// current returns the lease while it is held.
+func (h *holding) current() driver.Lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.given {
+		return nil
+	}
+	return h.lease
+}
+
+func (h *holding) give() driver.Lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.given {
+		return nil
+	}
+	h.given = true
+	return h.lease
+}
+
+// keep renews a lease at a third of its time until stop is called. When it is
+// lost, or nothing was heard from the backend for as long as it lasts, lost is
+// called with ErrLeaseLost.
+func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCauseFunc) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	every := s.o.LockTTL / 3
+	var (
+		mu    sync.Mutex // held while renewing, so that stop waits for it
+		timer *time.Timer
+	)
+	sure := now() + int64(s.o.LockTTL) // until then it holds, as far as we know
+	renew := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		began := now()
+		switch err := s.extend(ctx, l); {
+		case err == nil:
+			sure = began + int64(s.o.LockTTL)
+		case errors.Is(err, driver.ErrLeaseLost), now() >= sure:
+			lost(driver.ErrLeaseLost)
+			return
+		}
+		timer.Reset(every)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(every, renew)
+	return func() {
+		cancel()
+		timer.Stop()
+		mu.Lock() // a renewal in progress ends with ctx
+		defer mu.Unlock()
+	}
+}
+
+// version returns the region's version, after making one where the backend has
+// none.
+func (s *state) version(ctx context.Context) (string, error) {
+	if s.local != nil {
+		return s.local.token().Version, nil
+	}
+	t, err := s.shared.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	return t.Version, nil
+}

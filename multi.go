@@ -1,0 +1,206 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/stored"
+)
+
+// GetMulti returns the fresh values among keys, in one call of the backend; the
+// others are not in the map. The caller owns the map.
+func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, error) {
+	s, err := c.region.use("get")
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.batch(ctx, s, keys)
+	if err != nil {
+		return nil, err
+	}
+	vals := make(map[string]V, len(keys))
+	if len(b.members) == 0 {
+		return vals, nil
+	}
+	fs, err := b.fetch(ctx, b.all())
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for i, f := range fs {
+		cr := b.members[i]
+		switch {
+		case f.err != nil:
+			errs = append(errs, &BackendError{"get", cr.key, f.err})
+		case f.band == fresh:
+			s.told(ctx, countHits, s.o.Hooks.Hit, "get", cr.key)
+			b.deliver(vals, i, f.value)
+		default:
+			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", cr.key)
+		}
+	}
+	return vals, errors.Join(errs...)
+}
+
+// SetMulti stores vals in one call of the backend, each as Set would. An error
+// tells of every key that was not stored; the others were.
+func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
+	s, err := c.region.use("set")
+	if err != nil {
+		return err
+	}
+	b, err := c.batch(ctx, s, slices.Sorted(maps.Keys(vals)))
+	if err != nil || len(b.members) == 0 {
+		return err
+	}
+	mangled := make([]string, len(b.members))
+	for i, cr := range b.members {
+		mangled[i] = cr.mangled
+	}
+	s.region.flights.Forget(mangled...)
+	began := now()
+	items := make([]driver.Item, len(b.members))
+	for i, cr := range b.members {
+		m := stored.Meta{Created: time.Now().UnixNano()}
+		if m.Version, err = cr.version(ctx); err != nil {
+			return &BackendError{"set", cr.key, err}
+		}
+		b.members[0].last.version = m.Version // read once for all
+		cr.last.version = m.Version
+		items[i].Key = cr.mangled
+		if err := c.pack(s, &items[i], vals[cr.key], m, began); err != nil {
+			return &KeyError{"set", cr.key, err}
+		}
+	}
+	return b.put(ctx, items)
+}
+
+// put stores items unconditionally and tells of each.
+func (b *batch[V]) put(ctx context.Context, items []driver.Item) error {
+	err := b.s.set(ctx, items)
+	var errs []error
+	byKey := itemErrors(items)
+	for _, cr := range b.members {
+		cause := err
+		if cause == nil {
+			cause = byKey[cr.mangled]
+		}
+		b.s.event(ctx, b.s.o.Hooks.Store, Event{Op: "set", Key: cr.key, Err: cause})
+		if cause != nil {
+			errs = append(errs, &BackendError{"set", cr.key, cause})
+			continue
+		}
+		b.s.region.stats.add(countStores, 1)
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+// itemErrors returns the errors of items by key: set does not keep their order.
+func itemErrors(items []driver.Item) map[string]error {
+	errs := make(map[string]error)
+	for i := range items {
+		if items[i].Err != nil {
+			errs[items[i].Key] = items[i].Err
+		}
+	}
+	return errs
+}
+
+// GetOrCreateMulti returns the values of keys, each as GetOrCreate would, but
+// with one call of the backend to read them, one of create for all that are
+// missing, and one of the backend to store those. create gets keys that differ,
+// in alphabetical order. What it leaves out of its map is not stored and not in
+// the result; what it was not asked for is ignored.
+//
+// Of keys that somebody else is creating the values are waited for; no order of
+// keys can make callers wait for each other in a circle. Keys that a mangler
+// makes the same are one. An error means that there is no result. The caller
+// owns the map.
+func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create func(ctx context.Context, missing []string) (map[string]V, error)) (map[string]V, error) {
+	s, err := c.region.use("get")
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.batch(ctx, s, keys)
+	if err != nil {
+		return nil, err
+	}
+	vals := make(map[string]V, len(keys))
+	if len(b.members) == 0 {
+		return vals, nil
+	}
+	b.create = create
+	first, created, err := b.read(ctx, b.all())
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range first {
+		switch cr := b.members[i]; f.band {
+		case fresh:
+			s.told(ctx, countHits, s.o.Hooks.Hit, "get", cr.key)
+		case standby, missing:
+			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", cr.key)
+		}
+	}
+	began := now()
+	got, ok, err := b.lock().Do(ctx, first, created)
+	for i, cr := range b.members {
+		var f *found[V]
+		if err == nil && ok[i] {
+			f = got[i]
+			b.deliver(vals, i, f.value)
+		}
+		cr.tellMulti(ctx, first[i], f, began, err)
+	}
+	if err != nil {
+		return nil, lockError("get", b.members[0].key, err)
+	}
+	return vals, nil
+}
+
+// refreshMulti creates the values of keys now, under their locks.
+func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(context.Context, []string) (map[string]V, error)) (map[string]V, error) {
+	s, err := c.region.use("refresh")
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.batch(ctx, s, keys)
+	if err != nil {
+		return nil, err
+	}
+	b.create = create
+	for _, cr := range b.members {
+		cr.renew = true
+	}
+	vals := make(map[string]V, len(keys))
+	got, ok, err := b.lock().Renew(ctx)
+	if err != nil {
+		return nil, lockError("refresh", b.members[0].key, err)
+	}
+	for i := range b.members {
+		if ok[i] {
+			b.deliver(vals, i, got[i].value)
+		}
+	}
+	return vals, nil
+}
+
+// tellMulti tells the hooks how one of many keys came to its value.
+func (cr *creation[V]) tellMulti(ctx context.Context, first, got *found[V], began int64, err error) {
+	s := cr.s
+	switch {
+	case first.band == fresh:
+	case got != nil && first.band == stale && got.band != fresh:
+		s.told(ctx, countStale, s.o.Hooks.Stale, "get", cr.key)
+	case !cr.ran.Load():
+		s.region.stats.add(countWaits, 1)
+		s.event(ctx, s.o.Hooks.Wait, Event{Op: "get", Key: cr.key, Duration: time.Duration(now() - began), Err: err})
+	}
+}

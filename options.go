@@ -1,0 +1,174 @@
+package dogpile
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// NoPrefix, as Options.Prefix, puts nothing before keys.
+const NoPrefix = "\x00"
+
+const (
+	defaultCreateTimeout  = 30 * time.Second
+	defaultLockTTL        = 10 * time.Second
+	defaultBackendTimeout = 2 * time.Second
+)
+
+// Options says how a region works. The zero value is a region whose entries
+// never expire. A region copies its Options.
+type Options struct {
+	// Expiration is the age at which an entry becomes stale, counted from the
+	// moment its creation began. 0 or Never: never.
+	Expiration time.Duration
+	// StaleFor is how long past Expiration a stale entry may be served.
+	// 0: as long again as Expiration; Never: no bound.
+	StaleFor time.Duration
+	// StaleIfError is how long past Expiration an entry may stand in for a
+	// creator that fails. 0: not at all; Never: no bound.
+	StaleIfError time.Duration
+	// Jitter makes entries expire early, by up to this fraction of Expiration,
+	// drawn for each entry. From 0, for none, to less than 1.
+	Jitter float64
+	// CreateTimeout is the life of one creation. 0: 30 s; Never: no limit.
+	CreateTimeout time.Duration
+	// LockTTL is the lease of the creation lock, renewed while the creator runs.
+	// 0: 10 s.
+	LockTTL time.Duration
+	// MaxCreators is how many creators may run at once in this process. When
+	// they do, stale entries are served as they are and missing ones wait.
+	// Creators that run inside others do not count. 0: no limit.
+	MaxCreators int
+	// BackendTimeout bounds each call of a backend that may block. 0: 2 s;
+	// Never: the caller's context alone.
+	BackendTimeout time.Duration
+
+	// Prefix is put before every key, before mangling. "": the region's name
+	// and ":", or nothing for a region without a name; NoPrefix: nothing.
+	Prefix string
+	// Mangler is what is done to keys. nil: what the backend suggests.
+	Mangler Mangler
+	// KeyFunc is how functions make keys. nil: the built-in form, see NewFunc.
+	KeyFunc KeyFunc
+	// Codec makes bytes of values, for backends that keep bytes. nil: JSON.
+	Codec Codec
+	// Proxies are wrapped around the backend, the first one outermost.
+	Proxies []func(driver.Backend) driver.Backend
+
+	// Invalidator decides which entries are invalid. nil: a SharedInvalidator
+	// where the backend is shared, else a LocalInvalidator.
+	Invalidator Invalidator
+	// InvalidationLag is how long the version token of a SharedInvalidator may
+	// be trusted without asking. 0: it is read with every entry.
+	InvalidationLag time.Duration
+
+	// Runner runs the creations of stale entries. nil: the caller that finds an
+	// entry stale creates it and gets the new value; Background: a goroutine
+	// does, and that caller too gets the stale one.
+	Runner func(task func())
+	// Strict makes backend errors fail GetOrCreate. By default they go to
+	// Hooks.Error, and the creator runs.
+	Strict bool
+
+	// Hooks are told what happens. nil: nobody is.
+	Hooks *Hooks
+	// Logger gets a record for each error of the backend, at warn level. nil:
+	// none.
+	Logger *slog.Logger
+}
+
+// Background is a Runner that gives each task a goroutine of its own.
+func Background(task func()) { go task() }
+
+// complete returns o with its defaults, or all that is wrong with it.
+func (o *Options) complete(region string) (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
+	if c.Expiration == 0 {
+		c.Expiration = Never
+	}
+	setDefault(&c.CreateTimeout, defaultCreateTimeout)
+	setDefault(&c.LockTTL, defaultLockTTL)
+	setDefault(&c.BackendTimeout, defaultBackendTimeout)
+	switch {
+	case c.Prefix == NoPrefix:
+		c.Prefix = ""
+	case c.Prefix == "" && region != "":
+		c.Prefix = region + ":"
+	}
+	if reserved(c.Prefix) {
+		return c, &optionError{"Prefix", fmt.Sprintf("%q begins with a word kept for locks and invalidation", c.Prefix)}
+	}
+	if c.Codec == nil {
+		c.Codec = JSON
+	}
+	if c.Hooks == nil {
+		c.Hooks = new(Hooks)
+	}
+	return c, nil
+}
+
+// optionError is a fault of one option.
+type optionError struct{ name, problem string }
+
+func (e *optionError) Error() string { return e.name + ": " + e.problem }
+
+func setDefault(d *time.Duration, v time.Duration) {
+	if *d == 0 {
+		*d = v
+	}
+}
+
+func (o *Options) check() error {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, &optionError{name, fmt.Sprintf(format, args...)})
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		never bool
+	}{
+		{"Expiration", o.Expiration, true},
+		{"StaleFor", o.StaleFor, true},
+		{"StaleIfError", o.StaleIfError, true},
+		{"CreateTimeout", o.CreateTimeout, true},
+		{"LockTTL", o.LockTTL, false},
+		{"BackendTimeout", o.BackendTimeout, true},
+		{"InvalidationLag", o.InvalidationLag, false},
+	} {
+		if d.value < 0 && !(d.never && d.value == Never) {
+			fault(d.name, "%v is negative", d.value)
+		}
+	}
+	if !(o.Jitter >= 0 && o.Jitter < 1) {
+		fault("Jitter", "%v is not from 0 to less than 1", o.Jitter)
+	}
+	if o.MaxCreators < 0 {
+		fault("MaxCreators", "%d is negative", o.MaxCreators)
+	}
+	if _, local := o.Invalidator.(*LocalInvalidator); local && o.InvalidationLag != 0 {
+		fault("InvalidationLag", "a LocalInvalidator has no lag")
+	}
+	for i, p := range o.Proxies {
+		if p == nil {
+			fault("Proxies", "element %d is nil", i)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// reserved reports whether a key is one of ours: locks are kept under "_lock"
+// and the key, version tokens under "_inv:".
+func reserved(key string) bool {
+	return len(key) > 0 && key[0] == '_' && (strings.HasPrefix(key, "_lock") || strings.HasPrefix(key, "_inv:"))
+}

@@ -1,0 +1,91 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// read reads one entry and judges it.
+func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, l driver.Lease) (*found[V], error) {
+	fs, err := c.readAll(ctx, s, op, []string{key}, []driver.Item{{Key: mangled, Lease: l}, {}})
+	if err != nil {
+		return nil, err
+	}
+	if err := fs[0].err; err != nil {
+		return nil, &BackendError{op, key, err}
+	}
+	return fs[0], nil
+}
+
+// readAll reads entries and the version token in one call of the backend, and
+// judges them. items has room for the token at its end. An entry that the
+// backend could not answer for has an err.
+func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item) ([]*found[V], error) {
+	n := len(keys)
+	var t *token
+	switch {
+	case s.shared == nil:
+		items = items[:n]
+	default:
+		if t = s.shared.trusted(); t != nil {
+			items = items[:n]
+		} else {
+			items[n].Key = s.shared.key
+		}
+	}
+	// The version in force is taken before the entries are read: they may be
+	// newer than it says, which makes them missing, but never older.
+	if s.local != nil {
+		t = s.local.token()
+	}
+	asked := now()
+	if err := s.get(ctx, items); err != nil {
+		return nil, &BackendError{op, keys[0], err}
+	}
+	if len(items) > n {
+		if err := items[n].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
+			return nil, &BackendError{op, keys[0], err}
+		}
+		t = s.shared.parse(&items[n], asked)
+	}
+	fs, exp := make([]*found[V], n), c.expiration(s)
+	for i := range fs {
+		f := new(found[V])
+		version, err := c.unpack(s, &items[i], f)
+		switch {
+		case errors.Is(err, driver.ErrCorrupt):
+			s.failed(ctx, op, keys[i], err)
+		default:
+			f.err = err
+		}
+		if t != nil {
+			f.version = t.Version
+		}
+		if f.there {
+			f.classify(s, exp, s.judge(t, keys[i], version, f.created))
+		}
+		fs[i] = f
+	}
+	return fs, nil
+}
+
+// judge asks the invalidator, whichever it is, about an entry; t is the token
+// in force, if there is one.
+func (s *state) judge(t *token, key, version string, created time.Time) State {
+	switch {
+	case s.local != nil:
+		return t.judgeLocal(version, created)
+	case s.custom != nil:
+		return s.custom.Judge(key, version, created)
+	case t == nil && version == "":
+		return Fresh // written by another program, and nothing was ever invalidated
+	case t == nil:
+		return Invalidated // the token was evicted
+	case version == "":
+		return t.judgeTime(created)
+	}
+	return t.judge(version)
+}

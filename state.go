@@ -1,0 +1,265 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/lease"
+)
+
+// base is where the clock of objects begins. Monotonic time makes them age
+// right whatever is done to the wall clock, and is read in half the time.
+var base = time.Now()
+
+func now() int64 { return int64(time.Since(base)) }
+
+// state is a region's configuration in force. It does not change.
+type state struct {
+	region  *Region
+	o       Options        // complete
+	chain   driver.Backend // as the user sees it
+	backend driver.Backend // chain, with leases where it has none
+	locker  driver.Locker
+	caps    driver.Caps
+	mangle  Mangler
+
+	local  *LocalInvalidator // one of these three is set
+	shared *tokens
+	custom Invalidator
+
+	serial atomic.Int64 // tells calls apart where nothing is kept
+
+	slots chan struct{} // one for each creator that may run; nil: no limit
+
+	// direct: a hit needs nothing but a look into this process's memory, with a
+	// key made in a scratch.
+	direct    bool
+	scratches sync.Pool
+	stripe    atomic.Uint32
+}
+
+// guarded gives a backend without leases those of this process.
+type guarded struct {
+	driver.Backend
+	lease.Guard
+}
+
+func (g *guarded) Set(ctx context.Context, items []driver.Item) error {
+	return g.Guard.Set(ctx, items, func(items []driver.Item) error { return g.Backend.Set(ctx, items) })
+}
+
+func (g *guarded) Delete(ctx context.Context, keys []string) error {
+	return g.Guard.Delete(ctx, keys, func(keys []string) error { return g.Backend.Delete(ctx, keys) })
+}
+
+func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
+	if b == nil {
+		return nil, errors.New("backend is nil")
+	}
+	complete, err := o.complete(r.name)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{region: r, o: complete, chain: b}
+	for i := len(complete.Proxies) - 1; i >= 0; i-- {
+		if s.chain = complete.Proxies[i](s.chain); s.chain == nil {
+			return nil, fmt.Errorf("Proxies: element %d returned nil", i)
+		}
+	}
+	s.caps = driver.CapsOf(s.chain)
+	s.backend = s.chain
+	if !s.caps.Locks {
+		s.backend = &guarded{Backend: s.chain}
+		s.caps.Fenced = true
+	}
+	s.locker = s.backend.(driver.Locker)
+	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
+		s.mangle = s.caps.Mangle
+	}
+	if err := s.chooseInvalidator(); err != nil {
+		return nil, err
+	}
+	if complete.MaxCreators > 0 {
+		s.slots = make(chan struct{}, complete.MaxCreators)
+	}
+	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
+	s.scratches.New = func() any {
+		sc := &scratch{stripe: int(s.stripe.Add(1)) % stripes}
+		sc.key = append(sc.key, s.o.Prefix...)
+		return sc
+	}
+	return s, nil
+}
+
+func (s *state) chooseInvalidator() error {
+	inv := s.o.Invalidator
+	if inv == nil {
+		if s.caps.Shared {
+			inv = new(SharedInvalidator)
+		} else {
+			inv = new(LocalInvalidator)
+		}
+	}
+	switch inv := inv.(type) {
+	case *LocalInvalidator:
+		s.local = inv
+	case *SharedInvalidator:
+		key, err := s.mangled("_inv:" + s.region.name)
+		if err != nil {
+			return fmt.Errorf("key of the version token: %w", err)
+		}
+		s.shared = &tokens{s: s, key: key}
+	default:
+		s.custom = inv
+	}
+	return nil
+}
+
+// scratch holds what a lookup needs and can be used again.
+type scratch struct {
+	key    []byte // begins with the region's prefix
+	items  [1]driver.Item
+	stripe int
+}
+
+// lookup asks for the prefix and whatever more has been appended to sc.key.
+func (s *state) lookup(ctx context.Context, sc *scratch) (any, error) {
+	it := &sc.items[0]
+	// The backend does not keep the key: Caps.InMemory promises that.
+	it.Key = unsafe.String(unsafe.SliceData(sc.key), len(sc.key))
+	err := s.backend.Get(ctx, sc.items[:])
+	object := it.Object
+	if it.Err != nil && err == nil {
+		err = it.Err
+	}
+	*it = driver.Item{}
+	return object, err
+}
+
+func (s *state) scratch() *scratch { return s.scratches.Get().(*scratch) }
+
+func (s *state) free(sc *scratch) {
+	sc.key = sc.key[:len(s.o.Prefix)]
+	s.scratches.Put(sc)
+}
+
+// key returns what the backend knows key as.
+func (s *state) key(op, key string) (string, error) {
+	if reserved(key) {
+		return "", &KeyError{op, key, errors.New("keys that begin with _lock or _inv: are reserved")}
+	}
+	k, err := s.mangled(key)
+	if err != nil {
+		return "", &KeyError{op, key, err}
+	}
+	return k, nil
+}
+
+func (s *state) mangled(key string) (string, error) {
+	key = s.o.Prefix + key
+	if s.mangle != nil {
+		key = s.mangle(key)
+	}
+	if limit := s.caps.MaxKeyLen; limit > 0 && len(key) > limit {
+		return "", fmt.Errorf("key has %d bytes with its prefix, the backend takes %d; a Mangler shortens keys", len(key), limit)
+	}
+	return key, nil
+}
+
+// bound limits the time of a call of the backend.
+func (s *state) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.caps.InMemory || s.o.BackendTimeout < 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.o.BackendTimeout)
+}
+
+// get reads items.
+func (s *state) get(ctx context.Context, items []driver.Item) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return s.backend.Get(ctx, items)
+}
+
+// set stores items. Only the errors of single items are left in them.
+func (s *state) set(ctx context.Context, items []driver.Item) error {
+	if limit := s.caps.MaxValue; limit > 0 {
+		items = fitting(items, limit)
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return s.backend.Set(ctx, items)
+}
+
+// fitting moves the items that are small enough to the front and returns them;
+// the others get an error.
+func fitting(items []driver.Item, limit int) []driver.Item {
+	n := 0
+	for i := range items {
+		if size := len(items[i].Data); size > limit {
+			items[i].Err = fmt.Errorf("value has %d bytes, the backend takes %d", size, limit)
+			continue
+		}
+		items[n], items[i] = items[i], items[n]
+		n++
+	}
+	return items[:n]
+}
+
+// delete removes the entries of keys.
+func (s *state) delete(ctx context.Context, keys []string) error {
+	mangled := make([]string, 0, len(keys))
+	for _, key := range keys {
+		k, err := s.key("delete", key)
+		if err != nil {
+			return err
+		}
+		mangled = append(mangled, k)
+	}
+	if len(mangled) == 0 {
+		return nil
+	}
+	s.region.flights.Forget(mangled...)
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	err := s.backend.Delete(ctx, mangled)
+	for _, key := range keys {
+		s.event(ctx, s.o.Hooks.Delete, Event{Op: "delete", Key: key, Err: err})
+	}
+	if err != nil {
+		return &BackendError{"delete", keys[0], err}
+	}
+	s.region.stats.add(countDeletes, len(keys))
+	return nil
+}
+
+// invalidate asks the invalidator, whichever it is.
+func (s *state) invalidate(ctx context.Context, mode Mode) error {
+	switch {
+	case s.local != nil:
+		return s.local.Invalidate(ctx, mode)
+	case s.shared != nil:
+		return s.shared.invalidate(ctx, mode)
+	}
+	return s.custom.Invalidate(ctx, mode)
+}
+
+// failed reports an error of the backend or a codec that is not returned.
+func (s *state) failed(ctx context.Context, op, key string, err error) {
+	s.region.stats.add(countErrors, 1)
+	s.event(ctx, s.o.Hooks.Error, Event{Op: op, Key: key, Err: err})
+	if s.o.Logger != nil {
+		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "dogpile: "+op+" failed",
+			slog.String("region", s.region.name), slog.String("key", key), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,80 @@
+package dogpile
+
+import (
+	"sync/atomic"
+)
+
+// Stats counts what a region has done since it was made. Hits, Stale and Misses
+// count keys, not calls, and add up to the keys that were asked for.
+type Stats struct {
+	Hits          int64 // fresh entries returned
+	Stale         int64 // stale entries returned
+	Misses        int64 // keys without an entry that could be returned at once
+	Waits         int64 // callers that waited for another's creation
+	Creations     int64 // creators that have returned a value
+	Failures      int64 // creators that have failed
+	Stores        int64 // values stored
+	LeasesLost    int64 // values not stored because their lease was lost
+	Deletes       int64 // keys deleted
+	Invalidations int64
+	Errors        int64 // errors that no caller got, see Hooks.Error
+	Running       int64 // flights of creations in progress now
+}
+
+type counter int
+
+const (
+	countHits counter = iota
+	countStale
+	countMisses
+	countWaits
+	countCreations
+	countFailures
+	countStores
+	countLost
+	countDeletes
+	countInvalidations
+	countErrors
+	counted
+)
+
+// stripes spreads what is counted on the hit path over cache lines, so that
+// processors do not fight for one.
+const stripes = 16
+
+// counters counts hits in stripes and everything rarer in one place.
+type counters struct {
+	hits [stripes]struct {
+		atomic.Int64
+		_ [120]byte
+	}
+	rest [counted]atomic.Int64
+}
+
+func (c *counters) add(n counter, d int) { c.rest[n].Add(int64(d)) }
+
+func (c *counters) hit(stripe int) { c.hits[stripe].Add(1) }
+
+// Stats returns the region's counters. They are read one after the other while
+// the region goes on working.
+func (r *Region) Stats() Stats {
+	c := &r.stats
+	hits := c.rest[countHits].Load()
+	for i := range c.hits {
+		hits += c.hits[i].Load()
+	}
+	return Stats{
+		Hits:          hits,
+		Stale:         c.rest[countStale].Load(),
+		Misses:        c.rest[countMisses].Load(),
+		Waits:         c.rest[countWaits].Load(),
+		Creations:     c.rest[countCreations].Load(),
+		Failures:      c.rest[countFailures].Load(),
+		Stores:        c.rest[countStores].Load(),
+		LeasesLost:    c.rest[countLost].Load(),
+		Deletes:       c.rest[countDeletes].Load(),
+		Invalidations: c.rest[countInvalidations].Load(),
+		Errors:        c.rest[countErrors].Load(),
+		Running:       int64(r.flights.Running()),
+	}
+}
