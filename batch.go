@@ -21,8 +21,8 @@ type batch[V any] struct {
 	names   [][]string // the user's keys of each member
 	create  func(context.Context, []string) (map[string]V, error)
 
-	offline bool // the backend has failed: create without it
-	slot    creation[V]
+	offline bool        // the backend has failed: create without it
+	slot    creation[V] // holds the place among MaxCreators for all
 }
 
 // batch makes the members for keys: one for each that differs after mangling,
@@ -66,7 +66,7 @@ func (b *batch[V]) deliver(vals map[string]V, i int, v V) {
 func (b *batch[V]) lock() *lock.Many[*found[V]] {
 	m := &lock.Many[*found[V]]{
 		Read: b.read, Create: b.run, Store: b.store,
-		Enter: b.enter, Leave: b.slot.freeSlot,
+		Enter: b.enter, Leave: func() { b.slot.freeSlot() },
 		Runner: b.s.o.Runner, Timeout: b.s.o.CreateTimeout,
 	}
 	for _, cr := range b.members {
@@ -77,18 +77,15 @@ func (b *batch[V]) lock() *lock.Many[*found[V]] {
 
 // enter takes a place among MaxCreators.
 func (b *batch[V]) enter(ctx context.Context, wait bool) (bool, error) {
-	if b.slot.takeSlot() {
-		return true, nil
+	for !b.slot.takeSlot(ctx) {
+		if !wait {
+			return false, nil
+		}
+		if err := b.s.waitSlot(ctx); err != nil {
+			return false, err
+		}
 	}
-	if !wait {
-		return false, nil
-	}
-	select {
-	case b.s.slots <- struct{}{}:
-		return true, nil
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
+	return true, nil
 }
 
 // fetch reads the entries of members.

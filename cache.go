@@ -2,6 +2,7 @@ package dogpile
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 )
@@ -184,6 +185,9 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 	if err != nil {
 		return v, err
 	}
+	if create == nil {
+		return v, &KeyError{"get", key, errNilCreator}
+	}
 	cr, err := c.creation(ctx, s, "get", key, create)
 	if err != nil {
 		return v, err
@@ -207,6 +211,8 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 	return cr.result(ctx, f, got, began, err)
 }
 
+var errNilCreator = errors.New("creator is nil")
+
 func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, create func(context.Context) (V, error)) (*creation[V], error) {
 	mangled, err := s.key(op, key)
 	if err != nil {
@@ -223,18 +229,28 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, creat
 
 // result tells the hooks how the caller came to its value.
 func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began int64, err error) (v V, _ error) {
-	s := cr.s
-	switch {
-	case err == nil && first.band == stale && got.band != fresh:
-		s.told(ctx, countStale, s.o.Hooks.Stale, cr.op, cr.key)
-	case !cr.ran.Load():
-		s.region.stats.add(countWaits, 1)
-		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Key: cr.key, Duration: time.Duration(now() - began), Err: err})
-	}
+	cr.tell(ctx, first, got, began, err)
 	if err != nil {
 		return v, lockError(cr.op, cr.key, err)
 	}
 	return got.value, nil
+}
+
+// tell tells the hooks how a caller came to its value, who had found first, and
+// nothing fresh.
+func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], began int64, err error) {
+	s := cr.s
+	if first.band == stale {
+		if err == nil && got != nil && got.band != fresh {
+			s.told(ctx, countStale, s.o.Hooks.Stale, cr.op, cr.key)
+			return
+		}
+		s.told(ctx, countMisses, s.o.Hooks.Miss, cr.op, cr.key) // it was not what was returned
+	}
+	if !cr.ran.Load() {
+		s.region.stats.add(countWaits, 1)
+		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Key: cr.key, Duration: time.Duration(now() - began), Err: err})
+	}
 }
 
 // told counts something and tells a hook of it.
@@ -250,6 +266,9 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.
 	s, err := c.region.use("refresh")
 	if err != nil {
 		return v, err
+	}
+	if create == nil {
+		return v, &KeyError{"refresh", key, errNilCreator}
 	}
 	cr, err := c.creation(ctx, s, "refresh", key, create)
 	if err != nil {

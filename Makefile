@@ -1,0 +1,39 @@
+# What the project promises is checked by `make test`; `make bench` prints how
+# fast it is beside others. Both need nothing but Go and the module proxy.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTESTFLAGS ?=
+FUZZTIME    ?= 5s
+BENCHFLAGS  ?=
+
+.PHONY: test vet race allocs fuzz bench demo
+
+test: vet race allocs fuzz
+
+vet:
+	go vet ./...
+	cd bench && go vet ./...
+	go run $(STATICCHECK) ./...
+	cd bench && go run $(STATICCHECK) ./...
+
+race:
+	go test -race $(GOTESTFLAGS) ./...
+	cd bench && go test -race $(GOTESTFLAGS) ./...
+
+# The race detector allocates; what counts allocations runs without it.
+allocs:
+	go test $(GOTESTFLAGS) -run 'Alloc' ./...
+
+fuzz:
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+	    echo "fuzz $$name in $$(dirname $$file)"; \
+	    (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .); \
+	  done; \
+	done
+
+bench:
+	cd bench && go run . $(BENCHFLAGS)
+
+demo:
+	go run ./cmd/dogpile demo

@@ -1,0 +1,294 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// RunProxy checks that the proxies made by wrap keep the contract: that a
+// backend with locks, objects and bytes passes Run when seen through one; that
+// no key is changed on the way; that Caps are handed on but for Objects,
+// InMemory and MaxValue, which a proxy may lower; that optional methods reach
+// the backend and say no where it has none; and that driver.As can look
+// through. It runs in synctest bubbles.
+//
+// wrap is called for several backends. The proxy has to let through what it is
+// made to disturb: give a proxy for testing its gentlest settings. A nil o
+// stands for the zero Options.
+func RunProxy(t *testing.T, wrap func(driver.Backend) driver.Backend, o *Options) {
+	t.Helper()
+	inBubble := Options{Bubble: true}
+	if o != nil {
+		inBubble.Patience = o.Patience
+	}
+	Run(t, func(t *testing.T) driver.Backend {
+		return newFront(t, wrap)
+	}, &inBubble)
+	for _, r := range proxyRows {
+		t.Run(r.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { r.run(t, wrap) })
+		})
+	}
+}
+
+type wrapper = func(driver.Backend) driver.Backend
+
+type proxyRow struct {
+	rule string
+	run  func(testing.TB, wrapper)
+}
+
+var proxyRows = []proxyRow{
+	{"proxy/Caps are handed on", capsHandedOn},
+	{"proxy/what the backend cannot do, the proxy cannot either", saysNo},
+	{"proxy/every call reaches the backend", reaches},
+	{"proxy/driver.As finds the backend below", func(t testing.TB, wrap wrapper) {
+		ref := newReference()
+		if got, ok := driver.As[*reference](wrap(ref)); !ok || got != ref {
+			t.Errorf("As = %v, %v; is there an Unwrap method?", got, ok)
+		}
+	}},
+	{"proxy/a Delete that failed is an error", func(t testing.TB, wrap wrapper) {
+		if err := wrap(failing{driver.Proxy{Backend: newReference()}}).Delete(t.Context(), []string{"k"}); err == nil {
+			t.Error("Delete reports success where the backend failed")
+		}
+	}},
+	{"proxy/a failed item fails alone", failsAlone},
+}
+
+func capsHandedOn(t testing.TB, wrap wrapper) {
+	all := driver.Caps{
+		Name: "name", Objects: true, Shared: true, Locks: true, Fenced: true, MaxKeyLen: 250, MaxValue: 1 << 20,
+		TTLUnit: time.Second, Mangle: func(key string) string { return "mangled " + key }, InMemory: true, Discards: true,
+	}
+	for _, want := range []driver.Caps{all, {}, {Name: "x", Shared: true}, {Locks: true}, {Objects: true, MaxKeyLen: 1}} {
+		ref := newReference()
+		ref.caps = want
+		got := driver.CapsOf(wrap(ref))
+		if got.Name != want.Name || got.Shared != want.Shared || got.Locks != want.Locks || got.Fenced != want.Fenced ||
+			got.MaxKeyLen != want.MaxKeyLen || got.TTLUnit != want.TTLUnit || got.Discards != want.Discards {
+			t.Errorf("the backend's Caps are %+v, the proxy's %+v", want, got)
+		}
+		if got.Objects && !want.Objects || got.InMemory && !want.InMemory {
+			t.Errorf("the proxy has Objects %v and InMemory %v, which the backend has not", got.Objects, got.InMemory)
+		}
+		if want.MaxValue > 0 && (got.MaxValue <= 0 || got.MaxValue > want.MaxValue) || want.MaxValue == 0 && got.MaxValue < 0 {
+			t.Errorf("MaxValue is %d, the backend's %d", got.MaxValue, want.MaxValue)
+		}
+		if (got.Mangle == nil) != (want.Mangle == nil) || got.Mangle != nil && got.Mangle("k") != want.Mangle("k") {
+			t.Error("Mangle is not the backend's")
+		}
+	}
+}
+
+func saysNo(t testing.TB, wrap wrapper) {
+	b := wrap(bare{newReference()})
+	if c := driver.CapsOf(b); c.Locks || c.Fenced || c.Objects || c.InMemory {
+		t.Errorf("over a backend with three methods the Caps are %+v", c)
+	}
+	if l, ok := b.(driver.Locker); ok {
+		lease, err1 := l.TryLock(t.Context(), "k", time.Minute)
+		err2 := l.Wait(t.Context(), "k")
+		_, err3 := l.Locked(t.Context(), "k")
+		if lease != nil || err1 == nil || err2 == nil || err3 == nil {
+			t.Errorf("without leases below, TryLock = %v, %v; Wait = %v; Locked = %v; want errors", lease, err1, err2, err3)
+		}
+	}
+	if err := driver.Close(b); err != nil {
+		t.Errorf("Close over a backend that cannot be closed = %v", err)
+	}
+	items := []driver.Item{{Key: "k"}}
+	if err := errors.Join(b.Set(t.Context(), []driver.Item{item("k", "v")}), b.Get(t.Context(), items)); err != nil || string(items[0].Data) != "v" {
+		t.Errorf("found %q, %v", items[0].Data, err)
+	}
+}
+
+func reaches(t testing.TB, wrap wrapper) {
+	ref := newReference()
+	spy := &spy{Proxy: driver.Proxy{Backend: ref}, seen: map[string]int{}}
+	b := wrap(spy)
+	items := []driver.Item{item("set", "v")}
+	err := errors.Join(b.Set(t.Context(), items), b.Get(t.Context(), []driver.Item{{Key: "get"}}), b.Delete(t.Context(), []string{"delete"}))
+	if lock, ok := b.(driver.Locker); ok {
+		_, err1 := lock.TryLock(t.Context(), "trylock", time.Minute)
+		_, err2 := lock.Locked(t.Context(), "locked")
+		err = errors.Join(err, err1, err2, lock.Wait(t.Context(), "wait"))
+	}
+	if err = errors.Join(err, driver.Close(b)); err != nil {
+		t.Error(err)
+	}
+	for _, key := range []string{"get", "set", "delete", "trylock", "wait", "locked"} {
+		if spy.seen[key] == 0 {
+			t.Errorf("the call with the key %q did not reach the backend under it; it saw %v", key, spy.seen)
+		}
+	}
+	if ref.closed != 1 {
+		t.Errorf("the backend was closed %d times", ref.closed)
+	}
+}
+
+// failsAlone has one item fail in the middle of a batch.
+func failsAlone(t testing.TB, wrap wrapper) {
+	b := wrap(failing{driver.Proxy{Backend: newReference()}})
+	sent := []driver.Item{item("a", "A"), item("bad", "B"), item("c", "C")}
+	if err := b.Set(t.Context(), sent); err != nil {
+		t.Fatalf("Set = %v", err)
+	}
+	got := []driver.Item{{Key: "a"}, {Key: "bad"}, {Key: "c"}}
+	if err := b.Get(t.Context(), got); err != nil {
+		t.Fatalf("Get = %v", err)
+	}
+	if sent[0].Err != nil || sent[1].Err == nil || sent[2].Err != nil {
+		t.Errorf("Errs after Set = %v, %v, %v, want one in the second", sent[0].Err, sent[1].Err, sent[2].Err)
+	}
+	if string(got[0].Data) != "A" || got[1].Found() || string(got[2].Data) != "C" {
+		t.Errorf("found %q, %q, %q, want A, nothing, C", got[0].Data, got[1].Data, got[2].Data)
+	}
+}
+
+// failing is a backend whose key "bad" fails, and all of Delete.
+type failing struct{ driver.Proxy }
+
+var errDown = errors.New("shard is down")
+
+func (f failing) Get(ctx context.Context, items []driver.Item) error {
+	return f.each(items, func(it []driver.Item) error { return f.Proxy.Get(ctx, it) })
+}
+
+func (f failing) Set(ctx context.Context, items []driver.Item) error {
+	return f.each(items, func(it []driver.Item) error { return f.Proxy.Set(ctx, it) })
+}
+
+func (f failing) each(items []driver.Item, do func([]driver.Item) error) error {
+	for i := range items {
+		if items[i].Key == "bad" {
+			items[i].Err = errDown
+		} else if err := do(items[i : i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (failing) Delete(context.Context, []string) error { return errDown }
+
+// front is a proxy under test with an observer on each side: every key that
+// arrives below has to have been given above.
+type front struct {
+	driver.Proxy
+	below *spy
+}
+
+func newFront(t testing.TB, wrap wrapper) driver.Backend {
+	below := &spy{Proxy: driver.Proxy{Backend: newReference()}, t: t, seen: map[string]int{}, given: map[string]bool{}}
+	return &front{driver.Proxy{Backend: wrap(below)}, below}
+}
+
+// Caps hands on InMemory too: nothing here takes it away.
+func (f *front) Caps() driver.Caps { return driver.CapsOf(f.Backend) }
+
+func (f *front) Get(ctx context.Context, items []driver.Item) error {
+	f.below.give(keysOf(items)...)
+	return f.Proxy.Get(ctx, items)
+}
+
+func (f *front) Set(ctx context.Context, items []driver.Item) error {
+	f.below.give(keysOf(items)...)
+	return f.Proxy.Set(ctx, items)
+}
+
+func (f *front) Delete(ctx context.Context, keys []string) error {
+	f.below.give(keys...)
+	return f.Proxy.Delete(ctx, keys)
+}
+
+func (f *front) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	f.below.give(key)
+	return f.Proxy.TryLock(ctx, key, ttl)
+}
+
+func (f *front) Wait(ctx context.Context, key string) error {
+	f.below.give(key)
+	return f.Proxy.Wait(ctx, key)
+}
+
+func (f *front) Locked(ctx context.Context, key string) (bool, error) {
+	f.below.give(key)
+	return f.Proxy.Locked(ctx, key)
+}
+
+// spy counts the keys that it is asked for.
+type spy struct {
+	driver.Proxy
+	t     testing.TB
+	mu    sync.Mutex
+	seen  map[string]int
+	given map[string]bool // what the proxy above was given; nil: not watched
+}
+
+// Caps hands on InMemory too: the keys that a spy keeps are its own copies.
+func (s *spy) Caps() driver.Caps { return driver.CapsOf(s.Backend) }
+
+func (s *spy) give(keys ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		s.given[strings.Clone(key)] = true
+	}
+}
+
+func (s *spy) saw(keys ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		s.seen[strings.Clone(key)]++
+		if s.given != nil && !s.given[key] {
+			s.t.Errorf("the backend was asked for the key %s, which the proxy was not given", clip(key))
+		}
+	}
+}
+
+func keysOf(items []driver.Item) []string {
+	keys := make([]string, len(items))
+	for i := range items {
+		keys[i] = items[i].Key
+	}
+	return keys
+}
+
+func (s *spy) Get(ctx context.Context, items []driver.Item) error {
+	s.saw(keysOf(items)...)
+	return s.Proxy.Get(ctx, items)
+}
+
+func (s *spy) Set(ctx context.Context, items []driver.Item) error {
+	s.saw(keysOf(items)...)
+	return s.Proxy.Set(ctx, items)
+}
+
+func (s *spy) Delete(ctx context.Context, keys []string) error {
+	s.saw(keys...)
+	return s.Proxy.Delete(ctx, keys)
+}
+
+func (s *spy) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	s.saw(key)
+	return s.Proxy.TryLock(ctx, key, ttl)
+}
+
+func (s *spy) Wait(ctx context.Context, key string) error {
+	s.saw(key)
+	return s.Proxy.Wait(ctx, key)
+}
+
+func (s *spy) Locked(ctx context.Context, key string) (bool, error) {
+	s.saw(key)
+	return s.Proxy.Locked(ctx, key)
+}

@@ -1,0 +1,104 @@
+package drivertest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/lease"
+)
+
+// reference is a backend that keeps the whole contract as plainly as can be:
+// what RunProxy puts below a proxy, and what this package's own tests break.
+type reference struct {
+	leases lease.Guard
+	caps   driver.Caps
+
+	mu      sync.Mutex
+	entries map[string]stored
+	closed  int
+}
+
+type stored struct {
+	data     []byte
+	object   any
+	deadline time.Time // zero: none
+}
+
+func newReference() *reference {
+	return &reference{
+		entries: map[string]stored{},
+		caps: driver.Caps{
+			Name: "reference", Objects: true, Locks: true, Fenced: true, TTLUnit: time.Nanosecond, InMemory: true,
+		},
+	}
+}
+
+func (r *reference) Caps() driver.Caps { return r.caps }
+
+func (r *reference) Get(ctx context.Context, items []driver.Item) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range items {
+		e, ok := r.entries[items[i].Key]
+		if ok && (e.deadline.IsZero() || time.Now().Before(e.deadline)) {
+			items[i].Data, items[i].Object = e.data, e.object
+		}
+	}
+	return nil
+}
+
+func (r *reference) Set(ctx context.Context, items []driver.Item) error {
+	return r.leases.Set(ctx, items, r.store)
+}
+
+func (r *reference) store(items []driver.Item) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range items {
+		it := &items[i]
+		e := stored{data: it.Data, object: it.Object}
+		if it.TTL > 0 {
+			e.deadline = time.Now().Add(it.TTL)
+		}
+		r.entries[it.Key] = e
+	}
+	return nil
+}
+
+func (r *reference) Delete(ctx context.Context, keys []string) error {
+	return r.leases.Delete(ctx, keys, r.remove)
+}
+
+func (r *reference) remove(keys []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range keys {
+		delete(r.entries, key)
+	}
+	return nil
+}
+
+func (r *reference) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	return r.leases.TryLock(ctx, key, ttl)
+}
+
+func (r *reference) Wait(ctx context.Context, key string) error { return r.leases.Wait(ctx, key) }
+
+func (r *reference) Locked(ctx context.Context, key string) (bool, error) {
+	return r.leases.Locked(ctx, key)
+}
+
+func (r *reference) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed++
+	return nil
+}
+
+// bare has the three methods of a backend and no others.
+type bare struct{ driver.Backend }
