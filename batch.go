@@ -21,15 +21,15 @@ type batch[V any] struct {
 	names   [][]string // the user's keys of each member
 	create  func(context.Context, []string) (map[string]V, error)
 
-	offline bool        // the backend has failed: create without it
-	slot    creation[V] // holds the place among MaxCreators for all
+	nested  bool        // inside another creator of this region
+	offline atomic.Bool // the backend has failed: create without it
 }
 
 // batch makes the members for keys: one for each that differs after mangling,
 // in the alphabetical order of the user's keys.
 func (c *Cache[V]) batch(ctx context.Context, s *state, keys []string) (*batch[V], error) {
-	b := &batch[V]{c: c, s: s, offline: s.caps.Discards}
-	b.slot = creation[V]{s: s, nested: s.region.flights.Creating(ctx)}
+	b := &batch[V]{c: c, s: s, nested: s.region.flights.Creating(ctx)}
+	b.offline.Store(s.caps.Discards)
 	index := make(map[string]int, len(keys))
 	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
 		cr, err := c.creation(ctx, s, "get", key, nil)
@@ -65,8 +65,7 @@ func (b *batch[V]) deliver(vals map[string]V, i int, v V) {
 // lock returns the dogpile lock that b is the inside of.
 func (b *batch[V]) lock() *lock.Many[*found[V]] {
 	m := &lock.Many[*found[V]]{
-		Read: b.read, Create: b.run, Store: b.store,
-		Enter: b.enter, Leave: func() { b.slot.freeSlot() },
+		Read: b.read, Create: b.run, Store: b.store, Enter: b.enter,
 		Runner: b.s.o.Runner, Timeout: b.s.o.CreateTimeout,
 	}
 	for _, cr := range b.members {
@@ -75,17 +74,24 @@ func (b *batch[V]) lock() *lock.Many[*found[V]] {
 	return m
 }
 
-// enter takes a place among MaxCreators.
-func (b *batch[V]) enter(ctx context.Context, wait bool) (bool, error) {
-	for !b.slot.takeSlot(ctx) {
+// enter takes a place among MaxCreators for all members.
+func (b *batch[V]) enter(ctx context.Context, wait bool) (leave func(), err error) {
+	if b.nested || b.s.slots == nil {
+		return func() {}, nil
+	}
+	select {
+	case b.s.slots <- struct{}{}:
+	default:
 		if !wait {
-			return false, nil
+			return nil, nil
 		}
-		if err := b.s.waitSlot(ctx); err != nil {
-			return false, err
+		select {
+		case b.s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	return true, nil
+	return func() { <-b.s.slots }, nil
 }
 
 // fetch reads the entries of members.
@@ -100,7 +106,7 @@ func (b *batch[V]) fetch(ctx context.Context, at []int) ([]*found[V], error) {
 
 func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time, error) {
 	fs, created := make([]*found[V], len(at)), make([]time.Time, len(at))
-	if !b.offline {
+	if !b.offline.Load() {
 		read, err := b.fetch(ctx, at)
 		switch {
 		case err == nil:
@@ -109,13 +115,13 @@ func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time
 			return nil, nil, err
 		default:
 			b.s.failed(ctx, "get", b.members[at[0]].key, err)
-			b.offline = true
+			b.offline.Store(true)
 		}
 	}
 	for i, n := range at {
 		cr := b.members[n]
 		switch {
-		case b.offline:
+		case b.offline.Load():
 			cr.offline, fs[i] = true, cr.last
 		case fs[i].err != nil && b.s.o.Strict:
 			return nil, nil, &BackendError{"get", cr.key, fs[i].err}
@@ -123,7 +129,7 @@ func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time
 			cr.disconnect(ctx, fs[i].err)
 			fs[i] = cr.last
 		default:
-			cr.last, created[i] = fs[i], stamp(fs[i])
+			cr.last, created[i] = fs[i], cr.stamp(fs[i])
 		}
 	}
 	return fs, created, nil
@@ -154,7 +160,8 @@ func (b *batch[V]) run(ctx context.Context, at []int) (vals []*found[V], made []
 		}
 	}
 	var out map[string]V
-	err = b.s.observed(ctx, Event{Op: "get", Key: keys[0], Keys: keys}, func() (err error) { out, err = b.create(ctx, keys); return err })
+	unseen := b.members[at[0]].unseen
+	err = b.s.observed(ctx, Event{Op: "get", Key: keys[0], Keys: keys}, unseen, func() (err error) { out, err = b.create(ctx, keys); return err })
 	if err != nil {
 		return b.standIn(ctx, at, err)
 	}
@@ -165,8 +172,7 @@ func (b *batch[V]) run(ctx context.Context, at []int) (vals []*found[V], made []
 		if made[i] = ok; !ok {
 			continue
 		}
-		cr.made.ExpireIn = ctl.expireIn
-		cr.skip = cr.offline || ctl.noStore || b.c.o.ShouldCache != nil && !b.c.o.ShouldCache(v)
+		cr.decide(v, ctl)
 		vals[i] = cr.created(v)
 	}
 	return vals, made, nil
@@ -202,11 +208,13 @@ func (b *batch[V]) standIn(ctx context.Context, at []int, err error) (vals []*fo
 		return nil, nil, errors.Join(lock.ErrLost, err)
 	}
 	for _, n := range at {
-		if !b.members[n].canStandIn() {
+		if cr := b.members[n]; !cr.standsIn(cr.last) {
 			return nil, nil, err
 		}
 	}
-	b.s.failed(ctx, "get", b.members[at[0]].key, err)
+	if first := b.members[at[0]]; !first.unseen {
+		b.s.failed(ctx, "get", first.key, err)
+	}
 	for _, n := range at {
 		cr := b.members[n]
 		b.s.region.flights.Rest(cr.mangled, backOff)
@@ -223,17 +231,13 @@ func (b *batch[V]) store(ctx context.Context, at []int, vals []*found[V]) (held 
 	var packed []int // positions in at
 	for i, n := range at {
 		cr := b.members[n]
-		l := cr.held.lease
-		if held[i] = true; l == nil || cr.offline {
+		var done bool
+		if held[i], done = cr.refused(ctx); done {
 			continue
 		}
-		if cr.skip {
-			held[i] = !errors.Is(b.s.extend(ctx, l), driver.ErrLeaseLost)
-			continue
-		}
-		it := driver.Item{Key: cr.mangled, Lease: l}
+		it := driver.Item{Key: cr.mangled, Lease: cr.held.lease}
 		if err := b.c.pack(b.s, &it, vals[i].value, cr.made, cr.at); err != nil {
-			held[i] = b.s.stored(ctx, "get", cr.key, err)
+			held[i] = cr.stored(ctx, err)
 			continue
 		}
 		items, packed = append(items, it), append(packed, i)
@@ -242,17 +246,15 @@ func (b *batch[V]) store(ctx context.Context, at []int, vals []*found[V]) (held 
 		return held
 	}
 	err := b.s.set(ctx, items)
-	byKey := itemErrors(items)
+	byKey := make(map[string]error)
+	itemErrors(items, byKey)
 	for _, i := range packed {
 		cr := b.members[at[i]]
 		cause := err
 		if cause == nil {
 			cause = byKey[cr.mangled]
 		}
-		if cause == nil {
-			cr.held.give() // storing has used it up
-		}
-		held[i] = b.s.stored(ctx, "get", cr.key, cause)
+		held[i] = cr.stored(ctx, cause)
 	}
 	return held
 }

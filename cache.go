@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/dogpile-go/dogpile/lock"
 )
 
 // Cache is a view of a region in which all values are of type V. A region may
@@ -78,13 +80,13 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 	if s.direct {
 		sc := s.scratch()
 		sc.key = append(sc.key, key...)
-		v, ok = c.hit(ctx, s, sc)
+		e, ok := c.hit(ctx, s, sc)
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
 				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: key})
 			}
-			return v, true, nil
+			return e.value, true, nil
 		}
 	}
 	f, err := c.look(ctx, s, "get", key)
@@ -149,13 +151,13 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 	if s != nil && s.direct {
 		sc := s.scratch()
 		sc.key = append(sc.key, key...)
-		v, ok := c.hit(ctx, s, sc)
+		e, ok := c.hit(ctx, s, sc)
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
 				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: key})
 			}
-			return v, nil
+			return e.value, nil
 		}
 	}
 	return c.getOrCreate(ctx, key, create)
@@ -163,21 +165,20 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 
 // hit is a look into the memory of this process for a fresh entry under
 // sc.key. It allocates nothing.
-func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (v V, ok bool) {
-	object, err := s.lookup(ctx, sc)
+func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], bool) {
+	object, left, err := s.lookup(ctx, sc)
 	if err != nil {
-		return v, false // who asks again will get the error
+		return nil, false // who asks again will get the error
 	}
 	e, ok := object.(*entry[V])
 	if !ok || e.version != s.local.token().Version {
-		return v, false
+		return nil, false
 	}
-	exp := s.expires(c.expiration(s), e.expireIn, e.draw)
-	if exp > 0 && now()-e.made > int64(exp) {
-		return v, false
+	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never && e.age(left) > exp {
+		return nil, false
 	}
 	s.region.stats.hit(sc.stripe)
-	return e.value, true
+	return e, true
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
@@ -200,12 +201,10 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 		s.told(ctx, countHits, s.o.Hooks.Hit, "get", key)
 		return f.value, nil
 	}
-	if f.band <= standby {
+	if f.band == missing {
 		s.told(ctx, countMisses, s.o.Hooks.Miss, "get", key)
 	}
-	if f.band == standby && s.region.flights.Resting(cr.mangled) {
-		return f.value, nil // the creator has just failed
-	}
+	cr.unseen = s.o.Runner != nil && f.band == stale
 	began := now()
 	got, err := cr.lock().DoRead(ctx, f, created)
 	return cr.result(ctx, f, got, began, err)
@@ -218,17 +217,28 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, creat
 	if err != nil {
 		return nil, err
 	}
-	if s.caps.Discards {
-		mangled += "\x00" + strconv.FormatInt(s.serial.Add(1), 10) // no two callers meet
-	}
-	return &creation[V]{
+	cr := &creation[V]{
 		c: c, s: s, op: op, key: key, mangled: mangled, create: create,
 		nested: s.region.flights.Creating(ctx), offline: s.caps.Discards, last: new(found[V]),
-	}, nil
+	}
+	switch {
+	case s.caps.Discards:
+		cr.apart = "\x00" + strconv.FormatInt(s.serial.Add(1), 10) // no two callers meet
+	case cr.nested && s.slots != nil:
+		// A flight of callers that are not nested may be waiting for the place
+		// that the creator around this one has.
+		cr.apart = "\x00nested"
+	}
+	return cr, nil
 }
 
 // result tells the hooks how the caller came to its value.
 func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began int64, err error) (v V, _ error) {
+	s := cr.s
+	if err == lock.ErrTimeout && cr.standsIn(first) {
+		s.region.flights.Rest(cr.mangled, backOff) // its creator may still be at it
+		got, err = first, nil
+	}
 	cr.tell(ctx, first, got, began, err)
 	if err != nil {
 		return v, lockError(cr.op, cr.key, err)
@@ -240,14 +250,14 @@ func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began i
 // nothing fresh.
 func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], began int64, err error) {
 	s := cr.s
-	if first.band == stale {
+	if first.band != missing { // what was missing has been told of
 		if err == nil && got != nil && got.band != fresh {
 			s.told(ctx, countStale, s.o.Hooks.Stale, cr.op, cr.key)
-			return
+		} else {
+			s.told(ctx, countMisses, s.o.Hooks.Miss, cr.op, cr.key)
 		}
-		s.told(ctx, countMisses, s.o.Hooks.Miss, cr.op, cr.key) // it was not what was returned
 	}
-	if !cr.ran.Load() {
+	if got != first && !cr.ran.Load() {
 		s.region.stats.add(countWaits, 1)
 		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Key: cr.key, Duration: time.Duration(now() - began), Err: err})
 	}

@@ -28,7 +28,9 @@ type creation[V any] struct {
 	mangled string
 	create  func(context.Context) (V, error)
 
-	nested  bool // inside another creator of this region
+	nested  bool   // needs no place among MaxCreators
+	apart   string // what keeps others out of its flight; "": nothing does
+	unseen  bool   // it runs in the background, and nobody waits for its error
 	renew   bool
 	offline bool // the backend has failed: create without it
 
@@ -52,14 +54,26 @@ func (cr *creation[V]) lock() *lock.Lock[*found[V]] {
 		Runner:  cr.s.o.Runner,
 		Timeout: cr.s.o.CreateTimeout,
 		Key:     cr.mangled,
-		Version: func(f *found[V]) string { return f.version },
+		Version: cr.flightVersion,
 		Flights: &cr.s.region.flights,
 	}
 }
 
-// stamp tells the lock whether there is a value that can be served.
-func stamp[V any](f *found[V]) time.Time {
-	if f.band >= stale {
+// flightVersion tells which flights a caller may join who has read f.
+func (cr *creation[V]) flightVersion(f *found[V]) string {
+	switch {
+	case cr.apart != "":
+		return f.version + cr.apart
+	case cr.offline:
+		return lock.AnyVersion
+	}
+	return f.version
+}
+
+// stamp tells the lock whether there is a value that can be served. What stands
+// in for a creator that has just failed is as good as stale.
+func (cr *creation[V]) stamp(f *found[V]) time.Time {
+	if f.band >= stale || f.band == standby && cr.s.region.flights.Resting(cr.mangled) {
 		return f.created
 	}
 	return time.Time{}
@@ -78,7 +92,7 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 		return cr.last, time.Time{}, nil
 	}
 	cr.last = f
-	return f, stamp(f), nil
+	return f, cr.stamp(f), nil
 }
 
 // disconnect makes the creation go on without the backend.
@@ -203,16 +217,22 @@ func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
 	cr.at = now()
 	cr.made = stored.Meta{Created: time.Now().UnixNano(), Version: version}
 	var v V
-	err = cr.s.observed(ctx, Event{Op: cr.op, Key: cr.key}, func() (err error) { v, err = cr.create(ctx); return err })
+	err = cr.s.observed(ctx, Event{Op: cr.op, Key: cr.key}, cr.unseen, func() (err error) { v, err = cr.create(ctx); return err })
 	switch {
 	case err != nil && context.Cause(ctx) == driver.ErrLeaseLost:
 		return nil, fmt.Errorf("%w: %w", lock.ErrLost, err)
 	case err != nil:
 		return cr.standIn(ctx, err)
 	}
-	cr.made.ExpireIn = ctl.expireIn
-	cr.skip = cr.offline || ctl.noStore || cr.c.o.ShouldCache != nil && !cr.c.o.ShouldCache(v)
+	cr.decide(v, ctl)
 	return cr.created(v), nil
+}
+
+// decide notes whether and how v is to be stored.
+func (cr *creation[V]) decide(v V, ctl *Control) {
+	expireIn, noStore := ctl.said()
+	cr.made.ExpireIn = expireIn
+	cr.skip = noStore || cr.c.o.ShouldCache != nil && !cr.c.o.ShouldCache(v)
 }
 
 // created returns v as what would be read once it is stored.
@@ -240,7 +260,7 @@ var errAborted = errors.New("creator panicked or called runtime.Goexit")
 
 // observed runs a creator and tells the hooks and counters of it, however it
 // ends.
-func (s *state) observed(ctx context.Context, e Event, create func() error) error {
+func (s *state) observed(ctx context.Context, e Event, unseen bool, create func() error) error {
 	began := now()
 	e.Err = errAborted
 	defer func() {
@@ -251,6 +271,9 @@ func (s *state) observed(ctx context.Context, e Event, create func() error) erro
 		e.Duration = time.Duration(now() - began)
 		s.region.stats.add(n, 1)
 		s.event(ctx, s.o.Hooks.Create, e)
+		if e.Err != nil && unseen {
+			s.failed(ctx, e.Op, e.Key, e.Err)
+		}
 	}()
 	e.Err = create()
 	return e.Err
@@ -259,63 +282,74 @@ func (s *state) observed(ctx context.Context, e Event, create func() error) erro
 // standIn answers for a creator that has failed: with the stale value where
 // StaleIfError allows.
 func (cr *creation[V]) standIn(ctx context.Context, err error) (*found[V], error) {
-	if !cr.canStandIn() {
+	if !cr.standsIn(cr.last) {
 		return nil, err
 	}
 	cr.s.region.flights.Rest(cr.mangled, backOff)
-	cr.s.failed(ctx, cr.op, cr.key, err)
+	if !cr.unseen {
+		cr.s.failed(ctx, cr.op, cr.key, err)
+	}
 	cr.skip = true
 	return cr.last, nil
 }
 
-func (cr *creation[V]) canStandIn() bool {
-	f := cr.last
-	return !cr.renew && f.band >= standby && cr.s.standsIn(f.age, cr.c.expiration(cr.s), f.expireIn)
-}
-
-// standsIn reports whether an entry is young enough for StaleIfError.
-func (s *state) standsIn(age, exp, own time.Duration) bool {
-	if own != 0 {
-		exp = own
+// standsIn reports whether an entry may be returned in place of the value that
+// could not be made.
+func (cr *creation[V]) standsIn(f *found[V]) bool {
+	exp := cr.c.expiration(cr.s)
+	if f.expireIn != 0 {
+		exp = f.expireIn
 	}
-	return s.o.StaleIfError != 0 && (exp <= 0 || within(age, exp, s.o.StaleIfError))
+	more := cr.s.o.StaleIfError
+	return !cr.renew && f.band >= standby && more != 0 && (exp == Never || within(f.age, max(exp, 0), more))
 }
 
 // store stores what run has made, under the lease, and reports whether that was
 // held until then.
 func (cr *creation[V]) store(ctx context.Context, f *found[V]) (held bool) {
-	l := cr.held.lease
-	if l == nil || cr.offline {
-		return true
+	if held, done := cr.refused(ctx); done {
+		return held
 	}
-	if cr.skip {
-		return !errors.Is(cr.s.extend(ctx, l), driver.ErrLeaseLost)
-	}
-	items := []driver.Item{{Key: cr.mangled, Lease: l}}
+	items := []driver.Item{{Key: cr.mangled, Lease: cr.held.lease}}
 	err := cr.c.pack(cr.s, &items[0], f.value, cr.made, cr.at)
 	if err == nil {
 		if err = cr.s.set(ctx, items); err == nil {
 			err = items[0].Err
 		}
 	}
-	if err == nil {
-		cr.held.give() // storing has used it up
-	}
-	return cr.s.stored(ctx, cr.op, cr.key, err)
+	return cr.stored(ctx, err)
 }
 
-// stored tells of an entry that was stored under a lease, or was not, and
-// reports whether the lease was held.
-func (s *state) stored(ctx context.Context, op, key string, err error) (held bool) {
-	s.event(ctx, s.o.Hooks.Store, Event{Op: op, Key: key, Err: err})
+// refused reports whether the value is not to be stored, and if so whether the
+// lease was held until now. Without the backend nothing tells what was deleted
+// meanwhile, so it counts as lost.
+func (cr *creation[V]) refused(ctx context.Context) (held, done bool) {
+	l, inv := cr.held.lease, cr.s.custom
+	switch {
+	case l == nil || cr.offline:
+		return false, true
+	case inv != nil && inv.Judge(cr.key, cr.made.Version, time.Unix(0, cr.made.Created)) != Fresh:
+		return false, true // invalidated since it began
+	case cr.skip:
+		return cr.s.extend(ctx, l) == nil, true
+	}
+	return true, false
+}
+
+// stored tells of an entry that was stored under the lease, or was not, and
+// reports whether the lease is known to have been held.
+func (cr *creation[V]) stored(ctx context.Context, err error) (held bool) {
+	s := cr.s
+	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Key: cr.key, Err: err})
 	switch {
 	case err == nil:
+		cr.held.give() // storing has used it up
 		s.region.stats.add(countStores, 1)
+		return true
 	case errors.Is(err, driver.ErrLeaseLost):
 		s.region.stats.add(countLost, 1)
 		return false
-	default:
-		s.failed(ctx, op, key, err)
 	}
-	return true
+	s.failed(ctx, cr.op, cr.key, err)
+	return s.extend(ctx, cr.held.lease) == nil
 }

@@ -2,6 +2,7 @@ package dogpile
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -9,10 +10,12 @@ import (
 // methods may be called from any goroutine until the creator returns. On a nil
 // Control they do nothing.
 type Control struct {
-	expireIn time.Duration
-	noStore  bool
 	previous any
 	hasPrev  bool
+
+	mu       sync.Mutex
+	expireIn time.Duration
+	noStore  bool
 }
 
 type controlKey struct{}
@@ -29,20 +32,33 @@ func Creation(ctx context.Context) *Control {
 // does not expire. Any other d that is not positive means that the value is not
 // worth storing, as NoStore.
 func (c *Control) ExpireIn(d time.Duration) {
-	switch {
-	case c == nil:
-	case d > 0 || d == Never:
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d > 0 || d == Never {
 		c.expireIn = d
-	default:
+	} else {
 		c.noStore = true
 	}
 }
 
 // NoStore keeps the value from being stored. All who wait for it get it.
 func (c *Control) NoStore() {
-	if c != nil {
-		c.noStore = true
+	if c == nil {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noStore = true
+}
+
+// said returns what the creator has asked for.
+func (c *Control) said() (expireIn time.Duration, noStore bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expireIn, c.noStore
 }
 
 // Previous returns the value that is being replaced, for creators that can ask

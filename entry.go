@@ -5,18 +5,43 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unsafe"
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/stored"
 )
 
-// entry is what an object backend keeps. It is never changed once stored.
+// entry is what an object backend keeps. It is never changed once stored. The
+// fields that a hit needs come first, so that they share a cache line.
 type entry[V any] struct {
-	value    V
-	made     int64         // when its creation began, on the clock of now
-	expireIn time.Duration // its own expiration; 0: none
+	room     [32]byte // holds the key, if it is short enough; see keyed
+	made     int64    // when its creation began, on the clock of now
+	ends     int64    // when its TTL ends, on the clock of now; 0: it has none
 	version  string
-	draw     float64 // its share of Jitter, from 0 to 1
+	expireIn time.Duration // its own expiration; 0: none
+	draw     float64       // its share of Jitter, from 0 to 1
+	value    V
+}
+
+// keyed returns key in the memory of the entry itself. A map compares a key
+// before it returns what is stored under it; this way both cost one cache miss
+// instead of two. Maps replace the key together with the value, so that it does
+// not keep an old entry in memory.
+func (e *entry[V]) keyed(key string) string {
+	if len(key) == 0 || len(key) > len(e.room) {
+		return key
+	}
+	copy(e.room[:], key)
+	return unsafe.String(&e.room[0], len(key))
+}
+
+// age returns how old the entry is. A backend that has just looked at its clock
+// tells what is left of the TTL, which spares us a look at ours.
+func (e *entry[V]) age(left time.Duration) time.Duration {
+	if left > 0 && e.ends != 0 {
+		return time.Duration(e.ends-e.made) - left
+	}
+	return time.Duration(now() - e.made)
 }
 
 // band is what an entry is worth to a caller who could create it anew.
@@ -66,7 +91,7 @@ func (f *found[V]) classify(s *state, exp time.Duration, verdict State) {
 	}
 	exp = s.expires(exp, f.expireIn, f.draw)
 	f.state, f.band = Fresh, fresh
-	if exp > 0 && f.age > exp {
+	if exp != Never && f.age > exp {
 		f.state, f.band = Stale, s.past(f.age, full)
 	}
 	switch {
@@ -79,6 +104,7 @@ func (f *found[V]) classify(s *state, exp time.Duration, verdict State) {
 
 // past returns the band of an entry that is past its expiration.
 func (s *state) past(age, exp time.Duration) band {
+	exp = max(exp, 0)
 	staleFor := s.o.StaleFor
 	if staleFor == 0 {
 		staleFor = exp
@@ -115,8 +141,11 @@ func (s *state) ttl(exp, own time.Duration) time.Duration {
 	return exp + more
 }
 
+// overdue is the expiration of entries that are stale however young they are.
+const overdue time.Duration = -2
+
 // expiration returns what counts for the entries of c on this call: more than
-// 0, or Never.
+// 0, Never, or overdue.
 func (c *Cache[V]) expiration(s *state) time.Duration {
 	exp := c.o.Expiration
 	if c.o.ExpirationFunc != nil {
@@ -126,7 +155,7 @@ func (c *Cache[V]) expiration(s *state) time.Duration {
 	case exp == 0:
 		return s.o.Expiration
 	case exp < Never:
-		return 1 // the moment it told of has passed
+		return overdue // the moment that ExpirationFunc told of has passed
 	}
 	return exp
 }
@@ -155,7 +184,11 @@ func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, made int6
 	it.TTL = s.ttl(c.expiration(s), m.ExpireIn)
 	draw := s.draw(it.Key, m.Created)
 	if s.caps.Objects {
-		it.Object = &entry[V]{v, made, m.ExpireIn, m.Version, draw}
+		e := &entry[V]{value: v, made: made, expireIn: m.ExpireIn, version: m.Version, draw: draw}
+		if it.TTL > 0 {
+			e.ends = now() + int64(it.TTL)
+		}
+		it.Key, it.Object = e.keyed(it.Key), e
 		return nil
 	}
 	data, err := c.codec(s).Append(stored.Append(nil, m), v)
@@ -181,7 +214,11 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, f *found[V]) (version strin
 			return "", err
 		}
 		f.value, f.there = e.value, true
-		f.age = time.Duration(now() - e.made)
+		left := it.TTL
+		if !s.exact {
+			left = 0
+		}
+		f.age = e.age(left)
 		f.created = time.Now().Add(-f.age)
 		f.expireIn, f.draw = e.expireIn, e.draw
 		return e.version, nil

@@ -66,10 +66,14 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool) {
 		return v, false
 	}
 	sc.key = key
-	if v, ok = f.cache.hit(ctx, s, sc); ok && s.o.Hooks.Hit != nil {
+	e, ok := f.cache.hit(ctx, s, sc)
+	if !ok {
+		return v, false
+	}
+	if s.o.Hooks.Hit != nil {
 		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: string(sc.key[len(s.o.Prefix):])})
 	}
-	return v, ok
+	return e.value, true
 }
 
 func (f *Func[A, V]) call(ctx context.Context, a A) (v V, err error) {

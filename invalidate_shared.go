@@ -181,7 +181,14 @@ func (ts *tokens) tryUpdate(ctx context.Context, change func(old *token) *token)
 	}
 	switch err := ts.write(ctx, t, l); {
 	case errors.Is(err, driver.ErrLeaseLost):
-		return nil, false, nil // an invalidation overtook this one
+		// An invalidation overtook this one. Should that happen again and again,
+		// it must not keep a processor busy.
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+		return nil, false, nil
 	case err != nil:
 		return nil, false, err
 	}

@@ -72,14 +72,12 @@ func (h *holding) give() driver.Lease {
 func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	every := s.o.LockTTL / 3
-	var (
-		mu    sync.Mutex // held while renewing, so that stop waits for it
-		timer *time.Timer
-	)
+	var timer *time.Timer
+	turn := make(chan struct{}, 1)     // taken while renewing, so that stop waits for it
 	sure := now() + int64(s.o.LockTTL) // until then it holds, as far as we know
 	renew := func() {
-		mu.Lock()
-		defer mu.Unlock()
+		turn <- struct{}{}
+		defer func() { <-turn }()
 		if ctx.Err() != nil {
 			return
 		}
@@ -95,14 +93,14 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 		}
 		timer.Reset(every)
 	}
-	mu.Lock()
-	defer mu.Unlock()
+	turn <- struct{}{}
 	timer = time.AfterFunc(every, renew)
+	<-turn
 	return func() {
 		cancel()
 		timer.Stop()
-		mu.Lock() // a renewal in progress ends with ctx
-		defer mu.Unlock()
+		turn <- struct{}{} // a renewal in progress ends with ctx
+		<-turn
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/stored"
+	"github.com/dogpile-go/dogpile/lock"
 )
 
 // GetMulti returns the fresh values among keys, in one call of the backend; the
@@ -63,54 +64,57 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 	}
 	s.region.flights.Forget(mangled...)
 	began := now()
-	items := make([]driver.Item, len(b.members))
-	for i, cr := range b.members {
-		m := stored.Meta{Created: time.Now().UnixNano()}
-		if m.Version, err = cr.version(ctx); err != nil {
+	items := make([]driver.Item, 0, len(b.members))
+	errs := make(map[string]error)
+	version := ""
+	for _, cr := range b.members {
+		cr.last.version = version // of all, unless the invalidator is a custom one
+		if version, err = cr.version(ctx); err != nil {
 			return &BackendError{"set", cr.key, err}
 		}
-		b.members[0].last.version = m.Version // read once for all
-		cr.last.version = m.Version
-		items[i].Key = cr.mangled
-		if err := c.pack(s, &items[i], vals[cr.key], m, began); err != nil {
-			return &KeyError{"set", cr.key, err}
+		it := driver.Item{Key: cr.mangled}
+		m := stored.Meta{Created: time.Now().UnixNano(), Version: version}
+		if err := c.pack(s, &it, vals[cr.key], m, began); err != nil {
+			errs[cr.mangled] = err
+			continue
 		}
+		items = append(items, it)
 	}
-	return b.put(ctx, items)
+	return b.put(ctx, items, errs)
 }
 
-// put stores items unconditionally and tells of each.
-func (b *batch[V]) put(ctx context.Context, items []driver.Item) error {
+// put stores items unconditionally and tells of each; errs are the errors of
+// those that could not be packed.
+func (b *batch[V]) put(ctx context.Context, items []driver.Item, errs map[string]error) error {
 	err := b.s.set(ctx, items)
-	var errs []error
-	byKey := itemErrors(items)
+	itemErrors(items, errs)
+	var all []error
 	for _, cr := range b.members {
-		cause := err
+		cause := errs[cr.mangled]
 		if cause == nil {
-			cause = byKey[cr.mangled]
+			cause = err
 		}
 		b.s.event(ctx, b.s.o.Hooks.Store, Event{Op: "set", Key: cr.key, Err: cause})
 		if cause != nil {
-			errs = append(errs, &BackendError{"set", cr.key, cause})
+			all = append(all, &BackendError{"set", cr.key, cause})
 			continue
 		}
 		b.s.region.stats.add(countStores, 1)
 	}
-	if len(errs) == 1 {
-		return errs[0]
+	if len(all) == 1 {
+		return all[0]
 	}
-	return errors.Join(errs...)
+	return errors.Join(all...)
 }
 
-// itemErrors returns the errors of items by key: set does not keep their order.
-func itemErrors(items []driver.Item) map[string]error {
-	errs := make(map[string]error)
+// itemErrors adds the errors of items to errs, by key: set does not keep their
+// order.
+func itemErrors(items []driver.Item, errs map[string]error) {
 	for i := range items {
 		if items[i].Err != nil {
 			errs[items[i].Key] = items[i].Err
 		}
 	}
-	return errs
 }
 
 // GetOrCreateMulti returns the values of keys, each as GetOrCreate would, but
@@ -148,12 +152,18 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 		switch cr := b.members[i]; f.band {
 		case fresh:
 			s.told(ctx, countHits, s.o.Hooks.Hit, "get", cr.key)
-		case standby, missing:
+		case missing:
 			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", cr.key)
 		}
 	}
+	for i, cr := range b.members {
+		cr.unseen = s.o.Runner != nil && first[i].band == stale
+	}
 	began := now()
 	got, ok, err := b.lock().Do(ctx, first, created)
+	if err == lock.ErrTimeout && b.standsIn(first) {
+		got, ok, err = first, slices.Repeat([]bool{true}, len(first)), nil
+	}
 	for i, cr := range b.members {
 		var f *found[V]
 		if err == nil && ok[i] {
@@ -168,6 +178,22 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 		return nil, lockError("get", b.members[0].key, err)
 	}
 	return vals, nil
+}
+
+// standsIn reports whether what was read first may be returned after all,
+// because the creator has taken too long.
+func (b *batch[V]) standsIn(first []*found[V]) bool {
+	for i, cr := range b.members {
+		if first[i].band != fresh && !cr.standsIn(first[i]) {
+			return false
+		}
+	}
+	for i, cr := range b.members {
+		if first[i].band != fresh {
+			b.s.region.flights.Rest(cr.mangled, backOff)
+		}
+	}
+	return true
 }
 
 // refreshMulti creates the values of keys now, under their locks.

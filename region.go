@@ -110,7 +110,9 @@ func (r *Region) adopt(p *plan) {
 	}
 	r.current.Store(p.state)
 	r.mu.Unlock()
-	r.flights.ForgetAll()
+	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
+	defer cancel()
+	r.flights.ForgetAll(ctx)
 }
 
 // Backend returns the region's backend as seen through its proxies; driver.As
@@ -166,9 +168,9 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	}
 	// Forgetting first lets no creation in progress store what it has made from
 	// old data; forgetting again lets nobody wait for one that began meanwhile.
-	r.flights.ForgetAll()
+	r.flights.ForgetAll(ctx)
 	err = s.invalidate(ctx, mode)
-	r.flights.ForgetAll()
+	r.flights.ForgetAll(ctx)
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
 	if err != nil {
 		return &BackendError{"invalidate", "", err}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type state struct {
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
 	direct    bool
+	exact     bool // the backend tells exactly what is left of a TTL
 	scratches sync.Pool
 	stripe    atomic.Uint32
 }
@@ -51,8 +53,33 @@ type guarded struct {
 	lease.Guard
 }
 
+// Set and Get keep the leases to themselves: a backend below would take them
+// for lost ones of its own.
 func (g *guarded) Set(ctx context.Context, items []driver.Item) error {
-	return g.Guard.Set(ctx, items, func(items []driver.Item) error { return g.Backend.Set(ctx, items) })
+	return g.Guard.Set(ctx, items, func(items []driver.Item) error {
+		return withoutLeases(items, func(items []driver.Item) error { return g.Backend.Set(ctx, items) })
+	})
+}
+
+func (g *guarded) Get(ctx context.Context, items []driver.Item) error {
+	return withoutLeases(items, func(items []driver.Item) error { return g.Backend.Get(ctx, items) })
+}
+
+func withoutLeases(items []driver.Item, do func([]driver.Item) error) error {
+	if !slices.ContainsFunc(items, func(it driver.Item) bool { return it.Lease != nil }) {
+		return do(items)
+	}
+	bare := slices.Clone(items)
+	for i := range bare {
+		bare[i].Lease = nil
+	}
+	err := do(bare)
+	for i := range items {
+		l := items[i].Lease
+		items[i] = bare[i]
+		items[i].Lease = l
+	}
+	return err
 }
 
 func (g *guarded) Delete(ctx context.Context, keys []string) error {
@@ -90,6 +117,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		s.slots = make(chan struct{}, complete.MaxCreators)
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
+	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
 	s.scratches.New = func() any {
 		sc := &scratch{stripe: int(s.stripe.Add(1)) % stripes}
 		sc.key = append(sc.key, s.o.Prefix...)
@@ -129,18 +157,22 @@ type scratch struct {
 	stripe int
 }
 
-// lookup asks for the prefix and whatever more has been appended to sc.key.
-func (s *state) lookup(ctx context.Context, sc *scratch) (any, error) {
+// lookup asks for the prefix and whatever more has been appended to sc.key. left
+// is what is left of the TTL, if the backend tells.
+func (s *state) lookup(ctx context.Context, sc *scratch) (object any, left time.Duration, err error) {
 	it := &sc.items[0]
 	// The backend does not keep the key: Caps.InMemory promises that.
 	it.Key = unsafe.String(unsafe.SliceData(sc.key), len(sc.key))
-	err := s.backend.Get(ctx, sc.items[:])
-	object := it.Object
+	err = s.backend.Get(ctx, sc.items[:])
+	object = it.Object
+	if s.exact {
+		left = it.TTL
+	}
 	if it.Err != nil && err == nil {
 		err = it.Err
 	}
 	*it = driver.Item{}
-	return object, err
+	return object, left, err
 }
 
 func (s *state) scratch() *scratch { return s.scratches.Get().(*scratch) }
@@ -152,7 +184,7 @@ func (s *state) free(sc *scratch) {
 
 // key returns what the backend knows key as.
 func (s *state) key(op, key string) (string, error) {
-	if reserved(key) {
+	if reserved(key) || reserved(s.o.Prefix+key) {
 		return "", &KeyError{op, key, errors.New("keys that begin with _lock or _inv: are reserved")}
 	}
 	k, err := s.mangled(key)

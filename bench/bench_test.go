@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 func TestEveryContestantReturnsTheRightValue(t *testing.T) {
@@ -24,8 +25,8 @@ func TestEveryContestantReturnsTheRightValue(t *testing.T) {
 			}
 			defer opened.Close()
 			for range 2 { // the second time after whatever the first one set off
-				for i := range w.keys {
-					v, err := opened.get(context.Background(), i)
+				for i, key := range w.keys {
+					v, err := opened.get(context.Background(), strings.Clone(key), uint32(i))
 					if err != nil {
 						t.Fatalf("key %d: %v", i, err)
 					}
@@ -71,28 +72,29 @@ func TestStampedeOnDogpile(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	t.Parallel()
+	quick := &options{time: time.Millisecond, tries: 1}
+	type get = func(context.Context, string, uint32) (Value, error)
 	for _, row := range []struct {
 		name string
-		get  func(w *workload) func(context.Context, int) (Value, error)
+		get  func(w *workload) get
 		want string
 	}{
-		{"a miss", func(w *workload) func(context.Context, int) (Value, error) {
-			return func(ctx context.Context, _ int) (Value, error) { return w.missed(ctx) }
+		{"a miss", func(w *workload) get {
+			return func(ctx context.Context, _ string, _ uint32) (Value, error) { return w.missed(ctx) }
 		}, errMissed.Error()},
-		{"a miss that is kept quiet", func(w *workload) func(context.Context, int) (Value, error) {
-			return func(ctx context.Context, i int) (Value, error) {
+		{"a miss that is kept quiet", func(w *workload) get {
+			return func(ctx context.Context, _ string, id uint32) (Value, error) {
 				w.missed(ctx)
-				return valueOf(i), nil
+				return valueOf(int(id)), nil
 			}
 		}, "not the hit path"},
-		{"a wrong value", func(*workload) func(context.Context, int) (Value, error) {
-			return func(_ context.Context, i int) (Value, error) { return valueOf(i + 1), nil }
+		{"a wrong value", func(*workload) get {
+			return func(_ context.Context, _ string, id uint32) (Value, error) { return valueOf(int(id) + 1), nil }
 		}, "got the value of"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := contestant{"liar", func(w *workload) (*cache, error) { return &cache{get: row.get(w)}, nil }}
-			_, err := sampleOf(c, newWorkload(100), 1, time.Millisecond, 1)
+			_, err := sampleOf(c, newWorkload(100), 1, quick)
 			if err == nil || !strings.Contains(err.Error(), row.want) || !strings.Contains(err.Error(), "liar") {
 				t.Errorf("got %v, want an error that names the contestant and says %q", err, row.want)
 			}
@@ -101,7 +103,7 @@ func TestFailures(t *testing.T) {
 	t.Run("cannot be opened", func(t *testing.T) {
 		cause := errors.New("no memory")
 		c := contestant{"broken", func(*workload) (*cache, error) { return nil, cause }}
-		if _, err := sampleOf(c, newWorkload(100), 1, time.Millisecond, 1); !errors.Is(err, cause) {
+		if _, err := sampleOf(c, newWorkload(100), 1, quick); !errors.Is(err, cause) {
 			t.Errorf("got %v, want %v", err, cause)
 		}
 	})
@@ -110,19 +112,22 @@ func TestFailures(t *testing.T) {
 func TestWorkload(t *testing.T) {
 	t.Parallel()
 	w, again := newWorkload(1000), newWorkload(1000)
-	if !slices.Equal(w.order, again.order) || !slices.Equal(w.keys, again.keys) {
+	if !slices.Equal(w.asks, again.asks) || !slices.Equal(w.keys, again.keys) {
 		t.Error("two workloads of one size differ")
 	}
 	asked := make([]int, len(w.keys))
-	for _, i := range w.order {
-		asked[i]++
+	for _, a := range w.asks {
+		asked[a.id]++
+		if key := w.keys[a.id]; a.key != key || unsafe.StringData(a.key) == unsafe.StringData(key) {
+			t.Fatalf("asks for %q as key %d, want a copy of %q", a.key, a.id, key)
+		}
 	}
 	slices.Sort(asked)
 	if least, most := asked[0], asked[len(asked)-1]; least == 0 || most < 100*least {
 		t.Errorf("the least asked key is asked for %d times, the most %d times: not zipf over all keys", least, most)
 	}
-	if len(w.order)&(len(w.order)-1) != 0 {
-		t.Errorf("the order has %d places, want a power of two", len(w.order))
+	if len(w.asks)&(len(w.asks)-1) != 0 {
+		t.Errorf("%d calls, want a power of two", len(w.asks))
 	}
 }
 
@@ -143,15 +148,26 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestRatioIsTakenRoundByRound(t *testing.T) {
+func TestRatioIsTakenPairByPair(t *testing.T) {
 	t.Parallel()
-	r := make(results)
-	for _, round := range [][2]float64{{100, 100}, {240, 200}, {330, 300}} {
-		r.add("ours", 0, sample{ns: round[0]})
-		r.add("theirs", 0, sample{ns: round[1]})
-	}
-	if got, want := r.ratio("ours", "theirs", 0).String(), "1.10 (1.00–1.20)"; got != want {
+	f := duel{ns: []float64{100, 240, 330, 420, 390}, base: []float64{100, 200, 300, 300, 300}}
+	if got, want := f.ratio().String(), "1.20 (1.10–1.30)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestDuelFailures(t *testing.T) {
+	quick := &options{time: time.Millisecond, tries: 1}
+	honest := contestant{"honest", openFlight}
+	liar := contestant{"liar", func(w *workload) (*cache, error) {
+		return &cache{get: func(ctx context.Context, _ string, _ uint32) (Value, error) { return w.missed(ctx) }}, nil
+	}}
+	var f duel
+	if err := f.fight(quick, honest, liar, newWorkload(100), 1); !errors.Is(err, errMissed) {
+		t.Errorf("got %v, want %v", err, errMissed)
+	}
+	if err := f.fight(quick, honest, honest, newWorkload(100), 1); err != nil || len(f.ns) != 1 || len(f.base) != 1 {
+		t.Errorf("got %+v, %v, want one pair", f, err)
 	}
 }
 

@@ -13,8 +13,8 @@ type contestant struct {
 // A cache is an opened contestant. Every get is a closure over the workload
 // and one instance, so that all of them are called the same way.
 type cache struct {
-	get   func(ctx context.Context, i int) (Value, error) // the value of key i
-	close func()                                          // nil: nothing to do
+	get   func(ctx context.Context, key string, id uint32) (Value, error) // key is that of id
+	close func()                                                          // nil: nothing to do
 }
 
 func (c *cache) Close() {

@@ -72,8 +72,8 @@ func openCache(bounded bool, expiration time.Duration) func(*workload) (*cache, 
 		}
 		create := w.missed // once: a method value allocates
 		return &cache{
-			get: func(ctx context.Context, i int) (Value, error) {
-				return c.GetOrCreate(ctx, w.keys[i], create)
+			get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+				return c.GetOrCreate(ctx, key, create)
 			},
 			close: closeRegion(r),
 		}, nil
@@ -88,12 +88,11 @@ func openCapturing(w *workload) (*cache, error) {
 		return nil, err
 	}
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) {
-			return c.GetOrCreate(ctx, w.keys[i], func(ctx context.Context) (Value, error) {
-				if i < 0 {
-					return Value{}, errMissed
-				}
-				return w.missed(ctx)
+		get: func(ctx context.Context, key string, id uint32) (Value, error) {
+			return c.GetOrCreate(ctx, key, func(ctx context.Context) (Value, error) {
+				v, err := w.missed(ctx)
+				v.ID = id
+				return v, err
 			})
 		},
 		close: closeRegion(r),
@@ -116,7 +115,10 @@ func openFunc(bounded bool) func(*workload) (*cache, error) {
 				return nil, err
 			}
 		}
-		return &cache{get: f.Call, close: closeRegion(r)}, nil
+		return &cache{
+			get:   func(ctx context.Context, _ string, id uint32) (Value, error) { return f.Call(ctx, int(id)) },
+			close: closeRegion(r),
+		}, nil
 	}
 }
 

@@ -44,6 +44,7 @@ var tables = []struct {
 	print func(*options) error
 }{
 	{"hit", printHits},
+	{"ratio", printRatios},
 	{"size", printSizes},
 	{"bytes", printBytes},
 	{"stampede", printStampede},
@@ -71,7 +72,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
 	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "length of one measurement")
 	filter := fs.String("filter", "", "regular expression: contestants of the tables hit and stampede")
-	names := fs.String("tables", "", "comma-separated subset of hit,size,bytes,stampede (default all)")
+	names := fs.String("tables", "", "comma-separated subset of hit,ratio,size,bytes,stampede (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file")
 	if err := fs.Parse(args); err != nil {
@@ -143,6 +144,12 @@ func run(o *options) error {
 }
 
 // progress tells whoever waits how far the measuring has come.
-func (o *options) progress(table string, round int) {
-	fmt.Fprintf(o.log, "%s: round %d of %d\n", table, round+1, o.rounds)
+func (o *options) progress(what string) { fmt.Fprintln(o.log, what) }
+
+// count notes whether the machine was quiet when s was taken.
+func (o *options) count(s sample) {
+	o.samples++
+	if s.disturbed > quietEnough {
+		o.disturbed++
+	}
 }

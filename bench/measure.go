@@ -16,9 +16,9 @@ type sample struct {
 }
 
 // sampleOf opens a contestant with GOMAXPROCS at procs, warms it, and measures
-// it for about d, up to tries times until the machine is quiet. Nothing of it is left afterwards, so that no contestant pays
-// for the heap of another.
-func sampleOf(c contestant, w *workload, procs int, d time.Duration, tries int) (sample, error) {
+// it. Nothing of it is left afterwards, so that no contestant pays for the heap
+// of another.
+func sampleOf(c contestant, w *workload, procs int, o *options) (sample, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 	defer runtime.GC()
 	opened, err := c.open(w)
@@ -27,17 +27,18 @@ func sampleOf(c contestant, w *workload, procs int, d time.Duration, tries int) 
 	}
 	defer opened.Close()
 	w.misses.Store(0)
-	if _, err := hammer(opened, w, procs, d/4); err != nil {
+	if _, err := hammer(opened, w, procs, o.time/4); err != nil {
 		return sample{}, fmt.Errorf("%s: %w", c.name, err)
 	}
 	runtime.GC()
-	s, err := quietest(tries, func() (sample, error) { return hammer(opened, w, procs, d) })
+	s, err := quietest(o.tries, func() (sample, error) { return hammer(opened, w, procs, o.time) })
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", c.name, err)
 	}
 	if n := w.misses.Load(); n > 0 {
 		return sample{}, fmt.Errorf("%s: %d misses: not the hit path", c.name, n)
 	}
+	o.count(s)
 	return s, nil
 }
 
@@ -56,7 +57,7 @@ func hammer(c *cache, w *workload, procs int, d time.Duration) (sample, error) {
 	for p := range procs {
 		wg.Go(func() {
 			start := time.Now()
-			gets[p], errs[p] = getFor(c, w, p*len(w.order)/procs, start.Add(d))
+			gets[p], errs[p] = getFor(c, w, p*len(w.asks)/procs, start.Add(d))
 			rates[p] = float64(gets[p]) / float64(time.Since(start))
 		})
 	}
@@ -77,21 +78,21 @@ func hammer(c *cache, w *workload, procs int, d time.Duration) (sample, error) {
 	return s, nil
 }
 
-// getFor gets keys in the order of the workload, from place at on, until end.
+// getFor makes the calls of the workload, from place at on, until end.
 func getFor(c *cache, w *workload, at int, end time.Time) (gets int, err error) {
 	const batch = 2048 // between two looks at the clock
 	ctx := context.Background()
-	get, order, mask := c.get, w.order, len(w.order)-1
+	get, asks, mask := c.get, w.asks, len(w.asks)-1
 	for {
 		for range batch {
-			i := order[at&mask]
+			a := &asks[at&mask]
 			at++
-			v, err := get(ctx, int(i))
+			v, err := get(ctx, a.key, a.id)
 			if err != nil {
 				return gets, err
 			}
-			if v.ID != i {
-				return gets, fmt.Errorf("key %d: got the value of %d", i, v.ID)
+			if v.ID != a.id {
+				return gets, fmt.Errorf("key %d: got the value of %d", a.id, v.ID)
 			}
 		}
 		gets += batch

@@ -69,7 +69,7 @@ func openOtterGet(ttl time.Duration) func(*workload) (*cache, error) {
 		var loader otter.Loader[string, Value] = otter.LoaderFunc[string, Value](
 			func(ctx context.Context, _ string) (Value, error) { return w.missed(ctx) })
 		return &cache{
-			get:   func(ctx context.Context, i int) (Value, error) { return c.Get(ctx, w.keys[i], loader) },
+			get:   func(ctx context.Context, key string, _ uint32) (Value, error) { return c.Get(ctx, key, loader) },
 			close: func() { c.StopAllGoroutines() },
 		}, nil
 	}
@@ -82,8 +82,8 @@ func openOtterGetIfPresent(ttl time.Duration) func(*workload) (*cache, error) {
 			return nil, err
 		}
 		return &cache{
-			get: func(ctx context.Context, i int) (Value, error) {
-				if v, ok := c.GetIfPresent(w.keys[i]); ok {
+			get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+				if v, ok := c.GetIfPresent(key); ok {
 					return v, nil
 				}
 				return w.missed(ctx)
@@ -107,7 +107,7 @@ func openTheine(w *workload) (*cache, error) {
 	}
 	c.Wait()
 	return &cache{
-		get:   func(ctx context.Context, i int) (Value, error) { return c.Get(ctx, w.keys[i]) },
+		get:   func(ctx context.Context, key string, _ uint32) (Value, error) { return c.Get(ctx, key) },
 		close: c.Close,
 	}, nil
 }
@@ -127,7 +127,7 @@ func openSturdyc(w *workload) (*cache, error) {
 	}
 	fetch := w.missed // once: a method value allocates
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) { return c.GetOrFetch(ctx, w.keys[i], fetch) },
+		get: func(ctx context.Context, key string, _ uint32) (Value, error) { return c.GetOrFetch(ctx, key, fetch) },
 	}, nil
 }
 
@@ -169,7 +169,7 @@ func openFlight(w *workload) (*cache, error) {
 	}
 	create := func() (Value, error) { return w.missed(context.Background()) }
 	return &cache{
-		get: func(_ context.Context, i int) (Value, error) { return f.get(w.keys[i], create) },
+		get: func(_ context.Context, key string, _ uint32) (Value, error) { return f.get(key, create) },
 	}, nil
 }
 
@@ -204,7 +204,7 @@ func openFlightTTL(w *workload) (*cache, error) {
 	}
 	create := func() (any, error) { return w.missed(context.Background()) }
 	return &cache{
-		get: func(_ context.Context, i int) (Value, error) { return f.get(w.keys[i], create) },
+		get: func(_ context.Context, key string, _ uint32) (Value, error) { return f.get(key, create) },
 	}, nil
 }
 
@@ -225,8 +225,8 @@ func openRistretto(w *workload) (*cache, error) {
 	}
 	c.Wait()
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) {
-			if v, ok := c.Get(w.keys[i]); ok {
+		get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+			if v, ok := c.Get(key); ok {
 				return v, nil
 			}
 			return w.missed(ctx)
@@ -241,8 +241,8 @@ func openGolangLRU(w *workload) (*cache, error) {
 		c.Add(key, valueOf(i))
 	}
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) {
-			if v, ok := c.Get(w.keys[i]); ok {
+		get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+			if v, ok := c.Get(key); ok {
 				return v, nil
 			}
 			return w.missed(ctx)
@@ -261,8 +261,8 @@ func openTTLCache(w *workload) (*cache, error) {
 		c.Set(key, valueOf(i), ttlcache.DefaultTTL)
 	}
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) {
-			if item := c.Get(w.keys[i]); item != nil {
+		get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+			if item := c.Get(key); item != nil {
 				return item.Value(), nil
 			}
 			return w.missed(ctx)
@@ -287,8 +287,8 @@ func openGocache(w *workload) (*cache, error) {
 		return nil, err
 	}
 	return &cache{
-		get: func(ctx context.Context, i int) (Value, error) {
-			if v, err := c.Get(ctx, w.keys[i]); err == nil {
+		get: func(ctx context.Context, key string, _ uint32) (Value, error) {
+			if v, err := c.Get(ctx, key); err == nil {
 				return v, nil
 			}
 			return w.missed(ctx)
@@ -307,7 +307,7 @@ func openGocacheLoadable(w *workload) (*cache, error) {
 	}
 	c := gocachelib.NewLoadable(load, inner)
 	return &cache{
-		get:   func(ctx context.Context, i int) (Value, error) { return c.Get(ctx, w.keys[i]) },
+		get:   func(ctx context.Context, key string, _ uint32) (Value, error) { return c.Get(ctx, key) },
 		close: func() { c.Close() },
 	}, nil
 }

@@ -119,7 +119,7 @@ func rush(s stampeder, n int, take time.Duration) (stampede, error) {
 func printStampede(o *options) error {
 	seen := make(map[string][]stampede)
 	for round := range o.rounds {
-		o.progress("stampede", round)
+		o.progress(fmt.Sprintf("stampede: round %d of %d", round+1, o.rounds))
 		for _, s := range stampeders() {
 			if !o.filter.MatchString(s.name) {
 				continue

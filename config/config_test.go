@@ -95,52 +95,53 @@ func TestLoadValues(t *testing.T) {
 	}
 }
 
-// Each fault is in a file that also holds the word hunter2 as a value.
+// Most of the files hold the word hunter2 as a value.
+var loadErrors = []struct{ name, file, content, want string }{
+	{"unknown extension", "a.ini", "a=hunter2", `unknown extension ".ini"; known: .json, .toml, .yaml, .yml`},
+	{"no extension", "settings", "a=hunter2", `unknown extension ""; known: .json, .toml, .yaml, .yml`},
+
+	{"TOML syntax", "a.toml", "a = 1\nb = hunter2\n", "syntax error on line 2"},
+	{"TOML string not ended", "a.toml", "a = \"hunter2\nb = 1", "syntax error on line 1"},
+	{"TOML integer too large", "a.toml", "p='hunter2'\na = 12345678901234567890", "syntax error on line 2"},
+	{"TOML key twice", "a.toml", "[c.u]\na = 'hunter2'\nb = '''\nx\n'''\na = 'hunter2'\n[d]",
+		`key "a" is defined twice, the second time on line 6`},
+	{"TOML table twice", "a.toml", "[c.u]\na = 'hunter2'\n[c.u]\n", `key "u" is defined twice, the second time on line 3`},
+	{"TOML value and table", "a.toml", "p='hunter2'\na = 1\na.b = 2", `key "a" is both a value and a table on line 3`},
+	{"TOML dotted and nested", "a.toml", "'c.u.p' = 'hunter2'\n[c.u]\np = 'hunter2'", `key "c.u.p" is defined twice`},
+	{"TOML list of tables", "a.toml", "[[c.u]]\np = 'hunter2'", `key "c.u" is a list in which value 1 is no plain value`},
+
+	{"YAML syntax", "a.yaml", "a: 1\nb: [hunter2\n", "syntax error near line 1"},
+	{"YAML unknown anchor", "a.yaml", "a: *hunter2", "not valid YAML"},
+	{"YAML wrong tag", "a.yaml", "a: !!int hunter2", "not valid YAML"},
+	{"YAML name that is a list", "a.yaml", "? [hunter2]\n: 1", "not valid YAML"},
+	{"YAML key twice", "a.yaml", "c:\n  a: hunter2\n  \"a\": hunter2", `key "a" is defined twice, on lines 2 and 3`},
+	{"YAML dotted and nested", "a.yaml", "c.u: hunter2\nc: {u: hunter2}", `key "c.u" is defined twice`},
+	{"YAML number and string as name", "a.yaml", "c: {1: hunter2, '1.a': 2}", `key "c.1" is both a value and a table`},
+	{"YAML two documents", "a.yaml", "a: hunter2\n---\nb: 1", "has more than one YAML document"},
+	{"YAML second document broken", "a.yaml", "a: hunter2\n---\nb: [", "syntax error near line 3"},
+	{"YAML scalar", "a.yaml", "hunter2", "the file is not a table of keys and values"},
+	{"YAML inexact number", "a.yaml", "a: hunter2\nc: {u: 12345678901234567890123}",
+		`key "c.u" is a number that cannot be kept exactly; write it as a string`},
+
+	{"JSON syntax", "a.json", "{\"a\": 1,\n\"b\": hunter2}", "syntax error on line 2"},
+	{"JSON cut off", "a.json", "{\"a\": \"hunter2\",\n\"b\":", "syntax error on line 2"},
+	{"JSON empty file", "a.json", "", "syntax error on line 1"},
+	{"JSON trailing data", "a.json", "{}\n{\"a\": \"hunter2\"}", "syntax error on line 2"},
+	{"JSON list", "a.json", `["hunter2"]`, "the file is not a table of keys and values"},
+	{"JSON key twice", "a.json", `{"c": {"a": "hunter2", "a": "hunter2"}}`, `key "c.a" is defined twice`},
+	{"JSON dotted and nested", "a.json", `{"c.a": "hunter2", "c": {"a": "hunter2"}}`, `key "c.a" is defined twice`},
+	{"JSON value and table", "a.json", `{"c": "hunter2", "c.a": 1}`, `key "c" is both a value and a table`},
+	{"JSON value and empty table", "a.json", `{"c.a": "hunter2", "c": {"a": {}}}`, `key "c.a" is both a value and a table`},
+	{"JSON list of lists", "a.json", `{"c": ["hunter2", ["hunter2"]]}`, `key "c" is a list in which value 2 is no plain value`},
+	{"JSON comma in a list", "a.json", `{"c": ["hunter2,3"]}`,
+		`key "c" is a list in which value 1 has a comma; write the list as one string`},
+	{"JSON number out of range", "a.json", `{"p": "hunter2", "c": 1e999}`,
+		`key "c" is a number that cannot be kept exactly; write it as a string`},
+}
+
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
-	rows := []struct{ name, file, content, want string }{
-		{"unknown extension", "a.ini", "a=hunter2", `unknown extension ".ini"; known: .json, .toml, .yaml, .yml`},
-		{"no extension", "settings", "a=hunter2", `unknown extension ""; known: .json, .toml, .yaml, .yml`},
-
-		{"TOML syntax", "a.toml", "a = 1\nb = hunter2\n", "syntax error on line 2"},
-		{"TOML string not ended", "a.toml", "a = \"hunter2\nb = 1", "syntax error on line 1"},
-		{"TOML integer too large", "a.toml", "p='hunter2'\na = 12345678901234567890", "syntax error on line 2"},
-		{"TOML key twice", "a.toml", "[c.u]\na = 'hunter2'\nb = '''\nx\n'''\na = 'hunter2'\n[d]",
-			`key "a" is defined twice, the second time on line 6`},
-		{"TOML table twice", "a.toml", "[c.u]\na = 'hunter2'\n[c.u]\n", `key "u" is defined twice, the second time on line 3`},
-		{"TOML value and table", "a.toml", "p='hunter2'\na = 1\na.b = 2", `key "a" is both a value and a table on line 3`},
-		{"TOML dotted and nested", "a.toml", "'c.u.p' = 'hunter2'\n[c.u]\np = 'hunter2'", `key "c.u.p" is defined twice`},
-		{"TOML list of tables", "a.toml", "[[c.u]]\np = 'hunter2'", `key "c.u" is a list in which value 1 is no plain value`},
-
-		{"YAML syntax", "a.yaml", "a: 1\nb: [hunter2\n", "syntax error near line 1"},
-		{"YAML unknown anchor", "a.yaml", "a: *hunter2", "not valid YAML"},
-		{"YAML wrong tag", "a.yaml", "a: !!int hunter2", "not valid YAML"},
-		{"YAML name that is a list", "a.yaml", "? [hunter2]\n: 1", "not valid YAML"},
-		{"YAML key twice", "a.yaml", "c:\n  a: hunter2\n  \"a\": hunter2", `key "a" is defined twice, on lines 2 and 3`},
-		{"YAML dotted and nested", "a.yaml", "c.u: hunter2\nc: {u: hunter2}", `key "c.u" is defined twice`},
-		{"YAML number and string as name", "a.yaml", "c: {1: hunter2, '1.a': 2}", `key "c.1" is both a value and a table`},
-		{"YAML two documents", "a.yaml", "a: hunter2\n---\nb: 1", "has more than one YAML document"},
-		{"YAML second document broken", "a.yaml", "a: hunter2\n---\nb: [", "syntax error near line 3"},
-		{"YAML scalar", "a.yaml", "hunter2", "the file is not a table of keys and values"},
-		{"YAML inexact number", "a.yaml", "a: hunter2\nc: {u: 12345678901234567890123}",
-			`key "c.u" is a number that cannot be kept exactly; write it as a string`},
-
-		{"JSON syntax", "a.json", "{\"a\": 1,\n\"b\": hunter2}", "syntax error on line 2"},
-		{"JSON cut off", "a.json", "{\"a\": \"hunter2\",\n\"b\":", "syntax error on line 2"},
-		{"JSON empty file", "a.json", "", "syntax error on line 1"},
-		{"JSON trailing data", "a.json", "{}\n{\"a\": \"hunter2\"}", "syntax error on line 2"},
-		{"JSON list", "a.json", `["hunter2"]`, "the file is not a table of keys and values"},
-		{"JSON key twice", "a.json", `{"c": {"a": "hunter2", "a": "hunter2"}}`, `key "c.a" is defined twice`},
-		{"JSON dotted and nested", "a.json", `{"c.a": "hunter2", "c": {"a": "hunter2"}}`, `key "c.a" is defined twice`},
-		{"JSON value and table", "a.json", `{"c": "hunter2", "c.a": 1}`, `key "c" is both a value and a table`},
-		{"JSON value and empty table", "a.json", `{"c.a": "hunter2", "c": {"a": {}}}`, `key "c.a" is both a value and a table`},
-		{"JSON list of lists", "a.json", `{"c": ["hunter2", ["hunter2"]]}`, `key "c" is a list in which value 2 is no plain value`},
-		{"JSON comma in a list", "a.json", `{"c": ["hunter2,3"]}`,
-			`key "c" is a list in which value 1 has a comma; write the list as one string`},
-		{"JSON number out of range", "a.json", `{"p": "hunter2", "c": 1e999}`,
-			`key "c" is a number that cannot be kept exactly; write it as a string`},
-	}
-	for _, row := range rows {
+	for _, row := range loadErrors {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			path := write(t, row.file, row.content)

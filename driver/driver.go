@@ -49,7 +49,8 @@ type Item struct {
 	// Object is the entry as a Go value, for backends with Caps.Objects.
 	Object any
 	// TTL is, in Set, the time after which the entry is dropped, rounded up to
-	// Caps.TTLUnit; 0 keeps it as long as the backend likes.
+	// Caps.TTLUnit; 0 keeps it as long as the backend likes. In Get a backend
+	// that knows it sets it to what is left of that time.
 	TTL time.Duration
 	// Lease is, in Set, the lease under which the entry is stored; nil stores it
 	// unconditionally. In Get it tells that the caller holds that lease.

@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -19,13 +18,14 @@ type flight struct {
 	err   error
 
 	// guarded by the shard's mu
-	marked   bool // callers from now on are late
-	gone     bool // no longer in the table
+	marked   int64 // when its last reading or its creation began, on set.clock; 0: not yet
+	gone     bool  // no longer in the table
 	finished bool
 	started  bool // its goroutine runs, or has run
 	unlock   func()
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer // abandons the flight; nil: no limit
+	clocks   int         // how many timers there have been; only the last one counts
 }
 
 // departs starts the clock of a flight that nobody else has seen yet.
@@ -34,40 +34,34 @@ func (f *flight) departs(cancel context.CancelCauseFunc, timeout time.Duration) 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.cancel = cancel
-	if !f.finished {
-		f.clock(timeout)
-	}
+	f.clock(timeout)
 }
 
+// clock gives the flight its full time, unless it is over already. A clock that
+// was started before counts no more, even if its function is just about to run.
 func (f *flight) clock(timeout time.Duration) {
-	f.timer = nil
-	if timeout > 0 {
-		f.timer = time.AfterFunc(timeout, func() { f.abandon(ErrTimeout) })
+	if f.timer != nil {
+		f.timer.Stop()
+		f.timer = nil
+	}
+	f.clocks++
+	if n := f.clocks; timeout > 0 && !f.finished {
+		f.timer = time.AfterFunc(timeout, func() { f.abandonBy(n, ErrTimeout) })
 	}
 }
 
-// stop stops the clock, and reports whether the flight was still in time.
-func (f *flight) stop() bool {
+// restart gives the flight its full time again, and reports whether it was still
+// in time.
+func (f *flight) restart(timeout time.Duration) bool {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if f.timer != nil {
-		f.timer.Stop()
-	}
+	f.clock(timeout)
 	return !f.finished
 }
 
-// restart gives the flight its full time again, unless it is over already.
-func (f *flight) restart(timeout time.Duration) bool {
-	inTime := f.stop()
-	sh := f.set.shard(f.key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if inTime {
-		f.clock(timeout)
-	}
-	return inTime
-}
+// stop stops the clock, and reports whether the flight was still in time.
+func (f *flight) stop() bool { return f.restart(0) }
 
 // board marks the flight's goroutine as running; false if the flight was
 // abandoned before it got one.
@@ -75,16 +69,19 @@ func (f *flight) board() bool {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if f.finished {
+		return false
+	}
 	f.started = true
-	return !f.finished
+	return true
 }
 
-// mark makes callers from now on late.
+// mark makes late whoever calls from now on; see serves.
 func (f *flight) mark() {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	f.marked = true
+	f.marked = f.set.clock.Add(1)
 }
 
 // detach lets nobody join any more.
@@ -98,22 +95,22 @@ func (f *flight) detach() {
 // locked notes how to give back the lock that the flight has taken. If nobody
 // waits for the flight any more, that is done at once.
 func (f *flight) locked(unlock func()) {
-	unlock = sync.OnceFunc(unlock)
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	f.unlock = unlock
 	finished := f.finished
 	sh.mu.Unlock()
 	if finished {
-		unlock()
+		f.release()
 	}
 }
 
-// release gives the lock back, if the flight has it.
+// release gives the lock back, unless that has been done, or is being done.
 func (f *flight) release() {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	unlock := f.unlock
+	f.unlock = nil
 	sh.mu.Unlock()
 	if unlock != nil {
 		unlock()
@@ -121,29 +118,36 @@ func (f *flight) release() {
 }
 
 // finish publishes the result and takes the flight out of the table, in one
-// step. The first call counts; it reports whether this was it.
-func (f *flight) finish(publish func()) bool {
+// step. The first call counts.
+func (f *flight) finish(publish func()) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if f.finished {
-		return false
+	if !f.finished {
+		f.settle(sh, publish)
 	}
+}
+
+func (f *flight) settle(sh *shard, publish func()) {
 	f.finished = true
 	publish()
 	sh.remove(f)
 	close(f.done)
-	return true
 }
 
-// abandon frees the callers of a flight whose time is up, cancels it and gives
-// its lock back.
-func (f *flight) abandon(cause error) {
-	if !f.finish(func() { f.err = cause }) {
-		return
-	}
+// abandon frees the callers of a flight that is not to go on, cancels it and
+// gives its lock back.
+func (f *flight) abandon(cause error) { f.abandonBy(0, cause) }
+
+// abandonBy is abandon for the n-th clock, which may have been stopped too late.
+func (f *flight) abandonBy(n int, cause error) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
+	if f.finished || n != 0 && f.clocks != n {
+		sh.mu.Unlock()
+		return
+	}
+	f.settle(sh, func() { f.err = cause })
 	started, cancel := f.started, f.cancel
 	sh.mu.Unlock()
 	if cancel != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,7 @@ import (
 // methods may be called from many goroutines. It must not be copied.
 type Flights struct {
 	shards [16]shard
+	clock  atomic.Int64 // orders the calls of users and the marks of flights
 
 	mu      sync.Mutex
 	running map[*flight]struct{} // flights whose goroutine has not ended
@@ -33,33 +35,32 @@ func (fs *Flights) shard(key string) *shard {
 }
 
 // start returns the flight of key and version, and whether the caller has just
-// made it and must launch it; late tells that the flight had done its last
-// reading before the caller came. With renew a flight that has been marked is
-// not joined but replaced.
-func (fs *Flights) start(key, version string, renew bool) (f *flight, made, late bool, err error) {
+// made it and must launch it. With renew a flight that has been marked is not
+// joined but replaced.
+func (fs *Flights) start(key, version string, renew bool) (f *flight, made bool, err error) {
 	sh := fs.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for f := sh.flights[key]; f != nil; f = f.next {
-		if f.version != version {
+		if f.version != version && version != AnyVersion {
 			continue
 		}
-		if !renew || !f.marked {
-			return f, false, f.marked, nil
+		if !renew || f.marked == 0 {
+			return f, false, nil
 		}
 		sh.remove(f)
 		break
 	}
 	f = &flight{set: fs, key: key, version: version, done: make(chan struct{})}
 	if err := fs.add(f); err != nil {
-		return nil, false, false, err
+		return nil, false, err
 	}
 	if sh.flights == nil {
 		sh.flights = make(map[string]*flight)
 	}
 	f.next = sh.flights[key]
 	sh.flights[key] = f
-	return f, true, false, nil
+	return f, true, nil
 }
 
 // busy reports whether a flight for key, of any version, is in the air or the
@@ -103,50 +104,66 @@ func (fs *Flights) Resting(key string) bool {
 	return sh.rests[key] != nil
 }
 
-// Forget takes the flights of keys out of sight and unlocks what they hold:
-// their callers still get their results, later callers start new flights. It
-// ends the rest of keys as well. It returns when everything is unlocked.
+// Forget takes the flights of keys out of sight: their callers still get their
+// results, later callers start new ones. It ends the rest of keys as well. It is
+// for those who have changed the values: what has been locked stays so, for them
+// to revoke.
 func (fs *Flights) Forget(keys ...string) {
 	for _, key := range keys {
 		sh := fs.shard(key)
 		sh.mu.Lock()
-		unlocks := sh.forget(key, nil)
+		sh.forget(key)
 		sh.mu.Unlock()
-		for _, unlock := range unlocks {
-			unlock()
-		}
 	}
 }
 
-// ForgetAll is Forget for every key.
-func (fs *Flights) ForgetAll() {
+// ForgetAll is Forget for every key, and unlocks what the flights have locked.
+// It returns when that is done, or ctx ends: then it goes on beside.
+func (fs *Flights) ForgetAll(ctx context.Context) {
+	var all []*flight
 	for i := range fs.shards {
 		sh := &fs.shards[i]
-		var unlocks []func()
 		sh.mu.Lock()
-		for key := range sh.flights {
-			unlocks = sh.forget(key, unlocks)
+		for key, f := range sh.flights {
+			for ; f != nil; f = f.next {
+				all = append(all, f)
+			}
+			sh.forget(key)
 		}
 		for key := range sh.rests {
 			sh.wake(key)
 		}
 		sh.mu.Unlock()
-		for _, unlock := range unlocks {
-			unlock()
-		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		each(all, (*flight).release)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
-func (sh *shard) forget(key string, unlocks []func()) []func() {
+// each does something to all flights at the same time.
+func each(flights []*flight, do func(*flight)) {
+	var all sync.WaitGroup
+	for _, f := range flights {
+		all.Go(func() { do(f) })
+	}
+	all.Wait()
+}
+
+func (sh *shard) forget(key string) {
 	for f := sh.flights[key]; f != nil; f = f.next {
 		f.gone = true
-		if f.unlock != nil {
-			unlocks = append(unlocks, f.unlock)
-		}
 	}
 	delete(sh.flights, key)
 	sh.wake(key)
-	return unlocks
 }
 
 func (sh *shard) wake(key string) {
@@ -218,9 +235,7 @@ func (fs *Flights) Close(ctx context.Context) error {
 		left = append(left, f)
 	}
 	fs.mu.Unlock()
-	for _, f := range left {
-		f.abandon(ErrClosed)
-	}
+	each(left, func(f *flight) { f.abandon(ErrClosed) })
 	return ctx.Err()
 }
 

@@ -25,6 +25,10 @@ const DefaultTimeout = 30 * time.Second
 // stale value they see is being renewed, before one asks for the lock again.
 const elsewhere = 100 * time.Millisecond
 
+// AnyVersion, as a Lock's Version of a reading, is for callers who could not
+// read the value: they join whatever creation of it is in the air.
+const AnyVersion = "\x00any"
+
 // retries is how often callers start over whose creator failed because its
 // lock was lost on the way.
 const retries = 3
@@ -99,8 +103,8 @@ type Lock[V any] struct {
 	Expiration time.Duration
 	// Stale decides instead of Expiration whether a value is stale. Optional.
 	Stale func(v V, created time.Time) bool
-	// Mutex excludes other creators of the value. nil: only those in Flights
-	// are excluded.
+	// Mutex excludes other creators of the value. nil: nobody is excluded, but
+	// callers of Do with the same Flights and Version share one creation.
 	Mutex Mutex
 	// Runner is handed the creations of stale values; the caller who found the
 	// value stale gets it back at once. nil: that caller waits for the new one.
@@ -145,6 +149,7 @@ func (l *Lock[V]) Renew(ctx context.Context) (V, error) {
 
 func (l *Lock[V]) do(ctx context.Context, v V, created time.Time, renew bool) (V, error) {
 	fs, failed := l.flights(), 0
+	called := fs.clock.Add(1)
 	for {
 		if !renew && l.fresh(v, created) {
 			return v, nil
@@ -159,7 +164,8 @@ func (l *Lock[V]) do(ctx context.Context, v V, created time.Time, renew bool) (V
 		if stale && fs.Resting(l.Key) {
 			return v, nil
 		}
-		f, made, late, err := fs.start(l.Key, l.version(v, renew), renew)
+		version := l.version(v, renew)
+		f, made, err := fs.start(l.Key, version, renew)
 		if err != nil {
 			return v, err
 		}
@@ -179,7 +185,7 @@ func (l *Lock[V]) do(ctx context.Context, v V, created time.Time, renew bool) (V
 			failed++
 		case f.err != nil:
 			return v, f.err
-		case ok && f.serves(late, stale):
+		case ok && f.serves(called, stale, version):
 			return got.v, nil
 		}
 		if renew {
@@ -267,31 +273,48 @@ func (l *Lock[V]) fly(ctx context.Context, f *flight, v V, created time.Time, re
 }
 
 // create runs the creator, whose time begins now, and stores what it made.
-func (l *Lock[V]) create(ctx context.Context, f *flight) outcome[V] {
-	cctx := ctx
-	if timeout := l.timeout(); timeout > 0 {
+func (l *Lock[V]) create(ctx context.Context, f *flight) (out outcome[V]) {
+	flights := []*flight{f}
+	inTime := timed(ctx, l.timeout(), flights, func(ctx context.Context) error {
+		out.v, out.err = l.Create(ctx)
+		return out.err
+	})
+	switch {
+	case !inTime:
+		return outcome[V]{err: ErrTimeout} // the lock is gone
+	case out.err != nil || l.Store == nil:
+		return out
+	}
+	// Nobody may join once the value is stored: it could be deleted before they
+	// come, and they would still be given it.
+	f.detach()
+	timed(ctx, l.timeout(), flights, func(ctx context.Context) error {
+		out.lost = !l.Store(ctx, out.v)
+		return nil
+	})
+	return out
+}
+
+// timed does something within a flight's full time, and reports whether it came
+// to its end in time. What failed because its time was up did not.
+func timed(ctx context.Context, timeout time.Duration, flights []*flight, do func(context.Context) error) bool {
+	if timeout > 0 {
 		var cancel context.CancelFunc
-		cctx, cancel = context.WithTimeoutCause(ctx, timeout, ErrTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 		defer cancel()
 	}
-	if !f.restart(l.timeout()) {
-		return outcome[V]{err: ErrTimeout}
+	inTime := true
+	for _, f := range flights {
+		inTime = f.restart(timeout) && inTime
 	}
-	v, err := l.Create(cctx)
-	if !f.stop() {
-		return outcome[V]{err: ErrTimeout} // nobody waits for it any more, and the lock is gone
+	if !inTime {
+		return false
 	}
-	if err != nil {
-		return outcome[V]{err: err}
+	err := do(ctx)
+	for _, f := range flights {
+		inTime = f.stop() && inTime
 	}
-	held := true
-	if l.Store != nil {
-		// Nobody may join once the value is stored: it could be deleted before
-		// they come, and they would still be given it.
-		f.detach()
-		held = l.Store(ctx, v)
-	}
-	return outcome[V]{v: v, kind: made, lost: !held}
+	return inTime && !(err != nil && context.Cause(ctx) == ErrTimeout)
 }
 
 func (l *Lock[V]) tryLock(ctx context.Context, f *flight) (bool, error) {

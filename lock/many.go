@@ -20,17 +20,18 @@ type Many[V any] struct {
 	// Locks tells Key, Mutex, Version and Stale or Expiration of each value; the
 	// other fields are not used. The keys differ, and Flights is the same for all.
 	Locks []*Lock[V]
-	// Read returns values and when they were made, as Lock.Read.
+	// Read returns values and when they were made, as Lock.Read. It may be called
+	// for different values at the same time.
 	Read func(ctx context.Context, at []int) ([]V, []time.Time, error)
 	// Create makes values anew. It may leave some out.
 	Create func(ctx context.Context, at []int) (v []V, made []bool, err error)
 	// Store stores what Create made, and reports for each whether its mutex was
 	// held until then.
 	Store func(ctx context.Context, at []int, v []V) (held []bool)
-	// Enter is called before mutexes are taken, and Leave after they were given
-	// back. Enter returns false where it would have to wait and may not.
-	Enter func(ctx context.Context, wait bool) (bool, error)
-	Leave func()
+	// Enter is called before mutexes are taken, and the function it returns when
+	// they have been given back, or the creator has outlived its time. It returns
+	// nil where it would have to wait and may not. Optional.
+	Enter func(ctx context.Context, wait bool) (leave func(), err error)
 
 	Runner  func(task func())
 	Timeout time.Duration
@@ -43,8 +44,8 @@ type task[V any] struct {
 	at      int
 	v       V
 	created time.Time
+	version string
 	f       *flight
-	late    bool // see Flights.start
 	ours    bool // f was launched by us
 }
 
@@ -61,7 +62,9 @@ func (m *Many[V]) Do(ctx context.Context, v []V, created []time.Time) (vals []V,
 		tasks[i] = &task[V]{at: i, v: v[i], created: created[i]}
 	}
 	settle := func(t *task[V], v V) { vals[t.at], ok[t.at] = v, true }
+	called := m.clock()
 	for failed := 0; len(tasks) > 0; {
+		lost := false
 		waiting, err := m.round(ctx, tasks, settle)
 		if err != nil {
 			return nil, nil, err
@@ -75,17 +78,20 @@ func (m *Many[V]) Do(ctx context.Context, v []V, created []time.Time) (vals []V,
 			}
 			switch got, same := t.f.value.(box[V]); {
 			case errors.Is(t.f.err, ErrLost) && failed < retries:
-				failed++
+				lost = true
 				tasks = append(tasks, t)
 			case t.f.err != nil:
 				return nil, nil, t.f.err
 			case t.f.kind == absent && t.ours:
 				// its creator, which is ours, has left it out
-			case same && t.f.serves(t.late, t.stale()):
+			case same && t.f.serves(called, t.stale(), t.version):
 				settle(t, got.v)
 			default:
 				tasks = append(tasks, t)
 			}
+		}
+		if lost {
+			failed++
 		}
 		if err := m.reread(ctx, tasks); err != nil {
 			return nil, nil, err
@@ -127,30 +133,31 @@ func positions[V any](tasks []*task[V]) []int {
 // round settles what can be settled at once, launches flights for what nobody
 // creates, and returns what has to be waited for.
 func (m *Many[V]) round(ctx context.Context, tasks []*task[V], settle func(*task[V], V)) (waiting []*task[V], err error) {
-	var now, later []*task[V] // flights of our own; later: those a Runner may have
-	defer func() {
-		if err != nil {
-			for _, t := range append(now, later...) {
-				t.f.abandon(err)
-			}
-		}
-	}()
+	// What can go wrong for this caller does so before it has flights that others
+	// may have joined.
+	todo := make([]*task[V], 0, len(tasks))
 	for _, t := range tasks {
 		l := m.Locks[t.at]
 		fs := l.flights()
 		switch {
-		case l.fresh(t.v, t.created):
+		case !m.renew && l.fresh(t.v, t.created), t.stale() && fs.Resting(l.Key):
 			settle(t, t.v)
 			continue
 		case creating(ctx, fs, l.Key):
 			return nil, ErrRecursive
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case t.stale() && fs.Resting(l.Key):
-			settle(t, t.v)
-			continue
 		}
-		if t.f, t.ours, t.late, err = fs.start(l.Key, l.version(t.v, m.renew), m.renew); err != nil {
+		t.version = l.version(t.v, m.renew)
+		todo = append(todo, t)
+	}
+	var now, later []*task[V] // flights of our own; later: those a Runner may have
+	for _, t := range todo {
+		l := m.Locks[t.at]
+		if t.f, t.ours, err = l.flights().start(l.Key, t.version, m.renew); err != nil {
+			for _, t := range append(now, later...) {
+				t.f.abandon(err) // ErrClosed, as for everybody
+			}
 			return nil, err
 		}
 		switch {
@@ -176,11 +183,7 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 	if len(tasks) == 0 {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
-	for _, t := range tasks {
-		ctx = entering(ctx, t.f.set, t.f.key)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	// The tasks belong to the caller, who goes on with them.
 	own := make([]*task[V], len(tasks))
 	for i, t := range tasks {
@@ -220,6 +223,7 @@ func (m *Many[V]) run(ctx context.Context, cancel context.CancelCauseFunc, tasks
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
+		err = cause(ctx, err)
 		for _, t := range tasks {
 			t.f.release()
 			t.f.finish(outcome[V]{kind: absent, err: err}.publish(t.f))
@@ -230,34 +234,57 @@ func (m *Many[V]) run(ctx context.Context, cancel context.CancelCauseFunc, tasks
 	err = m.fly(ctx, tasks)
 }
 
-// fly tries all locks in one pass, creates what it has won, and then waits for
-// what others hold.
+// fly tries all locks in one pass and creates what it has won. If it has won
+// none, it waits for what others hold.
 func (m *Many[V]) fly(ctx context.Context, tasks []*task[V]) error {
-	var wait bool
-	for _, t := range tasks {
-		wait = wait || !t.stale()
-	}
-	entered, err := m.Enter(ctx, wait)
+	leave, err := m.enter(ctx, tasks)
 	if err != nil {
 		return err
 	}
-	leave := func() {}
-	if entered {
-		leave = sync.OnceFunc(m.Leave)
-		defer context.AfterFunc(ctx, leave)() // should the creator outlive its time
+	entered := leave != nil
+	var won, lost []*task[V]
+	defer func() {
+		for _, t := range won {
+			t.f.release()
+		}
+		if entered {
+			leave()
+		}
+	}()
+	won, lost, err = m.take(ctx, tasks, entered)
+	if err == nil && len(won) > 0 {
+		// What others hold is no part of this creation, and not of its failure.
+		for _, t := range lost {
+			t.finish(outcome[V]{kind: again})
+		}
+		return m.create(ctx, won)
 	}
-	won, lost, err := m.take(ctx, tasks, entered)
-	if err == nil {
-		err = m.create(ctx, won)
-	}
-	for _, t := range won {
-		t.f.release()
-	}
-	leave()
 	if err != nil || len(lost) == 0 {
 		return err
 	}
+	if entered {
+		leave()
+	}
 	return m.await(ctx, lost)
+}
+
+// enter takes a place for the creator; it is left once, at the latest when ctx
+// ends.
+func (m *Many[V]) enter(ctx context.Context, tasks []*task[V]) (leave func(), err error) {
+	if m.Enter == nil {
+		return func() {}, nil
+	}
+	wait := false
+	for _, t := range tasks {
+		wait = wait || !t.stale()
+	}
+	leave, err = m.Enter(ctx, wait)
+	if leave == nil || err != nil {
+		return nil, err
+	}
+	leave = sync.OnceFunc(leave)
+	context.AfterFunc(ctx, leave)
+	return leave, nil
 }
 
 func (m *Many[V]) take(ctx context.Context, tasks []*task[V], entered bool) (won, lost []*task[V], err error) {
@@ -275,7 +302,6 @@ func (m *Many[V]) take(ctx context.Context, tasks []*task[V], entered bool) (won
 			t.f.set.Rest(t.f.key, elsewhere)
 			t.finish(outcome[V]{v: t.v, kind: seen})
 		default:
-			t.f.stop() // until it is awaited
 			lost = append(lost, t)
 		}
 	}
@@ -294,29 +320,31 @@ func (m *Many[V]) create(ctx context.Context, won []*task[V]) error {
 	if err != nil || len(todo) == 0 {
 		return err
 	}
-	cctx := ctx
-	if timeout := m.timeout(); timeout > 0 {
-		var cancel context.CancelFunc
-		cctx, cancel = context.WithTimeoutCause(ctx, timeout, ErrTimeout)
-		defer cancel()
-	}
-	for _, t := range todo {
-		if !t.f.restart(m.timeout()) {
-			return ErrTimeout
+	var v []V
+	var there []bool
+	inTime := timed(ctx, m.timeout(), flights(todo), func(ctx context.Context) error {
+		for _, t := range todo {
+			ctx = entering(ctx, t.f.set, t.f.key)
 		}
-	}
-	at := positions(todo)
-	v, made, err := m.Create(cctx, at)
-	for _, t := range todo {
-		if !t.f.stop() {
-			return ErrTimeout
-		}
-	}
-	if err != nil {
+		v, there, err = m.Create(ctx, positions(todo))
+		return err
+	})
+	switch {
+	case !inTime:
+		return ErrTimeout
+	case err != nil:
 		return err
 	}
-	m.store(ctx, todo, v, made)
+	m.store(ctx, todo, v, there)
 	return nil
+}
+
+func flights[V any](tasks []*task[V]) []*flight {
+	fs := make([]*flight, len(tasks))
+	for i, t := range tasks {
+		fs[i] = t.f
+	}
+	return fs
 }
 
 // fresh reads again, finishes the flights of values that are there by now, and
@@ -329,7 +357,7 @@ func (m *Many[V]) fresh(ctx context.Context, tasks []*task[V]) (todo []*task[V],
 		return nil, err
 	}
 	for _, t := range tasks {
-		if m.Locks[t.at].fresh(t.v, t.created) {
+		if !m.renew && m.Locks[t.at].fresh(t.v, t.created) {
 			t.f.release()
 			t.finish(outcome[V]{v: t.v, kind: read})
 		} else {
@@ -354,34 +382,58 @@ func (m *Many[V]) store(ctx context.Context, todo []*task[V], v []V, there []boo
 	if len(at) == 0 {
 		return
 	}
-	held := m.Store(ctx, at, vals)
+	var held []bool
+	timed(ctx, m.timeout(), flights(stored), func(ctx context.Context) error {
+		held = m.Store(ctx, at, vals)
+		return nil
+	})
 	for i, t := range stored {
 		t.f.release()
 		t.finish(outcome[V]{v: vals[i], kind: made, lost: !held[i]})
 	}
 }
 
-// await waits for values that others are creating, one lock after the other and
-// without holding any. What is missing afterwards goes round.
-func (m *Many[V]) await(ctx context.Context, tasks []*task[V]) error {
-	for _, t := range tasks {
-		t.f.restart(m.timeout())
-	}
-	for _, t := range tasks {
-		l := m.Locks[t.at]
-		held, err := l.await(ctx, t.f)
-		if err != nil {
-			return err
-		}
-		if held {
-			t.f.release()
-		}
-	}
-	todo, err := m.fresh(ctx, tasks)
-	for _, t := range todo {
-		t.finish(outcome[V]{kind: again})
+// cause returns, for an error that ctx may have brought about by ending, why it
+// ended: one flight that is abandoned ends the others of its batch.
+func cause(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
+}
+
+// await waits for values that others are creating, without holding a lock. What
+// is missing afterwards goes round.
+func (m *Many[V]) await(ctx context.Context, tasks []*task[V]) error {
+	var all sync.WaitGroup
+	for _, t := range tasks {
+		all.Go(func() { m.awaitOne(ctx, t) })
+	}
+	all.Wait()
+	return nil
+}
+
+func (m *Many[V]) awaitOne(ctx context.Context, t *task[V]) {
+	out := outcome[V]{kind: again, err: ErrGoexit}
+	defer func() {
+		if p := recover(); p != nil {
+			out.err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+		out.err = cause(ctx, out.err)
+		t.f.release()
+		t.finish(out)
+	}()
+	if _, out.err = m.Locks[t.at].await(ctx, t.f); out.err != nil {
+		return
+	}
+	_, out.err = m.fresh(ctx, []*task[V]{t}) // finishes it, if the value is there
+}
+
+func (m *Many[V]) clock() int64 {
+	if len(m.Locks) == 0 {
+		return 0
+	}
+	return m.Locks[0].flights().clock.Add(1)
 }
 
 func (m *Many[V]) timeout() time.Duration {

@@ -25,10 +25,12 @@ func (o outcome[V]) publish(f *flight) func() {
 }
 
 // serves reports whether the value of a finished flight may be returned to a
-// caller. Late callers came after the last reading, when a value may have been
-// deleted that this flight still carries: only a creation whose lock held
-// until it was stored proves that none was.
-func (f *flight) serves(late, stale bool) bool {
+// caller. A caller is late who called after the flight's last reading, or after
+// its creation began: a value may have been deleted before he called that this
+// flight still carries. Only a creation whose lock held until it was stored
+// proves that none was. One who cannot read cannot do better than take it.
+func (f *flight) serves(called int64, stale bool, version string) bool {
+	late := f.marked < called && version != AnyVersion
 	switch f.kind {
 	case seen:
 		return stale

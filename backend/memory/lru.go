@@ -21,7 +21,7 @@ type lru struct {
 
 // entryOverhead is what an entry takes besides key and value, as
 // BenchmarkEntrySize measures it.
-const entryOverhead = 250
+const entryOverhead = 128
 
 // newLRU leaves expiry to the deadline in each record. The calculator of otter
 // would read a clock in every Get and keep a goroutine for ever.

@@ -28,7 +28,7 @@ type Options struct {
 	MaxEntries int
 
 	// MaxBytes bounds the memory that the entries take, in bytes: the lengths of
-	// key and value, and about 250 for keeping them. 0: no bound. An entry that is
+	// key and value, and 128 for keeping them. 0: no bound. An entry that is
 	// larger by itself is not kept. Since only bytes have a known size, MaxBytes
 	// implies Copy. It cannot be given together with MaxEntries.
 	MaxBytes int
@@ -51,8 +51,8 @@ type Stats struct {
 //
 // What is stored is kept as it was given, not copied. A Get takes no memory. An
 // entry past its TTL is never returned. Without a bound it is dropped when it
-// is asked for, or by the time that about as many Sets have been made as there
-// are entries; with a bound, when it is asked for or has to make room.
+// is asked for, or when about as many Sets have been made since as there are
+// entries; with a bound, when it is asked for or has to make room.
 type Backend struct {
 	leases lease.Guard
 	table  table
@@ -150,6 +150,7 @@ func (b *Backend) Get(_ context.Context, items []driver.Item) error {
 				b.expire(it.Key)
 				continue
 			}
+			it.TTL = rec.deadline - now
 		}
 		if data, ok := rec.obj.(encoded); ok {
 			it.Data = data

@@ -3,26 +3,32 @@ package memory
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // table is the unbounded map: shards of the built-in one, which docs/performance.md
-// compares with others.
+// compares with others. Nothing runs beside it: each Set pays for a part of the
+// sweep that drops what is past its deadline.
 type table struct {
 	shards [256]shard
+
+	timed  atomic.Bool  // some entry had a deadline
+	credit atomic.Int64 // Sets since the last shard was swept
+	price  atomic.Int64 // Sets that pay for the next one
+	mu     sync.Mutex   // held by who sweeps
+	next   int          // shard to sweep
 }
 
 type shard struct {
 	mu      sync.RWMutex
 	entries map[string]record
-	timed   bool // some entry may have a deadline
-	sets    int  // since the last sweep
-	swept   int  // entries that the last sweep left
-	_       [8]byte
+	_       [32]byte // a cache line each
 }
 
-// sweepAfter keeps small shards from being swept at every turn.
-const sweepAfter = 32
+// sweepFee is what a shard costs beside its entries, so that small ones are
+// not swept all the time.
+const sweepFee = 32
 
 var seed = maphash.MakeSeed()
 
@@ -41,34 +47,42 @@ func (t *table) load(key string) (record, bool) {
 func (t *table) store(key string, rec record) {
 	s := t.shard(key)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.entries == nil {
 		s.entries = make(map[string]record)
 	}
 	s.entries[key] = rec
-	s.timed = s.timed || rec.deadline != 0
-	if s.sets++; s.timed && s.sets > s.swept+sweepAfter {
-		s.sweep()
+	s.mu.Unlock()
+	if rec.deadline != 0 && !t.timed.Load() {
+		t.timed.Store(true)
+	}
+	if t.timed.Load() && t.credit.Add(1) > t.price.Load() {
+		t.sweep()
 	}
 }
 
-// sweep drops what is past its deadline. Its cost is spread over the Sets
-// before it, of which there were as many as there are entries to look at, less
-// those that the last sweep left.
-func (s *shard) sweep() {
+// sweep drops from one shard what is past its deadline. The shards take turns,
+// and each is due after as many Sets as it has entries to look at, wherever
+// those Sets go.
+func (t *table) sweep() {
+	if !t.mu.TryLock() {
+		return
+	}
+	defer t.mu.Unlock()
 	now := time.Since(base)
-	s.timed = false
+	s := &t.shards[t.next]
+	s.mu.Lock()
 	for key, rec := range s.entries {
-		if rec.deadline == 0 {
-			continue
-		}
-		if now >= rec.deadline {
+		if rec.deadline != 0 && now >= rec.deadline {
 			delete(s.entries, key)
-		} else {
-			s.timed = true
 		}
 	}
-	s.sets, s.swept = 0, len(s.entries)
+	s.mu.Unlock()
+	t.next = (t.next + 1) % len(t.shards)
+	due := &t.shards[t.next]
+	due.mu.RLock()
+	t.price.Store(int64(len(due.entries)) + sweepFee)
+	due.mu.RUnlock()
+	t.credit.Store(0)
 }
 
 // expire removes the record under key if it is past its deadline: by now

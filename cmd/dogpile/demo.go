@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +42,8 @@ func newDemo() *cobra.Command {
 It shows how often the origin was asked, how many asked at once for the same
 key, what that cost in CPU time, and how long the clients waited, from the moment
 at which each request was due. Requests arrive at times that are fixed
-beforehand, whether or not the ones before have been answered.
+beforehand, whether or not the ones before have been answered; their rate grows
+during the first fifth of the time and is constant then.
 
 With --log the load is that of an access log in Common or Combined Log Format:
 its paths without their queries, at --speed times its pace, from beginning to end
@@ -63,17 +63,17 @@ unless --duration or --requests cut it off.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.IntVar(&f.clients, "clients", 100, "how many requests may be under way at once")
-	flags.IntVar(&f.requests, "requests", 2500, "how many requests to make")
+	flags.IntVar(&f.requests, "requests", 5000, "how many requests to make")
 	flags.DurationVar(&f.duration, "duration", 5*time.Second, "time within which they arrive, in each mode")
 	flags.IntVar(&f.keys, "keys", 12, "how many keys there are")
-	flags.Float64Var(&f.skew, "skew", 1.2, "exponent of the zipf distribution of the keys; 0: all alike")
+	flags.Float64Var(&f.skew, "skew", 1, "exponent of the zipf distribution of the keys; 0: all alike")
 	flags.Uint64Var(&f.seed, "seed", 1, "what the requests are drawn from; the same seed gives the same ones")
 	flags.StringVar(&f.log, "log", "", "access log whose requests to make instead")
 	flags.Float64Var(&f.speed, "speed", 1, "how many times faster than the log")
 	flags.DurationVar(&f.expiration, "expiration", time.Second, "age at which entries expire")
-	flags.DurationVar(&f.staleFor, "stale-for", 10*time.Second, "how long past that dogpile may serve them")
+	flags.DurationVar(&f.staleFor, "stale-for", 10*time.Second, "how long past that dogpile may serve them; 0: as long again")
 	flags.DurationVar(&f.cost, "cost", 25*time.Millisecond, "CPU time of one creation, about")
-	flags.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "how many creations the origin works on at once")
+	flags.IntVar(&f.workers, "workers", 2, "how many creations the origin works on at once")
 	flags.StringVar(&f.backend, "backend", "memory", "URL of the backend")
 	flags.StringVar(&f.report, "report", "report.html", "file to write the page to; empty for none")
 	flags.BoolVar(&f.json, "json", false, "write the results as one JSON object; progress goes to standard error")

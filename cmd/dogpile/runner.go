@@ -89,17 +89,21 @@ func (r *runner) prepare(ctx context.Context, flags *pflag.FlagSet) error {
 		}
 		r.report.Tiles = append(r.report.Tiles, tile)
 	}
+	staleFor := f.staleFor
+	if staleFor == 0 {
+		staleFor = f.expiration
+	}
 	began := time.Now()
 	r.settings = demo.Settings{
 		Requests: requests, Clients: f.clients, Workers: f.workers, TileSize: size,
-		Expiration: f.expiration, StaleFor: f.staleFor,
+		Expiration: f.expiration, StaleFor: staleFor,
 		Run: fmt.Sprintf("dogpile-demo:%x", began.UnixNano()),
 	}
 	scheme, _, _ := strings.Cut(f.backend, ":")
 	s.Began, s.Backend, s.CPUs = began, scheme, runtime.GOMAXPROCS(0)
 	s.Requests, s.Keys, s.Clients = len(requests), len(keys), f.clients
 	s.Duration = requests[len(requests)-1].At.Seconds()
-	s.Expiration, s.StaleFor = f.expiration.Seconds(), f.staleFor.Seconds()
+	s.Expiration, s.StaleFor = f.expiration.Seconds(), staleFor.Seconds()
 	s.Workers, s.TileSize, s.Cost = f.workers, size, f.cost.Seconds()*1000
 	return nil
 }

@@ -55,7 +55,7 @@ func (s *screen) follow(mode demo.Mode, p *demo.Progress) (stop func()) {
 }
 
 func (s *screen) show(mode demo.Mode, p *demo.Progress, elapsed time.Duration) {
-	line := fmt.Sprintf("%-9s %4.1fs  %d of %d answered, %d creations, %d stale served",
+	line := fmt.Sprintf("%-9s %4.1fs  %d of %d answered, %d creations, %d stale",
 		mode, elapsed.Seconds(), p.Answered.Load(), s.total, p.Creations.Load(), p.StaleServed.Load())
 	if n := p.Errors.Load(); n > 0 {
 		line += fmt.Sprintf(", %d errors", n)
@@ -92,7 +92,7 @@ func (s *screen) redraw(mode demo.Mode, line string) {
 }
 
 func bar(part float64) string {
-	const width = 20
+	const width = 12
 	full := int(part * width)
 	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
 }

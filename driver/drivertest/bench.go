@@ -14,12 +14,7 @@ import (
 // 100 bytes. The backend is closed at the end.
 func Bench(b *testing.B, open func(b *testing.B) driver.Backend) {
 	be := open(b)
-	b.Cleanup(func() {
-		if err := driver.Close(be); err != nil {
-			b.Errorf("Close = %v", err)
-		}
-	})
-	e := newEnv(b, bare{be}, &Options{}, false)
+	e := newEnv(b, be, &Options{}, false)
 	value := noise(100)
 	keys := make([]string, 100)
 	for i := range keys {

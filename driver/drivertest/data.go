@@ -299,6 +299,19 @@ var ttlRows = []row{
 		e.want(e.key("to none"), "v")
 		e.want(e.key("to long"), "v")
 	}},
+	{"ttl/what Get says is left of it is true", keepsValues, func(e *env) {
+		e.set(itemTTL(e.key("timed"), "v", time.Hour), item(e.key("untimed"), "v"))
+		wait := e.tick / 2
+		e.pass(wait)
+		timed, untimed := e.get(e.key("timed"))[0], e.get(e.key("untimed"))[0]
+		// Saying nothing is allowed, and so is an hour of a slow machine's time.
+		if most := roundUp(time.Hour, e.caps.TTLUnit) + e.caps.TTLUnit - wait; timed.TTL < 0 || timed.TTL > most {
+			e.Errorf("%v after a Set with a TTL of an hour, Get says that %v are left", wait, timed.TTL)
+		}
+		if untimed.TTL != 0 {
+			e.Errorf("an entry without a TTL has %v left", untimed.TTL)
+		}
+	}},
 	{"ttl/it is each item's own", keepsValues, func(e *env) {
 		e.set(itemTTL(e.key("a"), "a", time.Hour), itemTTL(e.key("b"), "b", e.tick), item(e.key("c"), "c"))
 		if !e.until(e.tick+e.caps.TTLUnit, func() bool { return !e.found(e.key("b")) }) {

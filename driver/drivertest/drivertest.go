@@ -226,12 +226,17 @@ func (e *env) until(d time.Duration, cond func() bool) bool {
 	return true
 }
 
-// returns runs f and fails the row if it does not return soon.
+// returns runs f and fails the row if it panics or does not return soon.
 func (e *env) returns(what string, f func()) {
 	e.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				e.Errorf("%s panicked: %v", what, p)
+			}
+		}()
 		f()
 	}()
 	timer := time.NewTimer(e.patience)

@@ -14,8 +14,9 @@ import (
 
 // RunProxy checks that the proxies made by wrap keep the contract: that a
 // backend with locks, objects and bytes passes Run when seen through one; that
-// no key is changed on the way; that Caps are handed on but for Objects,
-// InMemory and MaxValue, which a proxy may lower; that optional methods reach
+// no key is changed on the way; that Caps are handed on but for Objects and
+// InMemory, which a proxy may turn off, and MaxValue, which one that makes
+// values smaller may lift; that optional methods reach
 // the backend and say no where it has none; and that driver.As can look
 // through. It runs in synctest bubbles.
 //
@@ -47,6 +48,7 @@ type proxyRow struct {
 
 var proxyRows = []proxyRow{
 	{"proxy/Caps are handed on", capsHandedOn},
+	{"proxy/what it lets past MaxValue it refuses by itself", liftsMaxValue},
 	{"proxy/what the backend cannot do, the proxy cannot either", saysNo},
 	{"proxy/every call reaches the backend", reaches},
 	{"proxy/driver.As finds the backend below", func(t testing.TB, wrap wrapper) {
@@ -79,12 +81,36 @@ func capsHandedOn(t testing.TB, wrap wrapper) {
 		if got.Objects && !want.Objects || got.InMemory && !want.InMemory {
 			t.Errorf("the proxy has Objects %v and InMemory %v, which the backend has not", got.Objects, got.InMemory)
 		}
-		if want.MaxValue > 0 && (got.MaxValue <= 0 || got.MaxValue > want.MaxValue) || want.MaxValue == 0 && got.MaxValue < 0 {
-			t.Errorf("MaxValue is %d, the backend's %d", got.MaxValue, want.MaxValue)
-		}
 		if (got.Mangle == nil) != (want.Mangle == nil) || got.Mangle != nil && got.Mangle("k") != want.Mangle("k") {
 			t.Error("Mangle is not the backend's")
 		}
+	}
+}
+
+// liftsMaxValue is about a proxy that makes values smaller and so may say that
+// they may be larger than the backend's limit. What does not fit after all must
+// not come to the backend, which has never promised to cope with it.
+func liftsMaxValue(t testing.TB, wrap wrapper) {
+	ref := newReference()
+	ref.caps.MaxValue = 1000
+	b := wrap(ref)
+	if max := driver.CapsOf(b).MaxValue; max > 0 && max <= 1000 {
+		return
+	}
+	items := []driver.Item{item("a", "A"), item("big", noise(2000)), item("b", "B")}
+	if err := b.Set(t.Context(), items); err != nil {
+		t.Fatalf("Set = %v, want an Err in the item", err)
+	}
+	if items[0].Err != nil || items[1].Err == nil || items[2].Err != nil {
+		t.Errorf("Errs = %v, %v, %v, want one in the second", items[0].Err, items[1].Err, items[2].Err)
+	}
+	for key, e := range ref.entries {
+		if len(e.data) > 1000 {
+			t.Errorf("%q came to the backend with %d bytes, over its MaxValue", key, len(e.data))
+		}
+	}
+	if len(ref.entries) != 2 {
+		t.Errorf("%d entries were stored, want the two that fit", len(ref.entries))
 	}
 }
 

@@ -45,8 +45,13 @@ func (r *reference) Get(ctx context.Context, items []driver.Item) error {
 	defer r.mu.Unlock()
 	for i := range items {
 		e, ok := r.entries[items[i].Key]
-		if ok && (e.deadline.IsZero() || time.Now().Before(e.deadline)) {
-			items[i].Data, items[i].Object = e.data, e.object
+		left := time.Until(e.deadline)
+		if !ok || !e.deadline.IsZero() && left <= 0 {
+			continue
+		}
+		items[i].Data, items[i].Object = e.data, e.object
+		if !e.deadline.IsZero() {
+			items[i].TTL = left
 		}
 	}
 	return nil

@@ -73,11 +73,21 @@ func key[A any](t testing.TB, a A) string {
 
 func ptr[A any](a A) *A { return &a }
 
-func TestForm(t *testing.T) {
+// form is a key and what it should be, without the name.
+type form struct{ got, want string }
+
+func checkForms(t *testing.T, rows []form) {
+	t.Helper()
+	for _, row := range rows {
+		if row.got != "f|"+row.want {
+			t.Errorf("got %s, want f|%s", row.got, row.want)
+		}
+	}
+}
+
+func TestFormOfScalars(t *testing.T) {
 	t.Parallel()
-	noon := time.Date(2026, 11, 22, 12, 0, 0, 500, time.FixedZone("here", 3600))
-	var nilKeyed keyed
-	for _, row := range []struct{ got, want string }{
+	checkForms(t, []form{
 		{key(t, true), "true"},
 		{key(t, -42), "-42"},
 		{key(t, int8(-128)), "-128"},
@@ -100,6 +110,12 @@ func TestForm(t *testing.T) {
 		{key(t, []byte(nil)), "!"},
 		{key(t, []byte{}), ""},
 		{key(t, [2]byte{'a', 0}), "a%00"},
+	})
+}
+
+func TestFormOfStructsAndLists(t *testing.T) {
+	t.Parallel()
+	checkForms(t, []form{
 		{key(t, []int{1, 2}), "[1,2]"},
 		{key(t, []string(nil)), "!"},
 		{key(t, []string{}), "[]"},
@@ -107,7 +123,6 @@ func TestForm(t *testing.T) {
 		{key(t, []string{"", "", "a"}), "[%,%,a]"},
 		{key(t, [][]string{{"a", "b"}, nil, {}}), "[[a,b],!,[]]"},
 		{key(t, [3]bool{true}), "[true,false,false]"},
-		{key(t, []level{1, 2}), "[L1,L2]"},
 		{key(t, struct{}{}), ""},
 		{key(t, []struct{}{{}}), "[()]"},
 		{key(t, point{1, 2}), "1,2"},
@@ -124,6 +139,15 @@ func TestForm(t *testing.T) {
 		}{"x", point{1, 2}, nil}), "x,(1,2),!"},
 		{key(t, struct{ point }{point{1, 2}}), "(1,2)"},
 		{key(t, blank{A: 1}), "1"},
+	})
+}
+
+func TestFormOfTypesWithMethods(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 500, time.FixedZone("here", 3600))
+	var nilKeyed keyed
+	checkForms(t, []form{
+		{key(t, []level{1, 2}), "[L1,L2]"},
 		{key(t, byValue{1}), "v%7Cx"},
 		{key(t, &byValue{1}), "v%7Cx"},
 		{key(t, byRef{2}), "r%7Cxx"},
@@ -142,11 +166,7 @@ func TestForm(t *testing.T) {
 		{key(t, netip.MustParsePrefix("10.0.0.0/8")), "10.0.0.0/8"},
 		{key(t, time.Second), "1000000000"},
 		{key(t, []noText{{}}), "[%]"},
-	} {
-		if row.got != "f|"+row.want {
-			t.Errorf("got %s, want f|%s", row.got, row.want)
-		}
-	}
+	})
 }
 
 func TestAppendName(t *testing.T) {

@@ -314,57 +314,59 @@ func TestDeadContexts(t *testing.T) {
 	must(t, &s, "other")
 }
 
+// waysToLose are what may become of a lease before the Set under it.
+var waysToLose = []struct {
+	name string
+	lose func(*testing.T, *store, driver.Lease) driver.Lease // returns the lease to Set under
+	ok   bool
+}{
+	{"held", func(_ *testing.T, _ *store, l driver.Lease) driver.Lease { return l }, true},
+	{"extended", func(t *testing.T, _ *store, l driver.Lease) driver.Lease {
+		if err := l.Extend(t.Context(), time.Hour); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		return l
+	}, true},
+	{"run out", func(_ *testing.T, _ *store, l driver.Lease) driver.Lease {
+		time.Sleep(time.Minute)
+		return l
+	}, false},
+	{"run out and taken by another", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
+		time.Sleep(time.Minute)
+		must(t, s, "k")
+		return l
+	}, false},
+	{"released", func(t *testing.T, _ *store, l driver.Lease) driver.Lease {
+		if err := l.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return l
+	}, false},
+	{"revoked by Delete", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
+		if err := s.delete(t.Context(), "k"); err != nil {
+			t.Error(err)
+		}
+		return l
+	}, false},
+	{"revoked by Set", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
+		if err := s.set(t.Context(), item("k", "", nil)); err != nil {
+			t.Error(err)
+		}
+		return l
+	}, false},
+	{"used up", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
+		if err := s.set(t.Context(), item("k", "", l)); err != nil {
+			t.Error(err)
+		}
+		return l
+	}, false},
+	{"of another key", func(t *testing.T, s *store, _ driver.Lease) driver.Lease { return must(t, s, "x") }, false},
+	{"of another guard", func(t *testing.T, _ *store, _ driver.Lease) driver.Lease { return must(t, new(lease.Guard), "k") }, false},
+}
+
 func TestSetUnderALease(t *testing.T) {
-	foreign := must(t, new(lease.Guard), "k")
-	for _, tt := range []struct {
-		name string
-		lose func(*testing.T, *store, driver.Lease) driver.Lease // returns the lease to Set under
-		ok   bool
-	}{
-		{"held", func(_ *testing.T, _ *store, l driver.Lease) driver.Lease { return l }, true},
-		{"extended", func(t *testing.T, _ *store, l driver.Lease) driver.Lease {
-			if err := l.Extend(t.Context(), time.Hour); err != nil {
-				t.Error(err)
-			}
-			time.Sleep(time.Minute)
-			return l
-		}, true},
-		{"run out", func(_ *testing.T, _ *store, l driver.Lease) driver.Lease {
-			time.Sleep(time.Minute)
-			return l
-		}, false},
-		{"run out and taken by another", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
-			time.Sleep(time.Minute)
-			must(t, s, "k")
-			return l
-		}, false},
-		{"released", func(t *testing.T, _ *store, l driver.Lease) driver.Lease {
-			if err := l.Release(t.Context()); err != nil {
-				t.Error(err)
-			}
-			return l
-		}, false},
-		{"revoked by Delete", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
-			if err := s.delete(t.Context(), "k"); err != nil {
-				t.Error(err)
-			}
-			return l
-		}, false},
-		{"revoked by Set", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
-			if err := s.set(t.Context(), item("k", "", nil)); err != nil {
-				t.Error(err)
-			}
-			return l
-		}, false},
-		{"used up", func(t *testing.T, s *store, l driver.Lease) driver.Lease {
-			if err := s.set(t.Context(), item("k", "", l)); err != nil {
-				t.Error(err)
-			}
-			return l
-		}, false},
-		{"of another key", func(t *testing.T, s *store, _ driver.Lease) driver.Lease { return must(t, s, "x") }, false},
-		{"of another guard", func(*testing.T, *store, driver.Lease) driver.Lease { return foreign }, false},
-	} {
+	for _, tt := range waysToLose {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var s store

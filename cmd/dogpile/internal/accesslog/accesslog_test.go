@@ -14,55 +14,57 @@ import (
 
 const stamp = `[10/Oct/2000:13:55:36 -0700]`
 
+var pacific = time.Date(2000, 10, 10, 20, 55, 36, 0, time.UTC) // the same moment
+
+var parseRows = []struct {
+	name, line, path string
+	time             time.Time
+}{
+	{"common", `127.0.0.1 - frank ` + stamp + ` "GET /apache_pb.gif HTTP/1.0" 200 2326`, "/apache_pb.gif", pacific},
+	{"combined", `127.0.0.1 - frank ` + stamp + ` "GET /a HTTP/1.0" 200 2326 "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"`, "/a", pacific},
+	{"further fields", `127.0.0.1 - - ` + stamp + ` "GET /a HTTP/1.0" 200 2326 "-" "x" "10.0.0.1" 0.004`, "/a", pacific},
+	{"IPv6", `2001:db8::1 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
+	{"IPv6 in brackets", `[2001:db8::1]:443 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
+	{"virtual host in front", `example.com:443 ::1 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
+	{"user with a space", `::1 - John Doe ` + stamp + ` "GET /a HTTP/1.1" 200 1`, "/a", pacific},
+	{"no size", `::1 - - ` + stamp + ` "HEAD /a HTTP/1.1" 304 -`, "/a", pacific},
+	{"other time zone", `::1 - - [01/Jan/2024:00:30:00 +0530] "GET /a HTTP/1.1" 200 1`, "/a", time.Date(2023, 12, 31, 19, 0, 0, 0, time.UTC)},
+	{"leap day", `::1 - - [29/Feb/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 1`, "/a", time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)},
+	{"query", `::1 - - ` + stamp + ` "GET /a/b?c=d?e#f HTTP/1.1" 200 1`, "/a/b", pacific},
+	{"escaped quote in path", `::1 - - ` + stamp + ` "GET /a\"b\\c\x7ed HTTP/1.1" 200 1`, `/a"b\c~d`, pacific},
+	{"escaped quote in agent", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200 1 "-" "a \"quoted\" agent"`, "/a", pacific},
+	{"percent stays", `::1 - - ` + stamp + ` "GET /a%20b HTTP/1.1" 200 1`, "/a%20b", pacific},
+	{"HTTP/0.9", `::1 - - ` + stamp + ` "GET /a" 200 1`, "/a", pacific},
+	{"whole URL", `::1 - - ` + stamp + ` "GET http://example.com/a%2Fb?c HTTP/1.1" 200 1`, "/a%2Fb", pacific},
+	{"whole URL without path", `::1 - - ` + stamp + ` "GET http://example.com HTTP/1.1" 200 1`, "/", pacific},
+
+	{"empty", "", "", time.Time{}},
+	{"words", "this is not a log", "", time.Time{}},
+	{"no client", stamp + ` "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"no user", `::1 - ` + stamp + ` "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"no time", `::1 - - "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"impossible time", `::1 - - [31/Feb/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"time without zone", `::1 - - [10/Oct/2000:13:55:36] "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"time not closed", `::1 - - [10/Oct/2000:13:55:36 -0700 "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
+	{"request not quoted", `::1 - - ` + stamp + ` GET /a HTTP/1.1 200 1`, "", time.Time{}},
+	{"request not closed", `::1 - - ` + stamp + ` "GET /a HTTP/1.1 200 1`, "", time.Time{}},
+	{"escape at the end", `::1 - - ` + stamp + ` "GET /a\`, "", time.Time{}},
+	{"no request", `::1 - - ` + stamp + ` "-" 408 0`, "", time.Time{}},
+	{"binary request", `::1 - - ` + stamp + ` "\x16\x03\x01" 400 226`, "", time.Time{}},
+	{"no path", `::1 - - ` + stamp + ` "OPTIONS * HTTP/1.1" 200 1`, "", time.Time{}},
+	{"CONNECT", `::1 - - ` + stamp + ` "CONNECT example.com:443 HTTP/1.1" 200 1`, "", time.Time{}},
+	{"space in path", `::1 - - ` + stamp + ` "GET /a b HTTP/1.1" 200 1`, "", time.Time{}},
+	{"no status", `::1 - - ` + stamp + ` "GET /a HTTP/1.1"`, "", time.Time{}},
+	{"no space before status", `::1 - - ` + stamp + ` "GET /a HTTP/1.1"200 1`, "", time.Time{}},
+	{"status is no number", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 2xx 1`, "", time.Time{}},
+	{"status too short", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 20 1`, "", time.Time{}},
+	{"size is no number", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200 big`, "", time.Time{}},
+	{"cut off before size", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200`, "", time.Time{}},
+}
+
 func TestParse(t *testing.T) {
 	t.Parallel()
-	pacific := time.Date(2000, 10, 10, 20, 55, 36, 0, time.UTC)
-	rows := []struct {
-		name, line, path string
-		time             time.Time
-	}{
-		{"common", `127.0.0.1 - frank ` + stamp + ` "GET /apache_pb.gif HTTP/1.0" 200 2326`, "/apache_pb.gif", pacific},
-		{"combined", `127.0.0.1 - frank ` + stamp + ` "GET /a HTTP/1.0" 200 2326 "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"`, "/a", pacific},
-		{"further fields", `127.0.0.1 - - ` + stamp + ` "GET /a HTTP/1.0" 200 2326 "-" "x" "10.0.0.1" 0.004`, "/a", pacific},
-		{"IPv6", `2001:db8::1 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
-		{"IPv6 in brackets", `[2001:db8::1]:443 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
-		{"virtual host in front", `example.com:443 ::1 - - ` + stamp + ` "GET /a HTTP/2.0" 200 1`, "/a", pacific},
-		{"user with a space", `::1 - John Doe ` + stamp + ` "GET /a HTTP/1.1" 200 1`, "/a", pacific},
-		{"no size", `::1 - - ` + stamp + ` "HEAD /a HTTP/1.1" 304 -`, "/a", pacific},
-		{"other time zone", `::1 - - [01/Jan/2024:00:30:00 +0530] "GET /a HTTP/1.1" 200 1`, "/a", time.Date(2023, 12, 31, 19, 0, 0, 0, time.UTC)},
-		{"leap day", `::1 - - [29/Feb/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 1`, "/a", time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)},
-		{"query", `::1 - - ` + stamp + ` "GET /a/b?c=d?e#f HTTP/1.1" 200 1`, "/a/b", pacific},
-		{"escaped quote in path", `::1 - - ` + stamp + ` "GET /a\"b\\c\x7ed HTTP/1.1" 200 1`, `/a"b\c~d`, pacific},
-		{"escaped quote in agent", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200 1 "-" "a \"quoted\" agent"`, "/a", pacific},
-		{"percent stays", `::1 - - ` + stamp + ` "GET /a%20b HTTP/1.1" 200 1`, "/a%20b", pacific},
-		{"HTTP/0.9", `::1 - - ` + stamp + ` "GET /a" 200 1`, "/a", pacific},
-		{"whole URL", `::1 - - ` + stamp + ` "GET http://example.com/a%2Fb?c HTTP/1.1" 200 1`, "/a%2Fb", pacific},
-		{"whole URL without path", `::1 - - ` + stamp + ` "GET http://example.com HTTP/1.1" 200 1`, "/", pacific},
-
-		{"empty", "", "", time.Time{}},
-		{"words", "this is not a log", "", time.Time{}},
-		{"no client", stamp + ` "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"no user", `::1 - ` + stamp + ` "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"no time", `::1 - - "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"impossible time", `::1 - - [31/Feb/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"time without zone", `::1 - - [10/Oct/2000:13:55:36] "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"time not closed", `::1 - - [10/Oct/2000:13:55:36 -0700 "GET /a HTTP/1.1" 200 1`, "", time.Time{}},
-		{"request not quoted", `::1 - - ` + stamp + ` GET /a HTTP/1.1 200 1`, "", time.Time{}},
-		{"request not closed", `::1 - - ` + stamp + ` "GET /a HTTP/1.1 200 1`, "", time.Time{}},
-		{"escape at the end", `::1 - - ` + stamp + ` "GET /a\`, "", time.Time{}},
-		{"no request", `::1 - - ` + stamp + ` "-" 408 0`, "", time.Time{}},
-		{"binary request", `::1 - - ` + stamp + ` "\x16\x03\x01" 400 226`, "", time.Time{}},
-		{"no path", `::1 - - ` + stamp + ` "OPTIONS * HTTP/1.1" 200 1`, "", time.Time{}},
-		{"CONNECT", `::1 - - ` + stamp + ` "CONNECT example.com:443 HTTP/1.1" 200 1`, "", time.Time{}},
-		{"space in path", `::1 - - ` + stamp + ` "GET /a b HTTP/1.1" 200 1`, "", time.Time{}},
-		{"no status", `::1 - - ` + stamp + ` "GET /a HTTP/1.1"`, "", time.Time{}},
-		{"no space before status", `::1 - - ` + stamp + ` "GET /a HTTP/1.1"200 1`, "", time.Time{}},
-		{"status is no number", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 2xx 1`, "", time.Time{}},
-		{"status too short", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 20 1`, "", time.Time{}},
-		{"size is no number", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200 big`, "", time.Time{}},
-		{"cut off before size", `::1 - - ` + stamp + ` "GET /a HTTP/1.1" 200`, "", time.Time{}},
-	}
-	for _, row := range rows {
+	for _, row := range parseRows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			e, err := accesslog.Parse(row.line)

@@ -135,7 +135,7 @@ func (f *flights) do(ctx context.Context, key string, call fetchFunc) ([]byte, e
 func cleanUp(region *dogpile.Region, s *Settings) {
 	ctx, cancel := context.WithTimeout(context.Background(), Grace)
 	defer cancel()
-	for batch := range slices.Chunk(load.Keys(s.Requests), 500) {
+	for batch := range slices.Chunk(load.Keys(s.Requests), 100) {
 		if region.Delete(ctx, batch...) != nil {
 			break
 		}

@@ -21,10 +21,12 @@ type Request struct {
 	Key string
 }
 
-// Zipf returns n requests that arrive at random, at one mean rate, within d, in
-// the order of arrival. The key of rank r, counted from 1, is asked for in
-// proportion to 1/r^skew; with a skew of 0 all keys are alike. The same
-// arguments give the same requests. n and keys are at least 1.
+// Zipf returns n requests that arrive at random within d, in the order of
+// arrival. Their mean rate grows from 0 during the first fifth of d, as that of
+// a server that has just been put into service, and is the same from then on.
+// The key of rank r, counted from 1, is asked for in proportion to 1/r^skew; with
+// a skew of 0 all keys are alike. The same arguments give the same requests. n
+// and keys are at least 1.
 func Zipf(n, keys int, skew float64, d time.Duration, seed uint64) []Request {
 	names := make([]string, keys)
 	upTo := make([]float64, keys) // weights of this rank and those before it
@@ -38,10 +40,22 @@ func Zipf(n, keys int, skew float64, d time.Duration, seed uint64) []Request {
 	requests := make([]Request, n)
 	for i := range requests {
 		rank := sort.SearchFloat64s(upTo, random.Float64()*sum)
-		requests[i] = Request{time.Duration(random.Int64N(int64(d))), names[min(rank, keys-1)]}
+		at := time.Duration(arrival(random.Float64()) * float64(d))
+		requests[i] = Request{min(at, d-1), names[min(rank, keys-1)]}
 	}
 	slices.SortStableFunc(requests, func(a, b Request) int { return cmp.Compare(a.At, b.At) })
 	return requests
+}
+
+// arrival returns the part of the time by which the fraction u of all requests
+// has arrived.
+func arrival(u float64) float64 {
+	const ramp = 0.2
+	area := u * (1 - ramp/2)
+	if area < ramp/2 {
+		return math.Sqrt(2 * ramp * area)
+	}
+	return area + ramp/2
 }
 
 // Replay returns the requests of a log at speed times its pace, in the order of

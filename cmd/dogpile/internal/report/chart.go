@@ -17,13 +17,13 @@ const (
 
 // panel is one chart of one mode. All panels of a measure have the same scales.
 type panel struct {
-	Mode   demo.Mode
-	X, Y   []tick
-	Bars   []bar
-	P50    string // paths
-	P99    string
-	Band   string // between those two
-	Maxima []dot
+	Mode  demo.Mode
+	X, Y  []tick
+	Bars  []bar
+	P50   string // paths
+	P99   string
+	Band  string // between those two
+	Hints []hint
 }
 
 type tick struct {
@@ -31,13 +31,11 @@ type tick struct {
 	Label string
 }
 
-type bar struct {
-	X, Y, W, H float64
-	Title      string
-}
+type bar struct{ X, Y, W, H float64 }
 
-type dot struct {
-	X, Y  float64
+// hint is the text of one slice of time, shown under the pointer.
+type hint struct {
+	X, W  float64
 	Title string
 }
 
@@ -49,7 +47,7 @@ func creationPanels(results []*demo.Result, end time.Duration) []panel {
 			top = max(top, b.Creations)
 		}
 	}
-	step := niceStep(top)
+	step := niceStep(top, 5)
 	top = (top + step - 1) / step * step
 	y := func(n int) float64 { return plotTop + plotHeight*(1-float64(n)/float64(top)) }
 	var panels []panel
@@ -62,10 +60,8 @@ func creationPanels(results []*demo.Result, end time.Duration) []panel {
 			if b.Creations == 0 {
 				continue
 			}
-			p.Bars = append(p.Bars, bar{
-				X: bucketX(i) + 0.5, Y: y(b.Creations), W: bucketWidth - 1, H: plotTop + plotHeight - y(b.Creations),
-				Title: fmt.Sprintf("%s: %d creations", bucketTime(i, end), b.Creations),
-			})
+			p.Bars = append(p.Bars, bar{bucketX(i) + 0.5, y(b.Creations), bucketWidth - 1, plotTop + plotHeight - y(b.Creations)})
+			p.Hints = append(p.Hints, hintAt(i, end, fmt.Sprintf("%d creations", b.Creations)))
 		}
 		panels = append(panels, p)
 	}
@@ -75,15 +71,16 @@ func creationPanels(results []*demo.Result, end time.Duration) []panel {
 // latencyPanels draw, on a logarithmic scale, the latencies of the requests
 // that arrived in each slice of time.
 func latencyPanels(results []*demo.Result, end time.Duration) []panel {
-	low, high := math.Inf(1), math.Inf(-1)
+	low, high := math.MaxFloat64, 0.0
 	for _, r := range results {
 		for _, b := range r.Buckets {
 			if b.Requests > 0 {
-				low, high = min(low, decade(b.P50)), max(high, decade(b.Max))
+				low, high = min(low, decade(b.P50)), max(high, decade(b.P99))
 			}
 		}
 	}
-	low, high = math.Floor(low), max(math.Ceil(high), math.Floor(low)+1)
+	low = math.Floor(min(low, high))
+	high = max(math.Ceil(high), low+1)
 	y := func(d time.Duration) float64 { return plotTop + plotHeight*(high-decade(d))/(high-low) }
 	var panels []panel
 	for _, r := range results {
@@ -127,11 +124,8 @@ func addStretch(p *panel, buckets []demo.Bucket, part []int, y func(time.Duratio
 		fmt.Fprintf(&p99, "%s%.1f %.1fh%.1f", move, x, y(b.P99), bucketWidth)
 		last := buckets[part[len(part)-1-n]]
 		fmt.Fprintf(&back, "L%.1f %.1fh%.1f", bucketX(part[len(part)-1-n])+bucketWidth, y(last.P50), -bucketWidth)
-		p.Maxima = append(p.Maxima, dot{
-			X: x + bucketWidth/2, Y: y(b.Max),
-			Title: fmt.Sprintf("%s: %d requests, p50 %s, p99 %s, max %s",
-				bucketTime(i, end), b.Requests, span(b.P50), span(b.P99), span(b.Max)),
-		})
+		p.Hints = append(p.Hints, hintAt(i, end, fmt.Sprintf("%d requests, p50 %s, p99 %s, max %s",
+			b.Requests, span(b.P50), span(b.P99), span(b.Max))))
 	}
 	p.P50 += p50.String()
 	p.P99 += p99.String()
@@ -142,24 +136,28 @@ const bucketWidth = plotWidth / demo.BucketCount
 
 func bucketX(i int) float64 { return plotLeft + float64(i)*bucketWidth }
 
-func bucketTime(i int, end time.Duration) string {
-	return fmt.Sprintf("%.2f s", end.Seconds()*float64(i)/demo.BucketCount)
+func hintAt(i int, end time.Duration, text string) hint {
+	at := end.Seconds() * float64(i) / demo.BucketCount
+	return hint{bucketX(i), bucketWidth, fmt.Sprintf("%.2f s: %s", at, text)}
 }
 
 func timeTicks(end time.Duration) []tick {
+	top := int(end.Round(time.Millisecond).Milliseconds())
+	step := niceStep(top, 8)
 	var ticks []tick
-	for i := range 5 {
-		part := float64(i) / 4
-		ticks = append(ticks, tick{plotLeft + plotWidth*part, fmt.Sprintf("%.3gs", end.Seconds()*part)})
+	for n := 0; n <= top; n += step {
+		at := plotLeft + plotWidth*float64(n)/float64(top)
+		ticks = append(ticks, tick{at, fmt.Sprintf("%gs", float64(n)/1000)})
 	}
 	return ticks
 }
 
-// niceStep returns the distance of three to six ticks up to top.
-func niceStep(top int) int {
+// niceStep returns the distance at which no more than ticks of them, and the one
+// at 0, go up to top.
+func niceStep(top, ticks int) int {
 	for unit := 1; ; unit *= 10 {
 		for _, n := range []int{1, 2, 5} {
-			if top <= 5*n*unit {
+			if top <= ticks*n*unit {
 				return n * unit
 			}
 		}

@@ -1,0 +1,388 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dogpile")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "dogpile.exe")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	code := 1
+	if build.Run() == nil {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// dogpile runs the command in dir.
+func dogpile(t *testing.T, dir string, args ...string) ran {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// small makes a run that ends soon.
+var small = []string{"demo", "--requests=60", "--duration=300ms", "--keys=5", "--expiration=100ms", "--cost=1ms"}
+
+func with(args []string, more ...string) []string { return append(slices.Clone(args), more...) }
+
+func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name, want string
+		args       []string
+	}{
+		{"none", "dogpile demo", nil},
+		{"help", "dogpile demo", []string{"--help"}},
+		{"demo help", "--log access.log --speed 60", []string{"demo", "--help"}},
+		{"version", "dogpile ", []string{"version"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got := dogpile(t, t.TempDir(), row.args...)
+			if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, row.want) {
+				t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+var badInput = []struct {
+	name, want string
+	args       []string
+}{
+	{"unknown command", `unknown command "demos"`, []string{"demos"}},
+	{"unknown flag", "--bogus", []string{"--bogus"}},
+	{"unknown flag of demo", "--bogus", []string{"demo", "--bogus"}},
+	{"argument of demo", `"access.log"`, []string{"demo", "access.log"}},
+	{"argument of version", `"x"`, []string{"version", "x"}},
+	{"clients no number", "--clients", []string{"demo", "--clients=many"}},
+	{"no clients", "--clients is 0", []string{"demo", "--clients=0"}},
+	{"no requests", "--requests is 0", []string{"demo", "--requests=0"}},
+	{"too many requests", "--requests is 2000000000", []string{"demo", "--requests=2000000000"}},
+	{"negative keys", "--keys is -1", []string{"demo", "--keys=-1"}},
+	{"no workers", "--workers is 0", []string{"demo", "--workers=0"}},
+	{"duration without unit", "--duration", []string{"demo", "--duration=5"}},
+	{"no duration", "--duration is 0s", []string{"demo", "--duration=0s"}},
+	{"negative expiration", "--expiration is -1s", []string{"demo", "--expiration=-1s"}},
+	{"negative stale-for", "--stale-for is -1s", []string{"demo", "--stale-for=-1s"}},
+	{"cost too high", "--cost is 1h", []string{"demo", "--cost=1h"}},
+	{"negative skew", "--skew is -1", []string{"demo", "--skew=-1"}},
+	{"skew no number", "--skew is NaN", []string{"demo", "--skew=nan"}},
+	{"negative seed", "--seed", []string{"demo", "--seed=-1"}},
+	{"speed without log", "--speed", []string{"demo", "--speed=2"}},
+	{"no speed", "--speed is 0", []string{"demo", "--log=bad.log", "--speed=0"}},
+	{"infinite speed", "--speed is +Inf", []string{"demo", "--log=bad.log", "--speed=inf"}},
+	{"keys with log", "--keys", []string{"demo", "--log=bad.log", "--keys=3"}},
+	{"seed with log", "--seed", []string{"demo", "--log=bad.log", "--seed=3"}},
+	{"empty name of log", "--log", []string{"demo", "--log="}},
+	{"absent log", "absent.log", []string{"demo", "--log=absent.log"}},
+	{"log is a directory", "--log", []string{"demo", "--log=."}},
+	{"log without a good line", "bad.log has no line in Common or Combined Log Format (2 malformed)", []string{"demo", "--log=bad.log"}},
+	{"empty log", "(0 malformed)", []string{"demo", "--log=empty.log"}},
+	{"log of two years", "choose a greater --speed", []string{"demo", "--log=long.log"}},
+	{"unknown backend", `unknown backend "nosuch"`, []string{"demo", "--backend=nosuch://user:hunter2@host"}},
+	{"no scheme", "--backend", []string{"demo", "--backend=hunter2@host:1234"}},
+	{"unknown arguments of backend", `argument "bogus" is unknown; argument "wrong" is unknown`,
+		[]string{"demo", "--backend=memory://?wrong=hunter2&bogus=hunter2"}},
+	{"empty backend", "--backend", []string{"demo", "--backend="}},
+	{"report in no directory", "--report", []string{"demo", "--report=absent/report.html"}},
+	{"report is a directory", "--report", []string{"demo", "--report=."}},
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"bad.log": "this is\nno log\n", "empty.log": "", "long.log": twoYears} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range badInput {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got := dogpile(t, dir, row.args...)
+			if got.code != 2 || got.stdout != "" {
+				t.Errorf("exit %d, stdout %q", got.code, got.stdout)
+			}
+			if !strings.HasPrefix(got.stderr, "dogpile: ") || strings.Count(got.stderr, "\n") != 1 || !strings.HasSuffix(got.stderr, "\n") {
+				t.Errorf("stderr is not one line: %q", got.stderr)
+			}
+			if !strings.Contains(got.stderr, row.want) || strings.Contains(got.stderr, "hunter2") {
+				t.Errorf("stderr %q, want %q in it and no secret", got.stderr, row.want)
+			}
+		})
+	}
+	t.Cleanup(func() { onlyFiles(t, dir, "bad.log", "empty.log", "long.log") })
+}
+
+const twoYears = `::1 - - [01/Jan/2023:00:00:00 +0000] "GET /a HTTP/1.1" 200 1
+::1 - - [01/Jan/2025:00:00:00 +0000] "GET /a HTTP/1.1" 200 1
+`
+
+func onlyFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+}
+
+type output struct {
+	Modes []struct {
+		Mode        string
+		Requests    int
+		Creations   int
+		MaxCreators int     `json:"max_creators"`
+		OriginCPU   float64 `json:"origin_cpu_s"`
+		P50         float64 `json:"p50_ms"`
+		P99         float64 `json:"p99_ms"`
+		Max         float64 `json:"max_ms"`
+		StaleServed int     `json:"stale_served"`
+	}
+	Unanswered, Errors map[string]int
+	Settings           struct {
+		Requests, Keys int
+		Backend        string
+		Log            struct{ Lines, Malformed int }
+	}
+}
+
+func decode(t *testing.T, stdout string) (out output, fields []map[string]any) {
+	t.Helper()
+	if strings.Count(stdout, "\n") != 1 {
+		t.Errorf("stdout is not one line: %q", stdout)
+	}
+	var raw struct{ Modes []map[string]any }
+	if err := json.Unmarshal([]byte(stdout), &raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(stdout), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out, raw.Modes
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	got := dogpile(t, dir, with(small, "--json")...)
+	if got.code != 0 {
+		t.Fatalf("exit %d: %s", got.code, got.stderr)
+	}
+	out, fields := decode(t, got.stdout)
+	names := []string{"creations", "max_creators", "max_ms", "mode", "origin_cpu_s", "p50_ms", "p99_ms", "requests", "stale_served"}
+	for i, mode := range []string{"none", "coalesced", "dogpile"} {
+		m := out.Modes[i]
+		if have := slices.Sorted(maps.Keys(fields[i])); !slices.Equal(have, names) {
+			t.Errorf("fields %q, want %q", have, names)
+		}
+		if m.Mode != mode || m.Requests != 60 || m.Creations < 5 || m.MaxCreators < 1 || m.OriginCPU <= 0 {
+			t.Errorf("%s: %+v", mode, m)
+		}
+		if !(0 < m.P50 && m.P50 <= m.P99 && m.P99 <= m.Max) {
+			t.Errorf("%s: latencies %v, %v, %v", mode, m.P50, m.P99, m.Max)
+		}
+		if mode != "none" && m.MaxCreators != 1 {
+			t.Errorf("%s: %d creators at once for one key", mode, m.MaxCreators)
+		}
+		if mode != "dogpile" && m.StaleServed != 0 {
+			t.Errorf("%s: %d stale served", mode, m.StaleServed)
+		}
+		if out.Errors[mode] != 0 {
+			t.Errorf("%s: %d errors", mode, out.Errors[mode])
+		}
+		if !strings.Contains(got.stderr, mode+" ") {
+			t.Errorf("no progress of %s on stderr: %q", mode, got.stderr)
+		}
+	}
+	if s := out.Settings; len(out.Modes) != 3 || s.Requests != 60 || s.Keys != 5 || s.Backend != "memory" {
+		t.Errorf("%d modes, settings %+v", len(out.Modes), s)
+	}
+	checkPage(t, filepath.Join(dir, "report.html"))
+	onlyFiles(t, dir, "report.html")
+}
+
+func checkPage(t *testing.T, path string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(page, new(struct{})); err != nil {
+		t.Errorf("the page is not well-formed: %v", err)
+	}
+	if bytes.Contains(page, []byte("http")) {
+		t.Error("the page refers to something outside")
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("the page has mode %v (%v)", info.Mode(), err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	got := dogpile(t, dir, with(small, "--report=")...)
+	if got.code != 0 || got.stderr != "" {
+		t.Fatalf("exit %d, stderr %q", got.code, got.stderr)
+	}
+	for _, want := range []string{"60 requests for 5 keys", "none ", "most creators at once for one key", "CPU time of the origin",
+		"latency p50", "latency p99", "latency max", "stale served"} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("no %q in\n%s", want, got.stdout)
+		}
+	}
+	if strings.ContainsAny(got.stdout, "\x1b\r") {
+		t.Errorf("control characters go to a pipe: %q", got.stdout)
+	}
+	onlyFiles(t, dir)
+}
+
+func TestBackends(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"memory://?max_entries=1000", "null"} {
+		t.Run(url, func(t *testing.T) {
+			t.Parallel()
+			got := dogpile(t, t.TempDir(), with(small, "--report=", "--json", "--backend="+url)...)
+			if got.code != 0 {
+				t.Fatalf("exit %d: %s", got.code, got.stderr)
+			}
+			scheme, _, _ := strings.Cut(url, ":")
+			if out, _ := decode(t, got.stdout); out.Settings.Backend != scheme || out.Errors["dogpile"] != 0 {
+				t.Errorf("backend %q, errors %v", out.Settings.Backend, out.Errors)
+			}
+		})
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var log strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&log, "2001:db8::1 - - [29/Feb/2024:12:00:%02d +0100] \"GET /page/%d?x=%d HTTP/1.1\" 200 %d \"-\" \"a \\\"b\\\"\"\n", i, i%3, i, i)
+	}
+	log.WriteString("malformed\n\"\"\n")
+	if err := os.WriteFile(filepath.Join(dir, "access.log"), []byte(log.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows := []struct {
+		name           string
+		args           []string
+		requests, keys int
+	}{
+		{"whole", nil, 20, 3},
+		{"cut off by duration", []string{"--duration=55ms"}, 6, 3},
+		{"cut off by requests", []string{"--requests=2"}, 2, 2},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			args := with([]string{"demo", "--log=access.log", "--speed=100", "--cost=1ms", "--json", "--report="}, row.args...)
+			got := dogpile(t, dir, args...)
+			if got.code != 0 {
+				t.Fatalf("exit %d: %s", got.code, got.stderr)
+			}
+			out, _ := decode(t, got.stdout)
+			if s := out.Settings; s.Log.Lines != 20 || s.Log.Malformed != 2 || s.Requests != row.requests || s.Keys != row.keys {
+				t.Errorf("settings %+v", s)
+			}
+			if !strings.Contains(got.stderr, "access.log (20 lines, 2 more malformed)") {
+				t.Errorf("malformed lines are not reported: %q", got.stderr)
+			}
+			if out.Modes[2].Requests != row.requests || out.Modes[2].Creations < row.keys {
+				t.Errorf("dogpile: %+v", out.Modes[2])
+			}
+		})
+	}
+}
+
+// started runs the command and returns once it has written a line.
+func started(t *testing.T, dir string, args ...string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd, stderr = exec.CommandContext(t.Context(), binary, args...), new(bytes.Buffer)
+	cmd.Dir, cmd.Stderr = dir, stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, stderr
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd, stderr := started(t, dir, "demo", "--duration=1h", "--cost=1ms")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 || stderr.String() != "dogpile: interrupted\n" {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+	onlyFiles(t, dir)
+}
+
+func TestPageThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "out"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd, stderr := started(t, dir, with(small, "--report=out/report.html")...)
+	if err := os.RemoveAll(filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+}

@@ -1,0 +1,35 @@
+package cbor_test
+
+import (
+	"fmt"
+
+	"github.com/dogpile-go/dogpile/codec/cbor"
+)
+
+func Example() {
+	type user struct {
+		ID   int    `json:"id"`
+		Name string `json:"name"`
+	}
+	data, err := cbor.Codec.Append(nil, user{42, "Ann"})
+	fmt.Printf("%x %v\n", data, err)
+
+	var u user
+	err = cbor.Codec.Decode(data, &u)
+	fmt.Println(u, err)
+
+	var n int
+	fmt.Println(cbor.Codec.Decode([]byte{0xf6}, &n))
+	// Output:
+	// a2626964182a646e616d6563416e6e <nil>
+	// {42 Ann} <nil>
+	// cbor: cannot decode null into *int
+}
+
+// A length that is written in damaged data is not believed.
+func Example_damaged() {
+	var list []int
+	err := cbor.Codec.Decode([]byte{0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, &list)
+	fmt.Println(err)
+	// Output: cbor: exceeded max number of elements 4194304 for CBOR array
+}
