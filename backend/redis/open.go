@@ -1,0 +1,257 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// kind is what a URL's scheme says.
+type kind struct {
+	where string // "", "sentinel", "cluster", "unix"
+	tls   bool
+}
+
+var schemes = map[string]kind{
+	"redis":            {},
+	"valkey":           {},
+	"rediss":           {tls: true},
+	"valkeys":          {tls: true},
+	"unix":             {where: "unix"},
+	"redis+unix":       {where: "unix"},
+	"valkey+unix":      {where: "unix"},
+	"redis+sentinel":   {where: "sentinel"},
+	"valkey+sentinel":  {where: "sentinel"},
+	"rediss+sentinel":  {where: "sentinel", tls: true},
+	"valkeys+sentinel": {where: "sentinel", tls: true},
+	"redis+cluster":    {where: "cluster"},
+	"valkey+cluster":   {where: "cluster"},
+	"rediss+cluster":   {where: "cluster", tls: true},
+	"valkeys+cluster":  {where: "cluster", tls: true},
+}
+
+func init() {
+	for scheme := range schemes {
+		driver.Register(scheme, func(ctx context.Context, args *driver.Args) (driver.Backend, error) {
+			b, err := open(ctx, args, nil)
+			if err != nil {
+				return nil, err
+			}
+			return b, nil
+		})
+	}
+}
+
+// Open connects to the server that rawURL names and returns a Backend that
+// owns the connection. Unless o says otherwise it has a breaker. A nil o stands
+// for the zero Options. What both rawURL and o say is as o says.
+//
+// Arguments are timeout, connect_timeout (1 s), lock_prefix, poll, breaker
+// (false turns it off), db, client_name; with TLS ca_file, cert_file, key_file,
+// server_name and insecure; with Sentinel sentinel_user and
+// sentinel_password. Errors never show a value of the URL but scheme, hosts and
+// path.
+func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
+	args, err := driver.ParseArgs(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	b, err := open(ctx, args, o)
+	if err != nil {
+		return nil, fmt.Errorf("dogpile: open %s: %w", args, err)
+	}
+	return b, nil
+}
+
+func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) {
+	k, known := schemes[args.Scheme]
+	if !known {
+		return nil, fmt.Errorf("%q is no scheme of this backend", args.Scheme)
+	}
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	opts.read(args)
+	co := clientOption(args, k, &opts)
+	load := tlsFiles(args, k)
+	err := errors.Join(args.Err(), opts.check(), place(args, k, &co))
+	if err != nil {
+		return nil, err
+	}
+	if co.TLSConfig, err = load(opts.TLS); err != nil {
+		return nil, err
+	}
+	co.Sentinel.TLSConfig = co.TLSConfig
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if d, ok := ctx.Deadline(); ok {
+		co.Dialer.Timeout = min(co.Dialer.Timeout, time.Until(d))
+	}
+	co.Sentinel.Dialer = co.Dialer
+	client, err := rueidis.NewClient(co)
+	if err != nil {
+		if client != nil {
+			client.Close()
+		}
+		return nil, err
+	}
+	return newBackend(client, &opts, true), nil
+}
+
+// read takes from args what o leaves open.
+func (o *Options) read(args *driver.Args) {
+	timeout, prefix := args.Duration("timeout", 0), args.String("lock_prefix", "")
+	poll, breaker := args.Bool("poll", false), args.Bool("breaker", true)
+	if o.Timeout == 0 {
+		o.Timeout = timeout
+	}
+	if o.LockPrefix == "" {
+		o.LockPrefix = prefix
+	}
+	o.Poll = o.Poll || poll
+	o.NoBreaker = o.NoBreaker || !breaker && o.Breaker == nil
+}
+
+func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
+	co := rueidis.ClientOption{
+		Username:          args.User,
+		Password:          args.Password,
+		ClientName:        args.String("client_name", ""),
+		SelectDB:          args.Int("db", 0),
+		ForceSingleClient: k.where == "" || k.where == "unix",
+		// A call that failed is not made again by itself: its caller is to know
+		// within the timeout.
+		DisableRetry: true,
+		// The client's own cache is not used; waiting has a connection where
+		// tracking is turned on.
+		DisableCache: true,
+	}
+	co.Dialer.Timeout = args.Duration("connect_timeout", DefaultTimeout)
+	switch {
+	case o.Timeout == 0:
+		co.ConnWriteTimeout = DefaultTimeout
+	case o.Timeout > 0:
+		co.ConnWriteTimeout = o.Timeout
+	}
+	if k.where == "sentinel" {
+		co.Sentinel.Username = args.String("sentinel_user", "")
+		co.Sentinel.Password = args.String("sentinel_password", "")
+		// A change of masters that was announced while nobody listened.
+		co.Sentinel.TopologyRefreshInterval = 5 * time.Second
+	}
+	return co
+}
+
+// place fills in hosts, database and the name of the master.
+func place(args *driver.Args, k kind, co *rueidis.ClientOption) error {
+	path := strings.TrimPrefix(args.Path, "/")
+	port := "6379"
+	switch k.where {
+	case "unix":
+		if len(args.Hosts) > 0 || path == "" {
+			return errors.New("a URL of a unix socket has the path of the socket and no host: redis+unix:///run/redis.sock?db=0")
+		}
+		co.InitAddress = []string{args.Path}
+		co.DialCtxFn = func(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		}
+		return nil
+	case "sentinel":
+		port = "26379"
+		co.Sentinel.MasterSet, path, _ = strings.Cut(path, "/")
+		if co.Sentinel.MasterSet == "" {
+			return errors.New("a URL of Sentinel names the master in its path: redis+sentinel://h1,h2/mymaster/0")
+		}
+	case "cluster":
+		if co.SelectDB != 0 || path != "" {
+			return errors.New("a Cluster has no databases")
+		}
+	default:
+		if len(args.Hosts) > 1 {
+			return errors.New("several hosts are for redis+sentinel and redis+cluster")
+		}
+	}
+	hosts := args.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{"localhost"}
+	}
+	for _, host := range hosts {
+		co.InitAddress = append(co.InitAddress, withPort(host, port))
+	}
+	if path != "" {
+		db, err := strconv.Atoi(path)
+		if err != nil || db < 0 || co.SelectDB != 0 && co.SelectDB != db {
+			return errors.New("the path of the URL is no database number, or another one than db")
+		}
+		co.SelectDB = db
+	}
+	if co.SelectDB < 0 {
+		return &driver.ArgError{Name: "db", Problem: "is negative"}
+	}
+	return nil
+}
+
+func withPort(host, port string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port)
+}
+
+// tlsFiles reads the arguments about TLS and returns what loads the files that
+// they name.
+func tlsFiles(args *driver.Args, k kind) func(own *tls.Config) (*tls.Config, error) {
+	if !k.tls {
+		return func(own *tls.Config) (*tls.Config, error) {
+			if own != nil && k.where == "unix" {
+				return nil, errors.New("a unix socket has no TLS")
+			}
+			return own, nil
+		}
+	}
+	ca, cert, key := args.String("ca_file", ""), args.String("cert_file", ""), args.String("key_file", "")
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         args.String("server_name", ""),
+		InsecureSkipVerify: args.Bool("insecure", false),
+	}
+	return func(own *tls.Config) (*tls.Config, error) {
+		if own != nil {
+			return own, nil
+		}
+		if ca != "" {
+			pem, err := os.ReadFile(ca)
+			if err != nil {
+				return nil, fmt.Errorf("ca_file: %w", err)
+			}
+			c.RootCAs = x509.NewCertPool()
+			if !c.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, errors.New("ca_file has no certificate in PEM form")
+			}
+		}
+		if (cert == "") != (key == "") {
+			return nil, errors.New("cert_file and key_file go together")
+		}
+		if cert != "" {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			if err != nil {
+				return nil, fmt.Errorf("cert_file and key_file: %w", err)
+			}
+			c.Certificates = []tls.Certificate{pair}
+		}
+		return c, nil
+	}
+}

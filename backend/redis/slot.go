@@ -1,0 +1,80 @@
+package redis
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// slots is how many slots a Cluster has.
+const slots = 16384
+
+// lockKey returns the key of the lease on key. On a Cluster it is in the slot
+// of key, so that one script can have both.
+func (c *core) lockKey(key string) string {
+	switch {
+	case !c.cluster || tagged(key):
+		return c.lockPrefix + key // as dogpile.cache has it
+	case key != "" && !strings.Contains(key, "}"):
+		// The ~ tells it from the lease on the key that is "{" + key + "}".
+		return c.lockPrefix + "{" + key + "}~"
+	}
+	return c.lockPrefix + "{" + slotTags()[slot(key)] + "}" + key
+}
+
+// tagged reports whether key has a hash tag, a part in braces that alone
+// decides its slot.
+func tagged(key string) bool { return tag(key) != key }
+
+// tag returns the part of key that decides its slot.
+func tag(key string) string {
+	open := strings.IndexByte(key, '{')
+	if open < 0 {
+		return key
+	}
+	end := strings.IndexByte(key[open+1:], '}')
+	if end <= 0 {
+		return key
+	}
+	return key[open+1 : open+1+end]
+}
+
+func slot(key string) int { return int(crc16(tag(key))) % slots }
+
+// slotTags returns a tag for each slot. It is only needed for keys with
+// braces that make no tag, which is why it is not made beforehand.
+var slotTags = sync.OnceValue(func() []string {
+	tags := make([]string, slots)
+	for n, left := 0, slots; left > 0; n++ {
+		t := "~" + strconv.FormatInt(int64(n), 36)
+		if s := slot(t); tags[s] == "" {
+			tags[s] = t
+			left--
+		}
+	}
+	return tags
+})
+
+var crcTable = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()
+
+// crc16 is the XMODEM variant, which Cluster uses.
+func crc16(s string) uint16 {
+	var crc uint16
+	for i := range len(s) {
+		crc = crc<<8 ^ crcTable[byte(crc>>8)^s[i]]
+	}
+	return crc
+}

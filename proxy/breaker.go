@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// ErrOpen is the error of a call that a Breaker did not let through.
+var ErrOpen = errors.New("dogpile: the backend is left alone after failures")
+
+// BreakerOptions says when a Breaker opens and for how long. The zero value is
+// ready to use.
+type BreakerOptions struct {
+	// Failures is how many calls in a row have to fail; 0: 5. A negative number
+	// counts as 1.
+	Failures int
+
+	// Rest is how long the backend is then left alone; 0: 5 s. A negative time
+	// counts as 1 ns.
+	Rest time.Duration
+}
+
+// Breaker returns a proxy that spares its callers a backend that keeps failing
+// or keeps them waiting. After Failures calls in a row have returned an error,
+// calls return ErrOpen at once, without reaching the backend. When Rest is over
+// one call is let through: if it succeeds, all are again; if it fails, another
+// Rest begins.
+//
+// A call that its context's deadline ended has failed: that is what a server
+// that hangs looks like. One whose caller cancelled it does not count, nor do
+// the errors of single items, ErrLeaseLost and what wraps
+// errors.ErrUnsupported. Wait does not count, since it is meant to take long,
+// and is let through only while all calls are. Leases that are held are not
+// watched. Empty batches go through.
+//
+// A nil o stands for the zero BreakerOptions. Each backend that is wrapped is
+// watched by itself.
+func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
+	failures, rest := uint32(5), 5*time.Second
+	if o != nil && o.Failures != 0 {
+		failures = uint32(max(o.Failures, 1))
+	}
+	if o != nil && o.Rest != 0 {
+		rest = max(o.Rest, 1)
+	}
+	return func(b driver.Backend) driver.Backend {
+		return &breaker{
+			Proxy: driver.Proxy{Backend: b},
+			cb: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+				MaxRequests: 1,
+				Timeout:     rest,
+				ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
+				IsExcluded:  uncounted,
+			}),
+		}
+	}
+}
+
+type breaker struct {
+	driver.Proxy
+	cb *gobreaker.TwoStepCircuitBreaker[struct{}]
+}
+
+func uncounted(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, driver.ErrLeaseLost)
+}
+
+var errPanic = errors.New("the backend panicked")
+
+// try makes a call if the backend is not left alone, and counts it.
+func (b *breaker) try(call func() error) error {
+	done, err := b.cb.Allow()
+	if err != nil {
+		return ErrOpen
+	}
+	result := errPanic
+	defer func() { done(result) }()
+	result = call()
+	return result
+}
+
+// Get implements driver.Backend.
+func (b *breaker) Get(ctx context.Context, items []driver.Item) error {
+	if len(items) == 0 {
+		return b.Proxy.Get(ctx, items)
+	}
+	return b.try(func() error { return b.Proxy.Get(ctx, items) })
+}
+
+// Set implements driver.Backend.
+func (b *breaker) Set(ctx context.Context, items []driver.Item) error {
+	if len(items) == 0 {
+		return b.Proxy.Set(ctx, items)
+	}
+	return b.try(func() error { return b.Proxy.Set(ctx, items) })
+}
+
+// Delete implements driver.Backend.
+func (b *breaker) Delete(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return b.Proxy.Delete(ctx, keys)
+	}
+	return b.try(func() error { return b.Proxy.Delete(ctx, keys) })
+}
+
+// TryLock implements driver.Locker.
+func (b *breaker) TryLock(ctx context.Context, key string, ttl time.Duration) (l driver.Lease, err error) {
+	err = b.try(func() (err error) {
+		l, err = b.Proxy.TryLock(ctx, key, ttl)
+		return err
+	})
+	return l, err
+}
+
+// Locked implements driver.Locker.
+func (b *breaker) Locked(ctx context.Context, key string) (locked bool, err error) {
+	err = b.try(func() (err error) {
+		locked, err = b.Proxy.Locked(ctx, key)
+		return err
+	})
+	return locked, err
+}
+
+// Wait implements driver.Locker.
+func (b *breaker) Wait(ctx context.Context, key string) error {
+	if b.cb.State() != gobreaker.StateClosed {
+		return ErrOpen
+	}
+	return b.Proxy.Wait(ctx, key)
+}
