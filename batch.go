@@ -118,6 +118,7 @@ func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time
 			b.offline.Store(true)
 		}
 	}
+	version := "" // of those before
 	for i, n := range at {
 		cr := b.members[n]
 		switch {
@@ -129,7 +130,14 @@ func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time
 			cr.disconnect(ctx, fs[i].err)
 			fs[i] = cr.last
 		default:
-			cr.last, created[i] = fs[i], cr.stamp(fs[i])
+			cr.last = fs[i]
+			if fs[i].version == "" {
+				fs[i].version = version
+			}
+			if err := cr.found(ctx); err != nil {
+				return nil, nil, err
+			}
+			version, created[i] = fs[i].version, cr.stamp(fs[i])
 		}
 	}
 	return fs, created, nil

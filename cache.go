@@ -235,11 +235,12 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, creat
 // result tells the hooks how the caller came to its value.
 func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began int64, err error) (v V, _ error) {
 	s := cr.s
+	waited := err != nil || got != first
 	if err == lock.ErrTimeout && cr.standsIn(first) {
 		s.region.flights.Rest(cr.mangled, backOff) // its creator may still be at it
 		got, err = first, nil
 	}
-	cr.tell(ctx, first, got, began, err)
+	cr.tell(ctx, first, got, waited, began, err)
 	if err != nil {
 		return v, lockError(cr.op, cr.key, err)
 	}
@@ -248,7 +249,7 @@ func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began i
 
 // tell tells the hooks how a caller came to its value, who had found first, and
 // nothing fresh.
-func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], began int64, err error) {
+func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], waited bool, began int64, err error) {
 	s := cr.s
 	if first.band != missing { // what was missing has been told of
 		if err == nil && got != nil && got.band != fresh {
@@ -257,7 +258,7 @@ func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], began int
 			s.told(ctx, countMisses, s.o.Hooks.Miss, cr.op, cr.key)
 		}
 	}
-	if got != first && !cr.ran.Load() {
+	if waited && !cr.ran.Load() {
 		s.region.stats.add(countWaits, 1)
 		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Key: cr.key, Duration: time.Duration(now() - began), Err: err})
 	}

@@ -92,7 +92,29 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 		return cr.last, time.Time{}, nil
 	}
 	cr.last = f
+	if err := cr.found(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
 	return f, cr.stamp(f), nil
+}
+
+// found sees to it that what was read last has a version: those who create
+// together have to know of the same one.
+func (cr *creation[V]) found(ctx context.Context) error {
+	f := cr.last
+	if cr.s.shared == nil || f.band == fresh || f.version != "" {
+		return nil
+	}
+	v, err := cr.s.version(ctx)
+	switch {
+	case err == nil:
+		f.version = v
+	case cr.s.o.Strict || gaveUp(ctx, err):
+		return &BackendError{cr.op, cr.key, err}
+	default:
+		cr.disconnect(ctx, err)
+	}
+	return nil
 }
 
 // disconnect makes the creation go on without the backend.

@@ -115,6 +115,19 @@ func TestCreatorThatEndsWithoutAValueFreesEverybodyAtOnce(t *testing.T) {
 	}
 }
 
+// Nor does it matter that the first of them finds a shared backend empty, and
+// makes the version token that the others read.
+func TestOneCallOfAFailingCreatorOnAColdBackend(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := dogpile.NewCache[int](newRegion(t, newFake(t, like{}), nil), nil)
+		o := &creator[int]{takes: time.Second, err: errOrigin}
+		for _, call := range crowd(20, get(c, "k", o.create)) {
+			wantErr(t, "caller", (<-call).err, errOrigin)
+		}
+		wantCalls(t, o, 1)
+	})
+}
+
 // The same for the creator of a batch, which takes one place for all its keys.
 func TestBatchCreatorThatEndsWithoutAValueFreesEverybodyAtOnce(t *testing.T) {
 	for _, row := range ends {

@@ -16,6 +16,8 @@ import (
 )
 
 var (
+	bg = context.Background()
+
 	errOrigin  = errors.New("origin is down")
 	errBackend = errors.New("connection refused")
 )
@@ -33,6 +35,7 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 type fake struct {
 	driver.Proxy
 	caps driver.Caps
+	slow func(ctx context.Context, op string) error // called before and after each operation; nil: not
 
 	mu      sync.Mutex
 	calls   map[string]int
@@ -79,7 +82,16 @@ func (f *fake) enter(ctx context.Context, op string, keys ...string) error {
 	t := f.trouble
 	f.mu.Unlock()
 	if t != nil {
-		return t(ctx, op, keys)
+		if err := t(ctx, op, keys); err != nil {
+			return err
+		}
+	}
+	return f.slowly(ctx, op)
+}
+
+func (f *fake) slowly(ctx context.Context, op string) error {
+	if f.slow != nil {
+		return f.slow(ctx, op)
 	}
 	return nil
 }
@@ -125,21 +137,30 @@ func (f *fake) Get(ctx context.Context, items []driver.Item) error {
 	if err := f.enter(ctx, "get", keysOf(items)...); err != nil {
 		return err
 	}
-	return f.through(items, func(own []driver.Item) error { return f.Proxy.Get(ctx, own) })
+	if err := f.through(items, func(own []driver.Item) error { return f.Proxy.Get(ctx, own) }); err != nil {
+		return err
+	}
+	return f.slowly(ctx, "get")
 }
 
 func (f *fake) Set(ctx context.Context, items []driver.Item) error {
 	if err := f.enter(ctx, "set", keysOf(items)...); err != nil {
 		return err
 	}
-	return f.through(items, func(own []driver.Item) error { return f.Proxy.Set(ctx, own) })
+	if err := f.through(items, func(own []driver.Item) error { return f.Proxy.Set(ctx, own) }); err != nil {
+		return err
+	}
+	return f.slowly(ctx, "set")
 }
 
 func (f *fake) Delete(ctx context.Context, keys []string) error {
 	if err := f.enter(ctx, "delete", keys...); err != nil {
 		return err
 	}
-	return f.Proxy.Delete(ctx, keys)
+	if err := f.Proxy.Delete(ctx, keys); err != nil {
+		return err
+	}
+	return f.slowly(ctx, "delete")
 }
 
 func (f *fake) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
@@ -149,6 +170,9 @@ func (f *fake) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	l, err := f.Proxy.TryLock(ctx, key, ttl)
 	if l == nil || err != nil {
 		return nil, err
+	}
+	if err := f.slowly(ctx, "lock"); err != nil {
+		return nil, err // and the lease stays until it runs out
 	}
 	return &fakeLease{l, f, key}, nil
 }

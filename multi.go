@@ -171,7 +171,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 			b.deliver(vals, i, f.value)
 		}
 		if first[i].band != fresh {
-			cr.tell(ctx, first[i], f, began, err)
+			cr.tell(ctx, first[i], f, err != nil || f != first[i], began, err)
 		}
 	}
 	if err != nil {

@@ -90,7 +90,7 @@ func (o *Options) complete(region string) (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(region); err != nil {
 		return c, err
 	}
 	if c.Expiration == 0 {
@@ -99,15 +99,7 @@ func (o *Options) complete(region string) (Options, error) {
 	setDefault(&c.CreateTimeout, defaultCreateTimeout)
 	setDefault(&c.LockTTL, defaultLockTTL)
 	setDefault(&c.BackendTimeout, defaultBackendTimeout)
-	switch {
-	case c.Prefix == NoPrefix:
-		c.Prefix = ""
-	case c.Prefix == "" && region != "":
-		c.Prefix = region + ":"
-	}
-	if reserved(c.Prefix) {
-		return c, &optionError{"Prefix", fmt.Sprintf("%q begins with a word kept for locks and invalidation", c.Prefix)}
-	}
+	c.Prefix = c.prefix(region)
 	if c.Codec == nil {
 		c.Codec = JSON
 	}
@@ -128,7 +120,18 @@ func setDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
-func (o *Options) check() error {
+// prefix returns what is put before keys.
+func (o *Options) prefix(region string) string {
+	switch {
+	case o.Prefix == NoPrefix:
+		return ""
+	case o.Prefix == "" && region != "":
+		return region + ":"
+	}
+	return o.Prefix
+}
+
+func (o *Options) check(region string) error {
 	var faults []error
 	fault := func(name, format string, args ...any) {
 		faults = append(faults, &optionError{name, fmt.Sprintf(format, args...)})
@@ -158,6 +161,9 @@ func (o *Options) check() error {
 	}
 	if _, local := o.Invalidator.(*LocalInvalidator); local && o.InvalidationLag != 0 {
 		fault("InvalidationLag", "a LocalInvalidator has no lag")
+	}
+	if p := o.prefix(region); reserved(p) {
+		fault("Prefix", "%q begins with a word kept for locks and invalidation", p)
 	}
 	for i, p := range o.Proxies {
 		if p == nil {

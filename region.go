@@ -182,14 +182,10 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 // Close lets nobody use the region any more, waits for the creations in
 // progress, and cancels them when ctx ends; their callers then get ErrClosed,
 // and Close returns ctx's error. Backends that the region has opened itself,
-// from settings, are closed; one given to Configure is not. Further calls
-// return nil.
+// from settings, are closed; one given to Configure is not. A further call waits
+// for what is left.
 func (r *Region) Close(ctx context.Context) error {
-	r.mu.Lock()
-	owned := r.owned
-	r.closed, r.owned = true, nil
-	r.current.Store(nil)
-	r.mu.Unlock()
+	owned := r.shut()
 	errs := []error{r.flights.Close(ctx)}
 	for _, b := range owned {
 		errs = append(errs, driver.Close(b))
@@ -198,6 +194,18 @@ func (r *Region) Close(ctx context.Context) error {
 		return fmt.Errorf("dogpile: close region %q: %w", r.name, err)
 	}
 	return nil
+}
+
+// shut lets nobody use the region, and returns what it has to close.
+func (r *Region) shut() []driver.Backend {
+	commits.Lock()
+	defer commits.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	owned := r.owned
+	r.closed, r.owned = true, nil
+	r.current.Store(nil)
+	return owned
 }
 
 // use returns the configuration in force.

@@ -60,7 +60,7 @@ func RegisterProxy(name string, wrap func(driver.Backend) driver.Backend) {
 // arguments and values that cannot be read are reported in one error, and
 // nothing is configured then. The region closes the backend that it opened.
 func (r *Region) ConfigureFrom(ctx context.Context, settings map[string]string, prefix string) error {
-	p, err := r.plan(ctx, settings, prefix)
+	p, err := r.plan(ctx, settings, prefix, nil)
 	if err == nil {
 		if err = commit([]*plan{p}); err != nil {
 			err = errors.Join(fmt.Errorf("configure region %q: %w", r.name, err), driver.Close(p.opened))
@@ -79,15 +79,19 @@ func (r *Region) ConfigureFrom(ctx context.Context, settings map[string]string, 
 func ConfigureAll(ctx context.Context, settings map[string]string, prefix string, regions ...*Region) error {
 	var errs []error
 	var plans []*plan
-	known := make(map[string]bool, len(regions))
+	var known []string
 	for _, r := range regions {
 		own := prefix + r.name + "."
-		if r.name == "" || known[own] {
+		if r.name == "" || slices.Contains(known, own) {
 			errs = append(errs, fmt.Errorf("region %q: settings need regions with names that differ", r.name))
-			continue
 		}
-		known[own] = true
-		p, err := r.plan(ctx, settings, own)
+		known = append(known, own)
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("dogpile: settings: %w", errors.Join(errs...))
+	}
+	for i, r := range regions {
+		p, err := r.plan(ctx, settings, known[i], known)
 		if err == nil {
 			plans = append(plans, p)
 			err = r.accepts(p.replace)
@@ -98,7 +102,7 @@ func ConfigureAll(ctx context.Context, settings map[string]string, prefix string
 		errs = append(errs, err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		if strings.HasPrefix(key, prefix) && !ownedBy(known, key) {
+		if strings.HasPrefix(key, prefix) && owner(known, key) == "" {
 			errs = append(errs, fmt.Errorf("%s: belongs to no region", key))
 		}
 	}
@@ -115,21 +119,23 @@ func ConfigureAll(ctx context.Context, settings map[string]string, prefix string
 	return fmt.Errorf("dogpile: settings: %w", err)
 }
 
-func ownedBy(prefixes map[string]bool, key string) bool {
-	for p := range prefixes {
-		if strings.HasPrefix(key, p) {
-			return true
+// owner returns the longest of prefixes that key begins with, or "".
+func owner(prefixes []string, key string) (longest string) {
+	for _, p := range prefixes {
+		if strings.HasPrefix(key, p) && len(p) > len(longest) {
+			longest = p
 		}
 	}
-	return false
+	return longest
 }
 
 // plan reads the settings and opens the backend, or returns all that is wrong.
-func (r *Region) plan(ctx context.Context, settings map[string]string, prefix string) (*plan, error) {
+// known are the prefixes of all regions, if there are several.
+func (r *Region) plan(ctx context.Context, settings map[string]string, prefix string, known []string) (*plan, error) {
 	p := &parser{prefix: prefix, values: map[string]string{}, arguments: map[string]string{}}
 	for key, value := range settings {
 		name, ours := strings.CutPrefix(key, prefix)
-		if !ours {
+		if !ours || known != nil && owner(known, key) != prefix {
 			continue
 		}
 		if arg, is := strings.CutPrefix(name, "arguments."); is {
@@ -151,7 +157,7 @@ func (r *Region) plan(ctx context.Context, settings map[string]string, prefix st
 		p.openFault(err)
 		opened = b
 	}
-	p.optionFaults(o.check())
+	p.optionFaults(o.check(r.name))
 	var s *state
 	if len(p.faults) == 0 {
 		var err error
@@ -159,16 +165,8 @@ func (r *Region) plan(ctx context.Context, settings map[string]string, prefix st
 		p.optionFaults(err)
 	}
 	if len(p.faults) > 0 {
-		if opened != nil {
-			p.faults = append(p.faults, driver.Close(opened))
-		}
-		slices.SortStableFunc(p.faults, func(a, b error) int {
-			if a == nil || b == nil {
-				return 0
-			}
-			return cmp.Compare(a.Error(), b.Error())
-		})
-		return nil, errors.Join(p.faults...)
+		slices.SortFunc(p.faults, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+		return nil, errors.Join(errors.Join(p.faults...), driver.Close(opened))
 	}
 	return &plan{region: r, state: s, replace: replace, opened: opened}, nil
 }

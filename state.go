@@ -97,7 +97,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	s := &state{region: r, o: complete, chain: b}
 	for i := len(complete.Proxies) - 1; i >= 0; i-- {
 		if s.chain = complete.Proxies[i](s.chain); s.chain == nil {
-			return nil, fmt.Errorf("Proxies: element %d returned nil", i)
+			return nil, &optionError{"Proxies", fmt.Sprintf("element %d returned nil", i)}
 		}
 	}
 	s.caps = driver.CapsOf(s.chain)

@@ -82,6 +82,10 @@ func (a *Args) parseRest(rest string) error {
 		}
 		authority = authority[i+1:]
 	}
+	if strings.Contains(a.Path+query, "@") {
+		// It may be that of a password with / or ? in it, which must not be shown.
+		return errors.New("an @ comes after the hosts; write it as %40, and / and ? in a password as %2F and %3F")
+	}
 	for host := range strings.SplitSeq(authority, ",") {
 		if host = strings.TrimSpace(host); host != "" {
 			a.Hosts = append(a.Hosts, host)
@@ -117,6 +121,7 @@ func (a *Args) Int(name string, def int) int {
 	for suffix, n := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
 		if digits, found := strings.CutSuffix(s, suffix); found {
 			s, unit = strings.TrimSpace(digits), n
+			break
 		}
 	}
 	n, err := strconv.Atoi(s)
@@ -188,18 +193,23 @@ func (a *Args) Err() error {
 		}
 	}
 	slices.SortFunc(faults, func(x, y error) int { return cmp.Compare(x.Error(), y.Error()) })
+	// An argument that was read twice is at fault once.
+	faults = slices.CompactFunc(faults, func(x, y error) bool { return x.Error() == y.Error() })
 	return errors.Join(faults...)
 }
 
 // Format writes scheme, hosts and path, and nothing that may be secret.
-func (a *Args) Format(w fmt.State, _ rune) {
+func (a Args) Format(w fmt.State, _ rune) {
 	io.WriteString(w, a.redacted())
 }
 
-// LogValue is what Format writes.
-func (a *Args) LogValue() slog.Value { return slog.StringValue(a.redacted()) }
+// LogValue returns what Format writes.
+func (a Args) LogValue() slog.Value { return slog.StringValue(a.redacted()) }
 
-func (a *Args) redacted() string {
+// MarshalText returns what Format writes.
+func (a Args) MarshalText() ([]byte, error) { return []byte(a.redacted()), nil }
+
+func (a Args) redacted() string {
 	return a.Scheme + "://" + strings.Join(a.Hosts, ",") + a.Path
 }
 

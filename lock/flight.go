@@ -24,17 +24,29 @@ type flight struct {
 	started  bool // its goroutine runs, or has run
 	unlock   func()
 	cancel   context.CancelCauseFunc
+	task     func()      // gives the flight its goroutine
 	timer    *time.Timer // abandons the flight; nil: no limit
 	clocks   int         // how many timers there have been; only the last one counts
 }
 
-// departs starts the clock of a flight that nobody else has seen yet.
-func (f *flight) departs(cancel context.CancelCauseFunc, timeout time.Duration) {
+// departs starts the clock of a flight that is to be run by task.
+func (f *flight) departs(cancel context.CancelCauseFunc, timeout time.Duration, task func()) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	f.cancel = cancel
+	f.cancel, f.task = cancel, task
 	f.clock(timeout)
+}
+
+// urge runs a flight that a Runner has not come to yet, for a caller who cannot
+// do without.
+func (f *flight) urge() {
+	sh := f.set.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !f.started && !f.finished && f.task != nil {
+		go f.task()
+	}
 }
 
 // clock gives the flight its full time, unless it is over already. A clock that
@@ -63,13 +75,13 @@ func (f *flight) restart(timeout time.Duration) bool {
 // stop stops the clock, and reports whether the flight was still in time.
 func (f *flight) stop() bool { return f.restart(0) }
 
-// board marks the flight's goroutine as running; false if the flight was
-// abandoned before it got one.
+// board marks the flight's goroutine as running; false if it has one already, or
+// was abandoned before it got one.
 func (f *flight) board() bool {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if f.finished {
+	if f.finished || f.started {
 		return false
 	}
 	f.started = true

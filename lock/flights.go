@@ -63,15 +63,6 @@ func (fs *Flights) start(key, version string, renew bool) (f *flight, made bool,
 	return f, true, nil
 }
 
-// busy reports whether a flight for key, of any version, is in the air or the
-// key rests.
-func (fs *Flights) busy(key string) bool {
-	sh := fs.shard(key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	return sh.flights[key] != nil || sh.rests[key] != nil
-}
-
 // Rest makes callers who find a stale value under key return it for the next
 // d, without trying for the lock.
 func (fs *Flights) Rest(key string, d time.Duration) {

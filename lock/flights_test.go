@@ -23,43 +23,99 @@ var forgets = map[string]func(*lock.Flights){
 }
 
 func TestForgetDuringACreation(t *testing.T) {
-	for name, forget := range forgets {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				// 1. A creates.  B comes during that, and waits.  2. Forget: when it returns, the mutex
-				// is free.  3. C starts a flight of its own, and creates.  4. A's creator
-				// is done; its Store finds the mutex lost.  5. A still gets its value,
-				// and does not unlock for C at its end.  B joins C.  6. C is done.
-				var fs lock.Flights
-				s := new(site)
-				m := newMutex(s)
-				l := s.lock(m)
-				l.Key, l.Flights = "k", &fs
-				gates := map[string]chan struct{}{"new1": make(chan struct{}), "new2": make(chan struct{})}
-				l.Create = func(ctx context.Context) (string, error) { v, err := s.create(ctx); <-gates[v]; return v, err }
-				l.Store = func(ctx context.Context, v string) bool { return v != "new1" && s.store(ctx, v) }
-				a, b := async(l.Do, t.Context()), async(l.Do, t.Context())
-				forget(&fs)
-				if n := s.count("unlock"); n != 1 {
-					t.Errorf("%d unlocks", n)
-				}
-				c := async(l.Do, t.Context())
-				close(gates["new1"])
-				want(t, "A", a, "new1", nil)
-				waits(t, "B", b)
-				waits(t, "C", c)
-				if m.try() {
-					t.Error("A unlocked what C holds")
-				}
-				close(gates["new2"])
-				want(t, "B", b, "new2", nil)
-				want(t, "C", c, "new2", nil)
-				if v, n := s.value(), s.count("unlock"); v != "new2" || n != 2 {
-					t.Errorf("stored %q after %d unlocks", v, n)
-				}
-			})
-		})
-	}
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A creates.  B comes during that, and waits.  2. Forget.  3. C comes: it
+		// does not join but waits for the lock.  4. A's creator is done, and A has
+		// its value.  5. C reads it.
+		var fs lock.Flights
+		s := new(site)
+		l := s.lock(newMutex(s))
+		l.Key, l.Flights = "k", &fs
+		gate := make(chan struct{})
+		l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
+		a, b := async(l.Do, t.Context()), async(l.Do, t.Context())
+		fs.Forget("other", "k")
+		if n := s.count("unlock"); n != 0 {
+			t.Error("Forget has unlocked")
+		}
+		c := async(l.Do, t.Context())
+		if n := s.count("lock"); n != 1 {
+			t.Errorf("C does not wait for the lock: %v", s.log)
+		}
+		close(gate)
+		for i, call := range []chan result{a, b, c} {
+			want(t, fmt.Sprint("caller ", i), call, "new1", nil)
+		}
+		if creates, unlocks := s.count("create"), s.count("unlock"); creates != 1 || unlocks != 2 {
+			t.Errorf("%d creations, %d unlocks", creates, unlocks)
+		}
+	})
+}
+
+func TestForgetAllDuringACreation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A creates.  B comes during that, and waits.  2. ForgetAll: when it
+		// returns, the mutex is free.  3. C starts a flight of its own, and creates.
+		// 4. A's creator is done; its Store finds the mutex lost.  5. A still gets its
+		// value, and does not unlock for C at its end.  B joins C.  6. C is done.
+		var fs lock.Flights
+		s := new(site)
+		m := newMutex(s)
+		l := s.lock(m)
+		l.Key, l.Flights = "k", &fs
+		gates := map[string]chan struct{}{"new1": make(chan struct{}), "new2": make(chan struct{})}
+		l.Create = func(ctx context.Context) (string, error) { v, err := s.create(ctx); <-gates[v]; return v, err }
+		l.Store = func(ctx context.Context, v string) bool { return v != "new1" && s.store(ctx, v) }
+		a, b := async(l.Do, t.Context()), async(l.Do, t.Context())
+		fs.ForgetAll(t.Context())
+		if n := s.count("unlock"); n != 1 {
+			t.Errorf("%d unlocks", n)
+		}
+		c := async(l.Do, t.Context())
+		close(gates["new1"])
+		want(t, "A", a, "new1", nil)
+		waits(t, "B", b)
+		waits(t, "C", c)
+		if m.try() {
+			t.Error("A unlocked what C holds")
+		}
+		close(gates["new2"])
+		want(t, "B", b, "new2", nil)
+		want(t, "C", c, "new2", nil)
+		if v, n := s.value(), s.count("unlock"); v != "new2" || n != 2 {
+			t.Errorf("stored %q after %d unlocks", v, n)
+		}
+	})
+}
+
+func TestForgetAllGoesOnBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A creates.  2. ForgetAll has to unlock, which takes a second.  3. Its
+		// context ends before: it returns.  4. A second after it began the mutex is
+		// free.
+		var fs lock.Flights
+		s := new(site)
+		m := newMutex(s)
+		l := s.lock(slow{m})
+		l.Key, l.Flights = "k", &fs
+		gate := make(chan struct{})
+		l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
+		a := async(l.Do, t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		began := time.Now()
+		fs.ForgetAll(ctx)
+		if d := time.Since(began); d != time.Second/2 {
+			t.Errorf("returned after %v", d)
+		}
+		time.Sleep(time.Second / 2)
+		synctest.Wait()
+		if !m.try() {
+			t.Error("the mutex is still held")
+		}
+		close(gate)
+		want(t, "A", a, "new1", nil)
+	})
 }
 
 func TestForgetWhileWaiting(t *testing.T) {
@@ -96,30 +152,38 @@ func TestForgetReachesEveryVersion(t *testing.T) {
 	for name, forget := range forgets {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				// 1. Five callers create, each for a version of its own.  2. Forget.
+				// 3. Five more come, and create for themselves.
 				var fs lock.Flights
 				gate := make(chan struct{})
-				var unlocked atomic.Int64
-				for i := range 5 {
-					l := &lock.Lock[int]{
-						Key: "k", Flights: &fs,
-						Version: func(int) string { return fmt.Sprint(i) },
-						Mutex:   anyone{&unlocked},
-						Read:    func(context.Context) (int, time.Time, error) { return 0, time.Time{}, nil },
-						Create:  func(context.Context) (int, error) { <-gate; return i, nil },
+				var creations, unlocked atomic.Int64
+				callers := func() {
+					for i := range 5 {
+						l := &lock.Lock[int]{
+							Key: "k", Flights: &fs,
+							Version: func(int) string { return fmt.Sprint(i) },
+							Mutex:   anyone{&unlocked},
+							Read:    func(context.Context) (int, time.Time, error) { return 0, time.Time{}, nil },
+							Create:  func(context.Context) (int, error) { creations.Add(1); <-gate; return i, nil },
+						}
+						for range 2 {
+							go l.Do(t.Context())
+						}
 					}
-					go l.Do(t.Context())
+					synctest.Wait()
 				}
-				synctest.Wait()
+				callers()
 				forget(&fs)
-				if n := unlocked.Load(); n != 5 {
-					t.Errorf("%d of 5 are unlocked", n)
+				if n, forgotten := unlocked.Load(), map[string]int64{"Forget": 0, "ForgetAll": 5}[name]; n != forgotten {
+					t.Errorf("%d are unlocked, want %d", n, forgotten)
 				}
-				if n := fs.Running(); n != 5 {
-					t.Errorf("%d of 5 are still running", n)
+				callers()
+				if n := creations.Load(); n != 10 {
+					t.Errorf("%d creations, want 10", n)
 				}
 				close(gate)
 				synctest.Wait()
-				if n, left := unlocked.Load(), fs.Running(); n != 5 || left != 0 {
+				if n, left := unlocked.Load(), fs.Running(); n != 10 || left != 0 {
 					t.Errorf("%d unlocks, %d flights at the end", n, left)
 				}
 			})
@@ -177,7 +241,7 @@ func TestRest(t *testing.T) {
 		if len(s.log) != 3 {
 			t.Errorf("traffic is %q", s.log)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if fs.Resting("k") {
 			t.Error("the rest has no end")

@@ -171,6 +171,8 @@ func (l *Lock[V]) do(ctx context.Context, v V, created time.Time, renew bool) (V
 		}
 		if made {
 			l.launch(ctx, f, v, created, renew)
+		} else if !stale {
+			f.urge()
 		}
 		if stale && (!made || l.Runner != nil) {
 			return v, nil
@@ -203,12 +205,12 @@ type box[V any] struct{ v V }
 // launch gives the flight its goroutine, or hands it to the Runner.
 func (l *Lock[V]) launch(ctx context.Context, f *flight, v V, created time.Time, renew bool) {
 	ctx, cancel := context.WithCancelCause(entering(context.WithoutCancel(ctx), f.set, f.key))
-	f.departs(cancel, l.timeout())
 	run := func() {
 		if f.board() {
 			l.run(ctx, f, v, created, renew)
 		}
 	}
+	f.departs(cancel, l.timeout(), run)
 	if l.Runner == nil || created.IsZero() {
 		go run()
 		return

@@ -392,9 +392,8 @@ func TestRunnersFailureIsNotTheCallers(t *testing.T) {
 
 func TestRunnerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 1. A's Runner blocks.  2. The value is deleted, B waits for the flight.
-		// 3. The Runner panics: that is A's, B gets an error at once.  4. C starts
-		// anew.
+		// 1. A's Runner blocks.  2. The value is deleted; B joins the flight and has
+		// it run at once.  3. The Runner panics: that is A's alone.
 		s := new(site)
 		s.set("old", time.Hour)
 		m := newMutex(s)
@@ -414,9 +413,7 @@ func TestRunnerPanics(t *testing.T) {
 			t.Errorf("A panicked with %v", p)
 		}
 		synctest.Wait()
-		if got := <-b; got.err == nil {
-			t.Errorf("B got %q", got.v)
-		}
+		want(t, "B", b, "new1", nil)
 		want(t, "C", async(l.Do, t.Context()), "new1", nil)
 	})
 }
@@ -425,8 +422,8 @@ func TestRunnerDropsTheTask(t *testing.T) {
 	for name, late := range map[string]bool{"for ever": false, "and runs it when it is too late": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// 1. A's task goes nowhere.  2. B finds nothing and waits for it until
-				// the time is up.  3. C starts anew.
+				// 1. A's task goes nowhere.  2. B finds nothing, joins the flight and has
+				// it run at once.  3. The task, should it still be run, does nothing.
 				var fs lock.Flights
 				s := new(site)
 				s.set("old", time.Hour)
@@ -441,12 +438,11 @@ func TestRunnerDropsTheTask(t *testing.T) {
 				}
 				s.clear()
 				b := async(l.Do, t.Context())
-				time.Sleep(time.Second)
-				want(t, "B", b, "", lock.ErrTimeout)
+				want(t, "B", b, "new1", nil)
 				if late {
 					task()
 				}
-				if n := fs.Running(); n != 0 || s.count("create") != 0 {
+				if n := fs.Running(); n != 0 || s.count("create") != 1 {
 					t.Errorf("%d flights, traffic %v", n, s.log)
 				}
 				want(t, "C", async(l.Do, t.Context()), "new1", nil)
@@ -504,27 +500,21 @@ func TestRenewTakesNoCreationThatHasBegun(t *testing.T) {
 	})
 }
 
-// TestRenewWithoutMutex: "nil: only those in Flights are excluded", and they
-// are.
-func TestRenewWithoutMutex(t *testing.T) {
+func TestRenewDoesNotShareWithDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		// 1. Another process creates; A waits for it.  2. B wants a new value, and
+		// must not join A, whose flight may end with the other's.  3. It does.
 		s := new(site)
-		l := s.lock(nil)
-		var one tally
-		l.Create = func(ctx context.Context) (string, error) {
-			defer one.enter()()
-			time.Sleep(time.Second)
-			return s.create(ctx)
-		}
-		a, b, c := async(l.Do, t.Context()), async(l.Renew, t.Context()), async(l.Renew, t.Context())
-		time.Sleep(time.Minute)
-		for i, call := range []chan result{a, b, c} {
-			if got := <-call; got.err != nil {
-				t.Errorf("call %d: %v", i, got.err)
-			}
-		}
-		if most := one.most.Load(); most != 1 {
-			t.Errorf("%d creators at once", most)
+		m := newMutex(s)
+		l := s.lock(m)
+		m.try()
+		a, b := async(l.Do, t.Context()), async(l.Renew, t.Context())
+		s.set("theirs", 0)
+		m.free()
+		want(t, "B", b, "new1", nil)
+		synctest.Wait()
+		if got := <-a; got.err != nil || got.v != "theirs" && got.v != "new1" {
+			t.Errorf("A got %q, %v", got.v, got.err)
 		}
 	})
 }
@@ -548,6 +538,36 @@ func TestVersionSeparatesFlights(t *testing.T) {
 		waits(t, "B", b)
 		gate <- struct{}{}
 		want(t, "B", b, "new2", nil)
+		want(t, "C", c, "new2", nil)
+	})
+}
+
+// TestAnyVersion: those who could not read join whatever is in the air. Where
+// the one who began could not read either, they take its value even if they came
+// late and its lock was lost.
+func TestAnyVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A, who could not read, creates; B, who could not either, joins; C, who
+		// could, does not.  2. A's lock is lost.  3. A is done.  4. B takes the value.
+		// C creates.
+		var fs lock.Flights
+		s := new(site)
+		m := newMutex(s)
+		newLock := func(version string) *lock.Lock[string] {
+			l := s.lock(m)
+			l.Flights = &fs
+			l.Version = func(string) string { return version }
+			return l
+		}
+		gate := make(chan struct{})
+		l := newLock(lock.AnyVersion)
+		l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
+		l.Store = func(context.Context, string) bool { return false }
+		a := async(l.Do, t.Context())
+		b, c := async(newLock(lock.AnyVersion).Do, t.Context()), async(newLock("1").Do, t.Context())
+		close(gate)
+		want(t, "A", a, "new1", nil)
+		want(t, "B", b, "new1", nil)
 		want(t, "C", c, "new2", nil)
 	})
 }

@@ -164,6 +164,7 @@ func (m *Many[V]) round(ctx context.Context, tasks []*task[V], settle func(*task
 		case !t.ours && t.stale():
 			settle(t, t.v)
 		case !t.ours:
+			t.f.urge()
 			waiting = append(waiting, t)
 		case t.stale() && m.Runner != nil:
 			settle(t, t.v)
@@ -189,16 +190,20 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 	for i, t := range tasks {
 		c := *t
 		own[i] = &c
-		t.f.departs(cancel, m.timeout())
 	}
 	run := func() {
-		aboard := own[:0]
+		var aboard []*task[V]
 		for _, t := range own {
 			if t.f.board() {
 				aboard = append(aboard, t)
 			}
 		}
-		m.run(ctx, cancel, aboard)
+		if len(aboard) > 0 {
+			m.run(ctx, cancel, aboard)
+		}
+	}
+	for _, t := range own {
+		t.f.departs(cancel, m.timeout(), run)
 	}
 	if runner == nil {
 		go run()

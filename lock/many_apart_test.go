@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -348,4 +349,80 @@ func (y yielding) TryLock(ctx context.Context) (bool, error) {
 	held, err := y.mutex.TryLock(ctx)
 	time.Sleep(time.Millisecond)
 	return held, err
+}
+
+// TestManyIsUrgedFromAllSides: 1. A's Runner keeps the task, for a hundred keys.  2. All
+// are deleted.  3. At the same moment others, who need them, set the task going,
+// and so does the Runner at last.  It flies once, with everybody aboard. It is
+// found by trying often.
+func TestManyIsUrgedFromAllSides(t *testing.T) {
+	keys := crowdOfKeys()
+	for i := range 100 {
+		var fs lock.Flights
+		sh := newShelf(keys...)
+		for _, key := range keys {
+			sh.vals[key].set("old", time.Hour)
+		}
+		var task func()
+		m := sh.many(&fs, keys...)
+		m.Runner = func(f func()) { task = f }
+		if got := doMany(t.Context(), m); got.err != nil || len(got.v) != len(keys) {
+			t.Fatalf("A got %v, %v", got.v, got.err)
+		}
+		for _, key := range keys {
+			sh.vals[key].clear()
+		}
+		var wg sync.WaitGroup
+		for _, key := range keys {
+			wg.Go(func() {
+				if v, err := sh.single(&fs, key).Do(t.Context()); v != key+"1" || err != nil {
+					t.Errorf("try %d: %s = %q, %v", i, key, v, err)
+				}
+			})
+		}
+		task()
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestManyIsUrgedOnDeparture: 1. A wants a hundred values and is about to start.
+// 2. Others come for some of them at that moment.  3. All get theirs. It is found
+// by trying often.
+func TestManyIsUrgedOnDeparture(t *testing.T) {
+	keys := crowdOfKeys()
+	for i := range 100 {
+		var fs lock.Flights
+		sh := newShelf(keys...)
+		ready := make(chan struct{})
+		var wg sync.WaitGroup
+		for n := range 8 {
+			wg.Go(func() {
+				<-ready
+				key := keys[n*n]
+				if v, err := sh.single(&fs, key).Do(t.Context()); v != key+"1" || err != nil {
+					t.Errorf("try %d: %s = %q, %v", i, key, v, err)
+				}
+			})
+		}
+		close(ready)
+		if got := doMany(t.Context(), sh.many(&fs, keys...)); got.err != nil || len(got.v) != len(keys) {
+			t.Errorf("try %d: A got %v, %v", i, got.v, got.err)
+		}
+		wg.Wait()
+		landed(t, &fs)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func crowdOfKeys() []string {
+	keys := make([]string, 100)
+	for i := range keys {
+		keys[i] = fmt.Sprint("k", i, ":")
+	}
+	return keys
 }

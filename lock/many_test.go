@@ -47,7 +47,7 @@ func manyRows() []manyRow {
 		{"one of each", "fs-", "", nil, "a=old b=b1 c=c1", nil, "read a b c, enter, try b, try c, read b c, create b c, store b c, …"},
 		{"stale, creator elsewhere", "fss", "bc", nil, "a=old b=old c=old", nil, "read a b c, enter?, try b, try c, …"},
 		{"stale, some created elsewhere", "sss", "b", nil, "a=a1 b=old c=c1", nil, "read a b c, enter?, try a, try b, try c, read a c, create a c, store a c, …"},
-		{"made elsewhere before the locks were won", "---", "", func(sh *shelf, m *lock.Many[string]) { madeElsewhere(sh, m, "ac") }, "a=theirs b=b1 c=theirs", nil, all + won + ", create b, store b, …"},
+		{"made elsewhere before the locks were won", "---", "", func(sh *shelf, m *lock.Many[string]) { madeElsewhere(sh, m, "ac") }, "a=theirs b=b1 c=theirs", nil, all + won + ", unlock a, unlock c, create b, store b, …"},
 		{"all made elsewhere before the locks were won", "s-s", "", func(sh *shelf, m *lock.Many[string]) { madeElsewhere(sh, m, "abc") }, "a=theirs b=theirs c=theirs", nil, all + won + ", …"},
 		{"creator leaves some out", "---", "", func(_ *shelf, m *lock.Many[string]) { leavesOut(m, 1) }, "a=a1 c=c1", nil, all + won + ", create a b c, store a c, …"},
 		{"creator leaves all out", "---", "", func(_ *shelf, m *lock.Many[string]) { leavesOut(m, 0, 1, 2) }, "", nil, all + won + ", create a b c, …"},

@@ -28,9 +28,11 @@ func (o outcome[V]) publish(f *flight) func() {
 // caller. A caller is late who called after the flight's last reading, or after
 // its creation began: a value may have been deleted before he called that this
 // flight still carries. Only a creation whose lock held until it was stored
-// proves that none was. One who cannot read cannot do better than take it.
+// proves that none was. He starts over, and is not late for a flight that begins
+// then: nobody waits for more than two creations. Where neither he nor the flight
+// could read, nobody can know better, and one creation has to do.
 func (f *flight) serves(called int64, stale bool, version string) bool {
-	late := f.marked < called && version != AnyVersion
+	late := f.marked < called && (version != AnyVersion || f.version != AnyVersion)
 	switch f.kind {
 	case seen:
 		return stale

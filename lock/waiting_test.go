@@ -359,6 +359,37 @@ func TestLateJoinerOfAReading(t *testing.T) {
 	})
 }
 
+func TestNobodyGetsAnothersStaleValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A finds a stale value and tries the lock, which another process has;
+		// the answer takes a second.  2. Meanwhile the value is deleted.  3. B finds
+		// nothing and joins.  4. The lock is refused: A goes on with the stale value,
+		// B must not.
+		s := new(site)
+		s.set("old", time.Hour)
+		m := newMutex(s)
+		l := s.lock(tardy{m})
+		m.try()
+		a := async(l.Do, t.Context())
+		s.clear()
+		b := async(l.Do, t.Context())
+		time.Sleep(time.Second)
+		want(t, "A", a, "old", nil)
+		time.Sleep(time.Second)
+		waits(t, "B", b)
+		m.free()
+		want(t, "B", b, "new1", nil)
+	})
+}
+
+// tardy is a mutex that takes a second to answer.
+type tardy struct{ *mutex }
+
+func (m tardy) TryLock(ctx context.Context) (bool, error) {
+	time.Sleep(time.Second)
+	return m.mutex.TryLock(ctx)
+}
+
 func TestNobodyJoinsOnceStoreHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// 1. A's Store has stored "new1" and is about to return.  2. Somebody

@@ -1,0 +1,66 @@
+package driver_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+func ExampleRegister() {
+	driver.Register("shelf", func(_ context.Context, args *driver.Args) (driver.Backend, error) {
+		size, wait := args.Int("size", 100), args.Duration("timeout", 0)
+		if err := args.Err(); err != nil {
+			return nil, err
+		}
+		fmt.Println("a shelf for", size, "at", args.Hosts, "with a timeout of", wait)
+		return plain{}, nil
+	})
+
+	ctx := context.Background()
+	_, err := driver.Open(ctx, "shelf://user:secret@one,two:7000?size=4KiB&timeout=1.5")
+	fmt.Println(err)
+	_, err = driver.Open(ctx, "shelf://user:secret@one?size=large&colour=red")
+	fmt.Println(err)
+	// Output:
+	// a shelf for 4096 at [one two:7000] with a timeout of 1.5s
+	// <nil>
+	// dogpile: open shelf://one: argument "colour" is unknown
+	// argument "size" is not a whole number
+}
+
+func ExampleOpen() {
+	_, err := driver.Open(context.Background(), "no-such-thing://user:secret@host")
+	fmt.Println(err != nil)
+	// Output: true
+}
+
+// counting counts the keys that are asked for.
+type counting struct {
+	driver.Proxy
+	gets atomic.Int64
+}
+
+func (c *counting) Get(ctx context.Context, items []driver.Item) error {
+	c.gets.Add(int64(len(items)))
+	return c.Proxy.Get(ctx, items)
+}
+
+func ExampleProxy() {
+	var b driver.Backend = &counting{Proxy: driver.Proxy{Backend: plain{}}}
+	b.Get(context.Background(), []driver.Item{{Key: "a"}, {Key: "b"}})
+	b.Delete(context.Background(), []string{"a"}) // is forwarded
+
+	c, _ := driver.As[*counting](b)
+	fmt.Println(c.gets.Load())
+	// Output: 2
+}
+
+func ExampleAs() {
+	var b driver.Backend = &counting{Proxy: driver.Proxy{Backend: plain{}}}
+	_, isPlain := driver.As[plain](b)
+	_, isShelf := driver.As[interface{ Shelves() int }](b)
+	fmt.Println(isPlain, isShelf)
+	// Output: true false
+}
