@@ -89,11 +89,14 @@ func (f *flight) board() bool {
 }
 
 // mark makes late whoever calls from now on; see serves.
-func (f *flight) mark() {
+func (f *flight) mark() { f.markAt(f.set.clock.Add(1)) }
+
+// markAt is mark as of an earlier moment.
+func (f *flight) markAt(moment int64) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	f.marked = f.set.clock.Add(1)
+	f.marked = moment
 }
 
 // detach lets nobody join any more.

@@ -67,7 +67,8 @@ func (e *PanicError) Unwrap() error {
 // process or in a fleet. Unlock may be called from another goroutine than the
 // one that locked, and is called once for each time the mutex was taken.
 type Mutex interface {
-	// TryLock takes the mutex if it is free, and reports whether it did.
+	// TryLock takes the mutex if it is free, and reports whether it did. It may
+	// fetch in the same step what Read will be asked for next.
 	TryLock(ctx context.Context) (bool, error)
 	// Lock takes the mutex as soon as it is free, or returns ctx's error.
 	Lock(ctx context.Context) error
@@ -244,7 +245,9 @@ func (l *Lock[V]) run(ctx context.Context, f *flight, v V, created time.Time, re
 // value. Wherever it returns, run gives back the lock.
 func (l *Lock[V]) fly(ctx context.Context, f *flight, v V, created time.Time, renew bool) outcome[V] {
 	held, err := false, error(nil)
+	var tried int64
 	for {
+		tried = f.set.clock.Add(1)
 		if held, err = l.tryLock(ctx, f); err != nil {
 			return outcome[V]{err: err}
 		}
@@ -259,6 +262,7 @@ func (l *Lock[V]) fly(ctx context.Context, f *flight, v V, created time.Time, re
 			return outcome[V]{err: err}
 		}
 		if held {
+			tried = f.set.clock.Add(1)
 			break
 		}
 		f.mark()
@@ -269,6 +273,7 @@ func (l *Lock[V]) fly(ctx context.Context, f *flight, v V, created time.Time, re
 	// Whoever held the lock until now may have made the value.
 	f.mark()
 	if v, created, err = l.Read(ctx); err != nil || l.fresh(v, created) && !renew {
+		f.markAt(tried) // taking the lock may have been the reading already
 		return outcome[V]{v: v, kind: read, err: err}
 	}
 	return l.create(ctx, f)

@@ -46,7 +46,8 @@ type task[V any] struct {
 	created time.Time
 	version string
 	f       *flight
-	ours    bool // f was launched by us
+	ours    bool  // f was launched by us
+	tried   int64 // when the lock was tried last, on the clock of flights
 }
 
 func (t *task[V]) stale() bool { return !t.created.IsZero() }
@@ -296,6 +297,7 @@ func (m *Many[V]) take(ctx context.Context, tasks []*task[V], entered bool) (won
 	for _, t := range tasks {
 		held := false
 		if entered {
+			t.tried = t.f.set.clock.Add(1)
 			if held, err = m.Locks[t.at].tryLock(ctx, t.f); err != nil {
 				return won, nil, err
 			}
@@ -363,6 +365,7 @@ func (m *Many[V]) fresh(ctx context.Context, tasks []*task[V]) (todo []*task[V],
 	}
 	for _, t := range tasks {
 		if !m.renew && m.Locks[t.at].fresh(t.v, t.created) {
+			t.f.markAt(t.tried) // taking the lock may have been the reading already
 			t.f.release()
 			t.finish(outcome[V]{v: t.v, kind: read})
 		} else {
@@ -431,6 +434,7 @@ func (m *Many[V]) awaitOne(ctx context.Context, t *task[V]) {
 	if _, out.err = m.Locks[t.at].await(ctx, t.f); out.err != nil {
 		return
 	}
+	t.tried = t.f.set.clock.Add(1)
 	_, out.err = m.fresh(ctx, []*task[V]{t}) // finishes it, if the value is there
 }
 
