@@ -97,11 +97,15 @@ func (b *batch[V]) enter(ctx context.Context, wait bool) (leave func(), err erro
 // fetch reads the entries of members.
 func (b *batch[V]) fetch(ctx context.Context, at []int) ([]*found[V], error) {
 	keys, items := make([]string, len(at)), make([]driver.Item, len(at)+1)
+	known := b.members[at[0]].last.token
 	for i, n := range at {
 		cr := b.members[n]
 		keys[i], items[i].Key, items[i].Lease = cr.key, cr.mangled, cr.held.current()
+		if cr.known(items[i].Lease) != known {
+			known = nil
+		}
 	}
-	return b.c.readAll(ctx, b.s, "get", keys, items)
+	return b.c.readAll(ctx, b.s, "get", keys, items, known)
 }
 
 func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time, error) {

@@ -119,7 +119,7 @@ func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*found[V
 	if err != nil {
 		return nil, err
 	}
-	return c.read(ctx, s, op, key, mangled, nil)
+	return c.read(ctx, s, op, key, mangled, nil, nil)
 }
 
 // Set stores v under key, in place of what is there and of what is being

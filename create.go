@@ -83,7 +83,8 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 	if cr.offline {
 		return cr.last, time.Time{}, nil
 	}
-	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, cr.held.current())
+	l := cr.held.current()
+	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, l, cr.known(l))
 	if err != nil {
 		if cr.s.o.Strict || gaveUp(ctx, err) {
 			return nil, time.Time{}, err
@@ -96,6 +97,18 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	return f, cr.stamp(f), nil
+}
+
+// known returns the version token for the reading under a lease: that of the
+// reading before. Where the backend has fetched the entry with the lease, nothing
+// is left to ask for. Every caller of this flight has read the same token since
+// he called, and a value that is created now carries it; should it have been
+// replaced meanwhile, that makes the value invalid, as it has to be.
+func (cr *creation[V]) known(l driver.Lease) *token {
+	if l == nil {
+		return nil
+	}
+	return cr.last.token
 }
 
 // found sees to it that what was read last has a version: those who create

@@ -67,6 +67,7 @@ type found[V any] struct {
 	expireIn time.Duration
 
 	version string // the region's when this was read; "" if it has none yet
+	token   *token // that it was judged by, if it is a shared one
 	err     error  // the backend did not answer for this entry
 }
 

@@ -8,9 +8,10 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// read reads one entry and judges it.
-func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, l driver.Lease) (*found[V], error) {
-	fs, err := c.readAll(ctx, s, op, []string{key}, []driver.Item{{Key: mangled, Lease: l}, {}})
+// read reads one entry and judges it by known, or where that is nil by what is
+// in force.
+func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, l driver.Lease, known *token) (*found[V], error) {
+	fs, err := c.readAll(ctx, s, op, []string{key}, []driver.Item{{Key: mangled, Lease: l}, {}}, known)
 	if err != nil {
 		return nil, err
 	}
@@ -22,19 +23,17 @@ func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, 
 
 // readAll reads entries and the version token in one call of the backend, and
 // judges them. items has room for the token at its end. An entry that the
-// backend could not answer for has an err.
-func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item) ([]*found[V], error) {
-	n := len(keys)
-	var t *token
-	switch {
-	case s.shared == nil:
+// backend could not answer for has an err. A token that is known already is not
+// read again.
+func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, known *token) ([]*found[V], error) {
+	n, t := len(keys), known
+	if t == nil && s.shared != nil {
+		t = s.shared.trusted()
+	}
+	if t != nil || s.shared == nil {
 		items = items[:n]
-	default:
-		if t = s.shared.trusted(); t != nil {
-			items = items[:n]
-		} else {
-			items[n].Key = s.shared.key
-		}
+	} else {
+		items[n].Key = s.shared.key
 	}
 	// The version in force is taken before the entries are read: they may be
 	// newer than it says, which makes them missing, but never older.
@@ -63,6 +62,9 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 		if t != nil {
 			f.version = t.Version
+		}
+		if s.shared != nil {
+			f.token = t
 		}
 		if f.there {
 			f.classify(s, exp, s.judge(t, keys[i], version, f.created))
