@@ -34,7 +34,7 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	defer cancel()
 	switch {
 	case len(ask) == 1:
-		res := c.client.Do(ctx, c.get(ask[0].Key))
+		res := c.do(ctx, c.get(ask[0].Key))
 		if err := fill(ask[0], res); err != nil {
 			return failed("get", err)
 		}
@@ -57,7 +57,7 @@ func (c *core) getEach(ctx context.Context, ask []*driver.Item) error {
 		cmds[i] = c.get(it.Key)
 	}
 	bad := 0
-	for i, res := range c.client.DoMulti(ctx, cmds...) {
+	for i, res := range c.doMulti(ctx, cmds) {
 		if err := fill(ask[i], res); err != nil {
 			ask[i].Err = failed("get", err)
 			bad++
@@ -71,7 +71,7 @@ func (c *core) getTogether(ctx context.Context, ask []*driver.Item) error {
 	for _, it := range ask {
 		cmd = cmd.Keys(it.Key)
 	}
-	values, err := c.client.Do(ctx, cmd.Build()).ToArray()
+	values, err := c.do(ctx, cmd.Build()).ToArray()
 	switch {
 	case err != nil:
 		return failed("get", err)

@@ -98,7 +98,7 @@ func (c *core) Locked(ctx context.Context, key string) (bool, error) {
 		return false, err
 	}
 	defer cancel()
-	n, err := c.client.Do(ctx, c.client.B().Arbitrary("EXISTS").Keys(c.lockKey(key)).Build()).AsInt64()
+	n, err := c.do(ctx, c.client.B().Arbitrary("EXISTS").Keys(c.lockKey(key)).Build()).AsInt64()
 	if err != nil {
 		return false, failed("locked", err)
 	}

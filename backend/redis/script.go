@@ -24,9 +24,10 @@ func newScript(text string) *script {
 
 var (
 	// lockScript takes the lease and reads the entry. MGET takes an entry of
-	// another type for missing.
+	// another type for missing. The script may be run twice for one TryLock, when
+	// the first answer was lost.
 	lockScript = newScript(`
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then
   return {redis.call('MGET', KEYS[2])[1]}
 end
 return 0`)
@@ -105,9 +106,9 @@ func (c *core) eval(l *call) rueidis.Completed {
 
 // run runs one script. The server is sent its text when it does not know it.
 func (c *core) run(ctx context.Context, l call) rueidis.RedisResult {
-	res := c.client.Do(ctx, c.evalsha(&l))
+	res := c.do(ctx, c.evalsha(&l))
 	if unknown(res) {
-		res = c.client.Do(ctx, c.eval(&l))
+		res = c.do(ctx, c.eval(&l))
 	}
 	return res
 }
@@ -121,7 +122,7 @@ func (c *core) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
 	for i := range calls {
 		cmds[i] = c.evalsha(&calls[i])
 	}
-	results := c.client.DoMulti(ctx, cmds...)
+	results := c.doMulti(ctx, cmds)
 	var again []int
 	for i, res := range results {
 		if unknown(res) {
@@ -135,7 +136,7 @@ func (c *core) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
 	for i, at := range again {
 		cmds[i] = c.eval(&calls[at])
 	}
-	for i, res := range c.client.DoMulti(ctx, cmds...) {
+	for i, res := range c.doMulti(ctx, cmds) {
 		results[again[i]] = res
 	}
 	return results

@@ -124,6 +124,11 @@ func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
+const (
+	stop = syscall.SIGSTOP
+	cont = syscall.SIGCONT
+)
+
 // client returns a client for looking at the server and making things happen
 // there.
 func (s *server) client(t testing.TB) rueidis.Client {

@@ -48,7 +48,7 @@ func (c *core) Wait(ctx context.Context, key string) error {
 // poll asks whether the lease is free, ever less often.
 func (c *core) poll(ctx context.Context, lock string) error {
 	for pause := firstPoll; ; pause = min(pause*3/2, slowPoll) {
-		left, err := c.left(ctx, lock, func(ctx context.Context) rueidis.RedisResult { return c.client.Do(ctx, c.pttl(lock)) })
+		left, err := c.left(ctx, lock, func(ctx context.Context) rueidis.RedisResult { return c.do(ctx, c.pttl(lock)) })
 		if left <= 0 || err != nil {
 			return err
 		}
