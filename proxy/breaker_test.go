@@ -1,0 +1,191 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/driver/drivertest"
+	"github.com/dogpile-go/dogpile/proxy"
+)
+
+func TestBreakerKeepsTheContract(t *testing.T) {
+	drivertest.RunProxy(t, proxy.Breaker(nil), nil)
+}
+
+// sick is a backend that does as it is told.
+type sick struct {
+	driver.Proxy
+	calls atomic.Int64
+	do    func(ctx context.Context) error // nil: be well
+}
+
+func (s *sick) call(ctx context.Context) error {
+	s.calls.Add(1)
+	if s.do != nil {
+		return s.do(ctx)
+	}
+	return nil
+}
+
+func (s *sick) Get(ctx context.Context, _ []driver.Item) error     { return s.call(ctx) }
+func (s *sick) Set(ctx context.Context, _ []driver.Item) error     { return s.call(ctx) }
+func (s *sick) Delete(ctx context.Context, _ []string) error       { return s.call(ctx) }
+func (s *sick) Wait(ctx context.Context, _ string) error           { return s.call(ctx) }
+func (s *sick) Locked(ctx context.Context, _ string) (bool, error) { return false, s.call(ctx) }
+func (s *sick) TryLock(ctx context.Context, _ string, _ time.Duration) (driver.Lease, error) {
+	return nil, s.call(ctx)
+}
+
+var errSick = errors.New("sick")
+
+func failing(context.Context) error { return errSick }
+
+// wantOpen checks that every operation is refused without reaching s.
+func wantOpen(t *testing.T, s *sick, b driver.Backend) {
+	t.Helper()
+	before := s.calls.Load()
+	for _, o := range operations {
+		if err := o.call(t.Context(), b); !errors.Is(err, proxy.ErrOpen) {
+			t.Errorf("%s while open = %v", o.name, err)
+		}
+	}
+	if n := s.calls.Load() - before; n != 0 {
+		t.Errorf("%d calls reached the backend", n)
+	}
+}
+
+func TestBreakerOpensAndCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sick{do: failing}
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Rest: time.Minute})(s)
+		get := func() error { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) }
+		for i := range 3 {
+			if err := get(); err != errSick {
+				t.Errorf("call %d = %v", i, err)
+			}
+		}
+		wantOpen(t, s, b)
+		time.Sleep(time.Minute + 1)
+		if err := get(); err != errSick { // the probe
+			t.Errorf("probe = %v", err)
+		}
+		wantOpen(t, s, b)
+		time.Sleep(time.Minute + 1)
+		s.do = nil
+		if err := errors.Join(get(), get(), get()); err != nil {
+			t.Errorf("after a probe that succeeded: %v", err)
+		}
+		for _, o := range operations {
+			if err := o.call(t.Context(), b); err != nil {
+				t.Errorf("%s after closing = %v", o.name, err)
+			}
+		}
+	})
+}
+
+func TestBreakerSendsOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sick{do: failing}
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 1, Rest: time.Second})(s)
+		call := func() error { return b.Delete(t.Context(), []string{"k"}) }
+		if err := call(); err != errSick {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second + 1)
+		gate := make(chan struct{})
+		s.do = func(context.Context) error { <-gate; return nil }
+		probe := make(chan error, 1)
+		before := s.calls.Load()
+		go func() { probe <- call() }()
+		synctest.Wait()
+		wantOpen(t, s, b)
+		if n := s.calls.Load() - before; n != 1 {
+			t.Errorf("%d probes", n)
+		}
+		close(gate)
+		if err := errors.Join(<-probe, call()); err != nil {
+			t.Errorf("after the probe: %v", err)
+		}
+	})
+}
+
+func TestBreakerCounts(t *testing.T) {
+	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for _, tt := range []struct {
+		name  string
+		do    func(context.Context) error
+		ctx   func(context.Context) (context.Context, context.CancelFunc)
+		opens bool
+	}{
+		{"errors", failing, nil, true},
+		{"timeouts", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		}, true},
+		{"callers that leave", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		}, false},
+		{"lost leases", func(context.Context) error { return fmt.Errorf("set: %w", driver.ErrLeaseLost) }, nil, false},
+		{"what the backend cannot do", func(context.Context) error { return errors.ErrUnsupported }, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, o := range operations {
+				synctest.Test(t, func(t *testing.T) {
+					s := &sick{do: tt.do}
+					b := proxy.Breaker(nil)(s)
+					for i := range 5 {
+						ctx, cancel := t.Context(), context.CancelFunc(func() {})
+						if tt.ctx != nil {
+							ctx, cancel = tt.ctx(ctx)
+						}
+						if err := o.call(ctx, b); err == nil || errors.Is(err, proxy.ErrOpen) {
+							t.Errorf("%s, call %d = %v", o.name, i, err)
+						}
+						cancel()
+					}
+					s.do = nil
+					opened := errors.Is(b.Get(t.Context(), []driver.Item{{Key: "k"}}), proxy.ErrOpen)
+					if opened != (tt.opens && o.name != "Wait") {
+						t.Errorf("after five of %s the breaker is open: %v", o.name, opened)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestBreakerForgetsFailuresAfterASuccess(t *testing.T) {
+	t.Parallel()
+	s := new(sick)
+	b := proxy.Breaker(&proxy.BreakerOptions{Failures: 2})(s)
+	for i := range 100 {
+		if s.do = nil; i%2 == 0 {
+			s.do = failing
+		}
+		if err := b.Get(t.Context(), []driver.Item{{Key: "k"}}); errors.Is(err, proxy.ErrOpen) {
+			t.Fatalf("open after call %d, though no two in a row failed", i)
+		}
+	}
+}
+
+func TestBreakerCountsPanics(t *testing.T) {
+	t.Parallel()
+	s := &sick{do: func(context.Context) error { panic("boom") }}
+	b := proxy.Breaker(&proxy.BreakerOptions{Failures: -1, Rest: time.Hour})(s)
+	func() {
+		defer func() {
+			if p := recover(); p != "boom" {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
+	}()
+	wantOpen(t, s, b)
+}
