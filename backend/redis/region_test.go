@@ -64,8 +64,10 @@ func TestCreationUnderAnInvalidatedTokenIsNotServed(t *testing.T) {
 	// 1. A's creator begins.  2. B deletes the key, or invalidates the region.
 	// 3. A stores, or tries to.  4. B reads: not what A has made.
 	for name, forget := range map[string]func(*testing.T, *dogpile.Cache[string], func(dogpile.Mode)){
-		"Delete":     func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) { ok(t, c.Delete(t.Context(), "k")) },
-		"Set":        func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) { ok(t, c.Set(t.Context(), "k", "new")) },
+		"Delete": func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) { ok(t, c.Delete(t.Context(), "k")) },
+		"Set": func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) {
+			ok(t, c.Set(t.Context(), "k", "new"))
+		},
 		"Invalidate": func(_ *testing.T, _ *dogpile.Cache[string], invalidate func(dogpile.Mode)) { invalidate(dogpile.Hard) },
 	} {
 		t.Run(name, func(t *testing.T) {

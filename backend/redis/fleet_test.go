@@ -1,0 +1,176 @@
+package redis_test
+
+import (
+	"cmp"
+	"flag"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+var historyFor = flag.Duration("history", 20*time.Second, "how long TestHistory records for")
+
+// fleet starts n processes, lets them begin together, and returns them.
+func fleet(t *testing.T, n int, k task) []*child {
+	t.Helper()
+	var all []*child
+	for range n {
+		all = append(all, launch(t, k))
+	}
+	for _, c := range all {
+		c.await("ready")
+	}
+	for _, c := range all {
+		c.begin()
+	}
+	return all
+}
+
+func (c *child) begin() {
+	c.t.Helper()
+	if _, err := c.in.Write([]byte("go\n")); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func told(all []*child) (events []event) {
+	var wg sync.WaitGroup
+	parts := make([][]event, len(all))
+	for i, c := range all {
+		wg.Go(func() { parts[i] = c.rest() })
+	}
+	wg.Wait()
+	events = slices.Concat(parts...)
+	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.Start, b.Start) })
+	return events
+}
+
+func TestOneCreatorAmongProcesses(t *testing.T) {
+	const expiration, creating = time.Second, 300 * time.Millisecond
+	s := startServer(t)
+	all := fleet(t, 8, task{
+		Role: "storm", URL: "redis://" + s.addr, Admin: s.addr, Goroutines: 50, For: 10 * time.Second, Creating: creating,
+		Expiration: expiration,
+	})
+	var last event
+	creations, slow := 0, 0
+	for _, e := range told(all) {
+		switch {
+		case e.Err != "":
+			t.Errorf("GetOrCreate = %s", e.Err)
+		case e.Op == "create":
+			if creations++; e.Start < last.End {
+				t.Errorf("two creators at once: %d begins before %d is over", e.Start, last.End)
+			}
+			if age := time.Duration(e.Start - last.Start); age < expiration {
+				t.Errorf("created again after %v, before the value expired", age)
+			}
+			last = e
+		case e.Op == "slow" && last.End > 0 && e.Start > last.End:
+			slow++ // after the first creation there was always a value to return
+		}
+	}
+	if creations < 4 {
+		t.Errorf("%d creations in 10 s", creations)
+	}
+	// Each creation has its caller, and those of one process who were with it
+	// before it knew that the value is stale.
+	if slow > creations {
+		t.Errorf("%d readers waited for %d creations", slow, creations)
+	}
+}
+
+func TestHolderThatIsKilled(t *testing.T) {
+	const ttl = 2 * time.Second
+	s := startServer(t)
+	k := task{Role: "create", URL: "redis://" + s.addr, Admin: s.addr, Creating: time.Hour, Value: "1", LockTTL: ttl}
+	a := fleet(t, 1, k)[0]
+	a.await("creating")
+	k.Creating, k.Value = 0, "2"
+	b := fleet(t, 1, k)[0]
+	pause(100 * time.Millisecond) // B waits
+	ok(t, a.cmd.Process.Kill())
+	killed := time.Now().UnixNano()
+	e := b.await("done")
+	if e.N != 2 || e.Err != "" {
+		t.Errorf("B got %d, %q", e.N, e.Err)
+	}
+	if took := time.Duration(e.End - killed); took > ttl+time.Second {
+		t.Errorf("B was served %v after A was killed, its lease lasted for %v", took, ttl)
+	}
+}
+
+func TestHolderThatIsStopped(t *testing.T) {
+	// 1. A creates, and is stopped.  2. Its lease runs out.  3. B creates.
+	// 4. A goes on, and tries to store.  5. B's value stays.
+	s := startServer(t)
+	k := task{Role: "create", URL: "redis://" + s.addr, Admin: s.addr, Creating: time.Second, Value: "1", LockTTL: time.Second}
+	a := fleet(t, 1, k)[0]
+	a.await("creating")
+	ok(t, a.cmd.Process.Signal(stop))
+	k.Creating, k.Value = 0, "2"
+	b := fleet(t, 1, k)[0]
+	if e := b.await("done"); e.N != 2 || e.Err != "" {
+		t.Errorf("B got %d, %q", e.N, e.Err)
+	}
+	ok(t, a.cmd.Process.Signal(cont))
+	if e := a.await("done"); e.Err != "" || e.N != 1 && e.N != 2 {
+		t.Errorf("A got %d, %q", e.N, e.Err)
+	}
+	k.Value = "3"
+	if e := fleet(t, 1, k)[0].await("done"); e.N != 2 || e.Err != "" {
+		t.Errorf("C got %d, %q, want B's value", e.N, e.Err)
+	}
+}
+
+// TestHistory has processes read, delete, set and invalidate at random, and
+// checks what they have recorded: a read that begins after a Delete, Set or
+// Invalidate has returned finds nothing that was made before that began.
+func TestHistory(t *testing.T) {
+	s := startServer(t)
+	all := fleet(t, 4, task{Role: "history", URL: "redis://" + s.addr, Admin: s.addr, Keys: 4, Goroutines: 8, For: *historyFor,
+		Expiration: 20 * time.Millisecond})
+	type change struct{ end, n int64 }
+	changes := map[string][]change{} // by key, in order of end; n is the largest up to then
+	events := told(all)
+	byEnd := slices.SortedFunc(slices.Values(events), func(a, b event) int { return cmp.Compare(a.End, b.End) })
+	count := map[string]int{}
+	for _, e := range byEnd {
+		if count[e.Op]++; e.Err != "" {
+			t.Errorf("%s = %s", e.Op, e.Err)
+		}
+		if e.Op == "read" || e.Op == "ready" || e.Err != "" {
+			continue
+		}
+		of := changes[e.Key]
+		if k := len(of); k > 0 {
+			e.N = max(e.N, of[k-1].n)
+		}
+		changes[e.Key] = append(of, change{e.End, e.N})
+	}
+	wrong := 0
+	for _, e := range events {
+		if e.Op != "read" || e.Err != "" {
+			continue
+		}
+		of := changes[e.Key]
+		i, _ := slices.BinarySearchFunc(of, e.Start, func(c change, start int64) int { return cmp.Compare(c.end, start) })
+		if i > 0 && e.N < of[i-1].n {
+			if wrong++; wrong <= 5 {
+				t.Errorf("a read of %s that began %v after version %d was in force found version %d",
+					e.Key, time.Duration(e.Start-of[i-1].end), of[i-1].n, e.N)
+			}
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%d stale reads", wrong)
+	}
+	for _, op := range []string{"read", "delete", "set", "invalidate"} {
+		if count[op] < 20 {
+			t.Errorf("only %d of %q in %v", count[op], op, *historyFor)
+		}
+	}
+	t.Log("recorded ", count, " and ", strconv.Itoa(len(changes)), " keys")
+}
