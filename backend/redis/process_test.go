@@ -39,7 +39,7 @@ type task struct {
 type event struct {
 	Op         string
 	Key        string
-	N          int64 // the version of the origin that was read or made
+	N          int64 // the version of the origin; of a read, what it found
 	Start, End int64
 	Err        string
 }
@@ -231,7 +231,9 @@ func (w *worker) origin(command, key string) int64 {
 	return n
 }
 
-// history does anything, and tells of all of it.
+// history does anything, and tells of all of it. Before it changes something in
+// the cache it counts up the origin. What creators read there is stored as even
+// numbers, what is Set as odd ones.
 func (w *worker) history(n int, until time.Time) {
 	ctx := context.Background()
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(n)))
@@ -246,7 +248,7 @@ func (w *worker) history(n int, until time.Time) {
 			e.N, err = w.cache.GetOrCreate(ctx, key, func(context.Context) (int64, error) {
 				v := w.origin("GET", key)
 				pause(time.Duration(rnd.IntN(5)) * time.Millisecond)
-				return v, nil
+				return 2 * v, nil
 			})
 		case op < 94:
 			e.Op, e.N = "delete", w.origin("INCR", key)
@@ -255,7 +257,7 @@ func (w *worker) history(n int, until time.Time) {
 		case op < 98:
 			e.Op, e.N = "set", w.origin("INCR", key)
 			e.Start = time.Now().UnixNano()
-			err = w.cache.Set(ctx, key, e.N)
+			err = w.cache.Set(ctx, key, 2*e.N+1)
 		default:
 			e.Op, e.N = "invalidate", w.origin("INCR", key)
 			e.Start = time.Now().UnixNano()
