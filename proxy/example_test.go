@@ -83,3 +83,24 @@ func ExampleChaos() {
 	// Output:
 	// true true
 }
+
+func ExampleBreaker() {
+	inner, err := memory.New(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// A backend whose every Get fails.
+	sick := proxy.Chaos(&proxy.ChaosOptions{Ops: proxy.OpGet, Error: 1})(inner)
+	b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Rest: time.Minute})(sick)
+
+	for range 5 {
+		fmt.Println(b.Get(context.Background(), []driver.Item{{Key: "k"}}))
+	}
+	// Output:
+	// dogpile: chaos
+	// dogpile: chaos
+	// dogpile: chaos
+	// dogpile: the backend is left alone after failures
+	// dogpile: the backend is left alone after failures
+}
