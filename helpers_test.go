@@ -30,6 +30,12 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
+// alone is bubble for a test that counts goroutines: no other runs beside it.
+func alone(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
+}
+
 // fake is a backend in memory of which a test can see and change everything.
 // Several regions over one fake are several processes that share a backend.
 type fake struct {

@@ -125,6 +125,96 @@ func TestCallersAfterwardsDoNotWaitForTheOldCreator(t *testing.T) {
 	}
 }
 
+// The same after a Set whose value has gone again.
+func TestCallersAfterASetDoNotWaitForTheOldCreator(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, cs := processes[int](t, 2, newFake(t, like{}), nil)
+		old := start(get(cs[0], "k", counting(20*time.Second).create))
+		wantErr(t, "Set", cs[0].Set(bg, "k", 1), nil)
+		wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+		r := <-start(get(cs[0], "k", (&creator[int]{takes: time.Second, value: func(int64) int { return 2 }}).create))
+		if wantValue(t, "GetOrCreate", r.v, r.err, 2); r.took != time.Second {
+			t.Errorf("took %v, want 1s", r.took)
+		}
+		<-old
+	})
+}
+
+// TestNobodyJoinsBetweenStoreAndPublication:
+//
+//  1. A creates and stores. The backend is slow to tell that it has stored.
+//  2. B, elsewhere, deletes the key.
+//  3. C, in A's process, reads: missing. It must not be given A's value, though
+//     A's lease did hold until the value was stored.
+func TestNobodyJoinsBetweenStoreAndPublication(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		t.Run(fmt.Sprintf("batch=%v", batch), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{})
+				_, cs := processes[int](t, 2, b, nil)
+				wantErr(t, "Set", cs[0].Set(bg, "token", 0), nil)
+				var sets atomic.Int64
+				b.slow = func(ctx context.Context, op string) error {
+					if op == "set" && sets.Add(1) == 2 {
+						return wait(ctx, time.Second)
+					}
+					return nil
+				}
+				a := start(func() (int, error) {
+					if !batch {
+						return cs[0].GetOrCreate(bg, "k", constant(1).create)
+					}
+					vals, err := cs[0].GetOrCreateMulti(bg, []string{"k"}, func(context.Context, []string) (map[string]int, error) {
+						return map[string]int{"k": 1}, nil
+					})
+					return vals["k"], err
+				})
+				wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+				c := start(get(cs[0], "k", constant(2).create))
+				r := <-a
+				if wantValue(t, "A", r.v, r.err, 1); r.took != time.Second {
+					t.Errorf("A took %v: the schedule was not run", r.took)
+				}
+				r = <-c
+				wantValue(t, "C, whose read began after Delete", r.v, r.err, 2)
+			})
+		})
+	}
+}
+
+// TestValueThatAFlightHasReadIsNotServedAfterDelete:
+//
+//  1. A reads: missing. B, elsewhere, stores the value.
+//  2. A locks and reads again: fresh. The backend is slow to take the lock back.
+//  3. B deletes the key. C, in A's process, reads: missing. It must not be given
+//     what A has read.
+func TestValueThatAFlightHasReadIsNotServedAfterDelete(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		_, cs := processes[int](t, 2, b, nil)
+		wantErr(t, "Set", cs[0].Set(bg, "token", 0), nil)
+		b.in(func(ctx context.Context, op string, _ []string) error {
+			switch op {
+			case "lock":
+				return cs[1].Set(ctx, "k", 1)
+			case "release":
+				return wait(ctx, time.Second)
+			}
+			return nil
+		})
+		a := start(get(cs[0], "k", constant(3).create))
+		b.in(nil)
+		wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+		c := start(get(cs[0], "k", constant(2).create))
+		r := <-a
+		if wantValue(t, "A", r.v, r.err, 1); r.took != time.Second {
+			t.Errorf("A took %v: the schedule was not run", r.took)
+		}
+		r = <-c
+		wantValue(t, "C, whose read began after Delete", r.v, r.err, 2)
+	})
+}
+
 func TestDeleteDuringRefreshAndBackgroundCreation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, cs := processes[int](t, 2, newFake(t, like{}), &dogpile.Options{Expiration: time.Minute, Runner: dogpile.Background})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -191,7 +192,11 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 		c := *t
 		own[i] = &c
 	}
+	var begun atomic.Bool
 	run := func() {
+		if begun.Swap(true) {
+			return
+		}
 		var aboard []*task[V]
 		for _, t := range own {
 			if t.f.board() {
@@ -203,11 +208,14 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 		}
 	}
 	for _, t := range own {
-		t.f.departs(cancel, m.timeout(), run)
+		t.f.departs(cancel, m.timeout())
 	}
 	if runner == nil {
 		go run()
 		return
+	}
+	for _, t := range own {
+		t.f.offers(run)
 	}
 	handed := false
 	defer func() {
