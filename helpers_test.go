@@ -42,6 +42,7 @@ type fake struct {
 	driver.Proxy
 	caps driver.Caps
 	slow func(ctx context.Context, op string) error // called before and after each operation; nil: not
+	down string                                     // a key whose shard of the cluster is down
 
 	mu      sync.Mutex
 	calls   map[string]int
@@ -131,7 +132,14 @@ func inner(items []driver.Item) []driver.Item {
 
 func (f *fake) through(items []driver.Item, do func([]driver.Item) error) error {
 	own := inner(items)
+	at := slices.IndexFunc(own, func(it driver.Item) bool { return f.down != "" && it.Key == f.down })
+	if at >= 0 {
+		own = slices.Delete(own, at, at+1)
+	}
 	err := do(own)
+	if at >= 0 {
+		own = slices.Insert(own, at, driver.Item{Key: f.down, Err: errBackend})
+	}
 	for i := range own {
 		own[i].Lease = items[i].Lease
 	}
@@ -397,9 +405,11 @@ func wantErr(t *testing.T, what string, got, want error) {
 	}
 }
 
-// wantFree checks that nobody is left with the creation lock of keys.
+// wantFree checks that nobody is left with the creation lock of keys. Callers
+// are freed before the lock is.
 func wantFree(t *testing.T, r *dogpile.Region, keys ...string) {
 	t.Helper()
+	synctest.Wait()
 	for _, key := range keys {
 		if locked, err := r.Locked(context.Background(), key); locked || err != nil {
 			t.Errorf("the lock of %q: %v, %v; want it free", key, locked, err)

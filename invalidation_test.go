@@ -621,3 +621,73 @@ func TestCustomInvalidatorByItselfSeparatesFlights(t *testing.T) {
 		wantCalls(t, o, 3)
 	})
 }
+
+// An entry without a version, from a program that knows none, is judged by its
+// time: also one of the very tick of the invalidation.
+func TestEntriesOfOtherPrograms(t *testing.T) {
+	for name, l := range map[string]like{"local": {bytes: true, unshared: true}, "shared": {bytes: true}} {
+		for mode, want := range map[dogpile.Mode]dogpile.State{dogpile.Hard: dogpile.Invalidated, dogpile.Soft: dogpile.Stale} {
+			t.Run(name+"/"+mode.String(), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					b := newFake(t, l)
+					rs, cs := processes[int](t, 1, b, nil)
+					entry := func() string { return fmt.Sprintf(`{"ct": %d.0, "v": 2}|1`, time.Now().Unix()) }
+					put(t, b, "before", entry())
+					v, ok, err := cs[0].Get(bg, "before")
+					if wantValue(t, "Get", v, err, 1); !ok {
+						t.Error("missing before any invalidation")
+					}
+					pass(time.Second)
+					put(t, b, "same", entry())
+					wantErr(t, "Invalidate", rs[0].Invalidate(bg, mode), nil)
+					pass(time.Second)
+					put(t, b, "after", entry())
+					for key, want := range map[string]dogpile.State{"before": want, "same": want, "after": dogpile.Fresh} {
+						if e, ok, err := cs[0].Peek(bg, key); !ok || e.State != want || err != nil {
+							t.Errorf("%s: %v, %v, %v; want %v", key, e.State, ok, err, want)
+						}
+					}
+					wantErr(t, "Invalidate", rs[0].Invalidate(bg, dogpile.Soft), nil)
+					if e, _, _ := cs[0].Peek(bg, "before"); e.State != want {
+						t.Errorf("after a soft one more: %v, want %v", e.State, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Regions may have a LocalInvalidator in common, and another may not.
+func TestLocalInvalidators(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		common := new(dogpile.LocalInvalidator)
+		b := newFake(t, like{})
+		region := func(prefix string, inv dogpile.Invalidator) (*dogpile.Region, *dogpile.Cache[int]) {
+			r := newRegion(t, b, &dogpile.Options{Prefix: prefix, Invalidator: inv})
+			return r, dogpile.NewCache[int](r, nil)
+		}
+		r1, c1 := region("1", common)
+		_, c2 := region("2", common)
+		_, c3 := region("3", new(dogpile.LocalInvalidator))
+		for _, c := range []*dogpile.Cache[int]{c1, c2, c3} {
+			wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		}
+		o := counting(2 * time.Second)
+		old := start(get(c2, "flight", o.create))
+		wantErr(t, "Invalidate", r1.Invalidate(bg, dogpile.Hard), nil)
+		next := start(get(c2, "flight", o.create))
+		wantState(t, c1, dogpile.Invalidated)
+		wantState(t, c2, dogpile.Invalidated)
+		wantState(t, c3, dogpile.Fresh)
+		<-old
+		r := <-next
+		wantValue(t, "a flight of the other region", r.v, r.err, 2)
+	})
+}
+
+func wantState(t *testing.T, c *dogpile.Cache[int], want dogpile.State) {
+	t.Helper()
+	if e, _, err := c.Peek(bg, "k"); e.State != want || err != nil {
+		t.Errorf("Peek: %v, %v; want %v", e.State, err, want)
+	}
+}

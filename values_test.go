@@ -237,6 +237,28 @@ func TestExpirationMeansTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// ExpirationFunc is asked on every call: the same entry may be fresh for one and
+// not for the next.
+func TestExpirationFuncIsAskedOnEveryCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		exp := time.Hour
+		c := dogpile.NewCache(newRegion(t, newMemory(t), nil), &dogpile.CacheOptions[int]{ExpirationFunc: func() time.Duration { return exp }})
+		wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		pass(time.Minute)
+		for _, row := range []struct {
+			exp  time.Duration
+			want bool
+		}{{time.Hour, true}, {time.Second, false}, {dogpile.Never, true}, {-time.Hour, false}, {0, true}, {time.Minute, true}} {
+			exp = row.exp
+			for read, fresh := range reads {
+				if got, err := fresh(c, "k"); got != row.want || err != nil {
+					t.Errorf("%v: %s: %v, %v; want %v", row.exp, read, got, err, row.want)
+				}
+			}
+		}
+	})
+}
+
 // TTL: what the backend is told to keep an entry for.
 func TestTTLForTheBackend(t *testing.T) {
 	const never = dogpile.Never

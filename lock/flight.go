@@ -175,13 +175,20 @@ func (f *flight) settle(sh *shard, publish func()) {
 
 // abandon frees the callers of a flight that is not to go on, cancels it and
 // gives its lock back.
-func (f *flight) abandon(cause error) { f.abandonBy(0, cause) }
+func (f *flight) abandon(cause error) { f.abandonIf(cause, func() bool { return true }) }
 
 // abandonBy is abandon for the n-th clock, which may have been stopped too late.
 func (f *flight) abandonBy(n int, cause error) {
+	f.abandonIf(cause, func() bool { return f.clocks == n })
+}
+
+// ground is abandon for a flight that nobody has begun to run.
+func (f *flight) ground(cause error) { f.abandonIf(cause, func() bool { return !f.started }) }
+
+func (f *flight) abandonIf(cause error, still func() bool) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
-	if f.finished || n != 0 && f.clocks != n {
+	if f.finished || !still() {
 		sh.mu.Unlock()
 		return
 	}

@@ -219,7 +219,7 @@ func (l *Lock[V]) launch(ctx context.Context, f *flight, v V, created time.Time,
 	handed := false
 	defer func() {
 		if !handed {
-			f.abandon(errRunner) // it panicked, and the panic goes to its caller
+			f.ground(errRunner) // it panicked, and the panic goes to its caller
 		}
 	}()
 	l.Runner(run)

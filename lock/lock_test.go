@@ -418,6 +418,31 @@ func TestRunnerPanics(t *testing.T) {
 	})
 }
 
+func TestRunnerPanicsWhileSomebodyElseFlies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A's Runner blocks.  2. The value is deleted; B has the flight run, which
+		// takes a second.  3. The Runner panics: the flight is not its any more.
+		s := new(site)
+		s.set("old", time.Hour)
+		l := s.lock(newMutex(s))
+		l.Runner = func(func()) { time.Sleep(time.Second / 2); panic("full") }
+		l.Create = func(ctx context.Context) (string, error) { time.Sleep(time.Second); return s.create(ctx) }
+		go func() {
+			defer func() {
+				if p := recover(); p != "full" {
+					t.Errorf("A panicked with %v", p)
+				}
+			}()
+			l.Do(t.Context())
+		}()
+		synctest.Wait()
+		s.clear()
+		b := async(l.Do, t.Context())
+		time.Sleep(time.Second)
+		want(t, "B", b, "new1", nil)
+	})
+}
+
 func TestRunnerDropsTheTask(t *testing.T) {
 	for name, late := range map[string]bool{"for ever": false, "and runs it when it is too late": true} {
 		t.Run(name, func(t *testing.T) {

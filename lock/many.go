@@ -221,7 +221,7 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 	defer func() {
 		if !handed {
 			for _, t := range own {
-				t.f.abandon(errRunner)
+				t.f.ground(errRunner)
 			}
 		}
 	}()
