@@ -280,6 +280,14 @@ func newMemory(t *testing.T) *memory.Backend {
 	return b
 }
 
+// kinds are backends of one process, one for each way of keeping and reading
+// values: hits in memory take a shorter way than those through a proxy.
+var kinds = map[string]func(t *testing.T) driver.Backend{
+	"memory":  func(t *testing.T) driver.Backend { return newMemory(t) },
+	"objects": func(t *testing.T) driver.Backend { return newFake(t, like{unshared: true}) },
+	"bytes":   func(t *testing.T) driver.Backend { return newFake(t, like{unshared: true, bytes: true}) },
+}
+
 func newCache[V any](t *testing.T, o *dogpile.Options) *dogpile.Cache[V] {
 	t.Helper()
 	return dogpile.NewCache[V](newRegion(t, newMemory(t), o), nil)

@@ -321,35 +321,44 @@ func TestStatesAfterInvalidations(t *testing.T) {
 		"three soft ones": {[]dogpile.Mode{soft, soft, soft}, dogpile.Stale},
 		"a dozen":         {many, dogpile.Invalidated}, // not remembered: closed, not open
 	} {
-		for backend, l := range map[string]like{"local": {unshared: true}, "shared": {}, "shared bytes": {bytes: true}} {
+		for backend, l := range map[string]like{"shared": {}, "shared bytes": {bytes: true}} {
 			t.Run(name+"/"+backend, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					rs, cs := processes[int](t, 2, newFake(t, l), nil)
-					reader := cs[1]
-					if l.unshared {
-						reader = cs[0]
-					}
-					wantErr(t, "Set", cs[0].Set(bg, "k", 1), nil)
-					for _, mode := range row.modes {
-						wantErr(t, "Invalidate", rs[0].Invalidate(bg, mode), nil)
-					}
-					e, ok, err := reader.Peek(bg, "k")
-					if !ok || e.State != row.want || e.Value != 1 || err != nil {
-						t.Errorf("Peek: %+v, %v, %v; want %v", e, ok, err, row.want)
-					}
-					_, ok, _ = reader.Get(bg, "k")
-					vals, _ := reader.GetMulti(bg, []string{"k"})
-					if want := row.want == dogpile.Fresh; ok != want || len(vals) == 1 != want {
-						t.Errorf("Get: %v, GetMulti: %v; want %v", ok, vals, want)
-					}
-					wantErr(t, "Set", cs[0].Set(bg, "k", 2), nil)
-					v, ok, err := reader.Get(bg, "k")
-					if wantValue(t, "stored since", v, err, 2); !ok {
-						t.Error("what was stored after the invalidation is invalid")
-					}
+					checkState(t, row.modes, row.want, rs[0], cs[0], cs[1])
 				})
 			})
 		}
+		for kind, backend := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					rs, cs := processes[int](t, 1, backend(t), nil)
+					checkState(t, row.modes, row.want, rs[0], cs[0], cs[0])
+				})
+			})
+		}
+	}
+}
+
+func checkState(t *testing.T, modes []dogpile.Mode, want dogpile.State, r *dogpile.Region, c, reader *dogpile.Cache[int]) {
+	t.Helper()
+	wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+	for _, mode := range modes {
+		wantErr(t, "Invalidate", r.Invalidate(bg, mode), nil)
+	}
+	e, ok, err := reader.Peek(bg, "k")
+	if !ok || e.State != want || e.Value != 1 || err != nil {
+		t.Errorf("Peek: %+v, %v, %v; want %v", e, ok, err, want)
+	}
+	_, ok, _ = reader.Get(bg, "k")
+	vals, _ := reader.GetMulti(bg, []string{"k"})
+	if fresh := want == dogpile.Fresh; ok != fresh || len(vals) == 1 != fresh {
+		t.Errorf("Get: %v, GetMulti: %v; want %v", ok, vals, fresh)
+	}
+	wantErr(t, "Set", c.Set(bg, "k", 2), nil)
+	v, ok, err := reader.Get(bg, "k")
+	if wantValue(t, "stored since", v, err, 2); !ok {
+		t.Error("what was stored after the invalidation is invalid")
 	}
 }
 

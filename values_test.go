@@ -117,10 +117,10 @@ func TestViewsOfTwoTypesTakeTurns(t *testing.T) {
 
 // Values that are zero are values.
 func TestZeroValuesAreHits(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRegion(t, newFake(t, l), nil)
+				r := newRegion(t, backend(t), nil)
 				zeroIsHit(t, r, 0)
 				zeroIsHit(t, r, "")
 				zeroIsHit(t, r, false)
@@ -206,11 +206,11 @@ func TestExpirationMeansTheSameEverywhere(t *testing.T) {
 		"longest":                  {math.MaxInt64, nil, none},
 		"longest through the view": {0, in(math.MaxInt64), none},
 	} {
-		for backend, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
-			t.Run(name+"/"+backend, func(t *testing.T) {
+		for kind, backend := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					o := &dogpile.Options{Expiration: row.region, StaleFor: dogpile.Never}
-					c := dogpile.NewCache(newRegion(t, newFake(t, l), o), row.view)
+					c := dogpile.NewCache(newRegion(t, backend(t), o), row.view)
 					wantErr(t, "Set", c.Set(bg, "k", 1), nil)
 					check := func(want bool) {
 						t.Helper()
@@ -413,10 +413,10 @@ func TestJitter(t *testing.T) {
 }
 
 func TestExpireInAndPrevious(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRegion(t, newFake(t, l), &dogpile.Options{Expiration: time.Minute})
+				r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute})
 				c := dogpile.NewCache[int](r, nil)
 				ask := func(expireIn time.Duration, v int, wantPrev any, wantOK bool) {
 					t.Helper()
@@ -502,11 +502,11 @@ func TestControlIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func TestPeek(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				rec := new(recorder)
-				r := newRegion(t, newFake(t, l), &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
+				r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
 				c := dogpile.NewCache[int](r, nil)
 				began := time.Now()
 				_, err := c.GetOrCreate(bg, "k", counting(time.Second).create)
@@ -549,10 +549,10 @@ func TestPeek(t *testing.T) {
 // Age counts from the moment at which the creation began: what it has read is
 // that old.
 func TestAgeCountsFromTheBeginningOfTheCreation(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c := dogpile.NewCache[int](newRegion(t, newFake(t, l), &dogpile.Options{Expiration: 10 * time.Second}), nil)
+				c := dogpile.NewCache[int](newRegion(t, backend(t), &dogpile.Options{Expiration: 10 * time.Second}), nil)
 				<-start(get(c, "k", counting(9*time.Second).create))
 				if _, ok, _ := c.Get(bg, "k"); !ok {
 					t.Error("not fresh when it was new")

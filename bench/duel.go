@@ -4,20 +4,16 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/dogpile-go/dogpile"
 )
 
-// slice is how long the two of a duel take turns. It is short, so that what
-// else the machine does in a moment falls on both.
-const slice = 30 * time.Millisecond
-
 // A duel is what two contestants took, in turns: ns per get, pair by pair.
 type duel struct{ ns, base []float64 }
 
-// fight measures contestant a beside contestant b for about d each, with both
-// opened at once, and appends to the duel.
+// fight measures contestants a and b in turns, slice by slice, with both opened
+// at once, so that what else the machine does in a moment falls on both. It
+// appends to the duel.
 func (f *duel) fight(o *options, a, b contestant, w *workload, procs int) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 	defer runtime.GC()
@@ -36,11 +32,10 @@ func (f *duel) fight(o *options, a, b contestant, w *workload, procs int) error 
 		var ns [2]float64
 		for turn := range 2 {
 			i := (pair + turn) & 1
-			s, err := quietest(o.tries, func() (sample, error) { return hammer(opened[i], w, procs, min(slice, o.time)) })
+			s, err := o.sample(opened[i], w, procs)
 			if err != nil {
 				return fmt.Errorf("%s or %s: %w", a.name, b.name, err)
 			}
-			o.count(s)
 			ns[i] = s.ns
 		}
 		if pair >= 0 {

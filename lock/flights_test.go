@@ -118,6 +118,25 @@ func TestForgetAllGoesOnBeside(t *testing.T) {
 	})
 }
 
+func TestForgetAllWaitsForWhoeverUnlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A's creator fails; its flight unlocks, which takes a second.  2. ForgetAll
+		// comes half a second later.  3. When it returns, the mutex is free.
+		var fs lock.Flights
+		s := new(site)
+		m := newMutex(s)
+		l := s.lock(slow{m})
+		l.Key, l.Flights, l.Create = "k", &fs, broke
+		a := async(l.Do, t.Context())
+		time.Sleep(time.Second / 2)
+		fs.ForgetAll(t.Context())
+		if !m.try() {
+			t.Error("the mutex is still held")
+		}
+		want(t, "A", a, "", errBroken)
+	})
+}
+
 func TestForgetWhileWaiting(t *testing.T) {
 	for name, forget := range forgets {
 		t.Run(name, func(t *testing.T) {

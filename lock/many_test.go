@@ -364,6 +364,33 @@ func TestManyRunner(t *testing.T) {
 	})
 }
 
+func TestManyRunnerDropsTheTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A's Runner drops the task, for a and b.  2. a is deleted.  3. B, who
+		// needs a, has the task run, and so does C, with a Many.
+		var fs lock.Flights
+		sh := newShelf("a", "b")
+		sh.vals["a"].set("old", time.Hour)
+		sh.vals["b"].set("old", time.Hour)
+		m := sh.many(&fs, "a", "b")
+		m.Runner = func(func()) {}
+		wantMany(t, "A", asyncMany(doMany, t.Context(), m), "a=old b=old", nil)
+		sh.vals["a"].clear()
+		want(t, "B", async(sh.single(&fs, "a").Do, t.Context()), "a1", nil)
+		sh.vals["a"].set("old", time.Hour)
+		sh.vals["b"].set("old", time.Hour)
+		m = sh.many(&fs, "a", "b")
+		m.Runner = func(func()) {}
+		wantMany(t, "A", asyncMany(doMany, t.Context(), m), "a=old b=old", nil)
+		sh.vals["b"].clear()
+		wantMany(t, "C", asyncMany(doMany, t.Context(), sh.many(&fs, "b")), "b=b2", nil)
+		if got := sh.creations("a", "b"); got != "a2 b2" {
+			t.Errorf("creations: %s", got)
+		}
+		sh.idle(t)
+	})
+}
+
 func TestManyRunnerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fs lock.Flights
