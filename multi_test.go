@@ -489,6 +489,10 @@ func TestMultiItemErrors(t *testing.T) {
 				t.Errorf("%v does not name %q", err, key)
 			}
 		}
+		var ke *dogpile.KeyError
+		if !errors.As(err, &ke) || ke.Key != "func" {
+			t.Errorf("%v: the backend was not asked about %q", err, "func")
+		}
 		if contains(err, `"a"`) || contains(err, `"z"`) {
 			t.Errorf("%v names keys that were stored", err)
 		}
