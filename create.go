@@ -298,7 +298,23 @@ var errAborted = errors.New("creator panicked or called runtime.Goexit")
 func (s *state) observed(ctx context.Context, e Event, unseen bool, create func() error) error {
 	began := now()
 	e.Err = errAborted
+	if unseen {
+		// One that does not listen to its context may never return to be told of.
+		stop := context.AfterFunc(ctx, func() {
+			if context.Cause(ctx) == lock.ErrTimeout {
+				s.failed(ctx, e.Op, e.Key, ErrCreateTimeout)
+			}
+		})
+		defer func() {
+			if e.Err != nil && (stop() || e.Err != ErrCreateTimeout) {
+				s.failed(ctx, e.Op, e.Key, e.Err)
+			}
+		}()
+	}
 	defer func() {
+		if context.Cause(ctx) == lock.ErrTimeout {
+			e.Err = ErrCreateTimeout // whatever came of it came too late
+		}
 		n := countCreations
 		if e.Err != nil {
 			n = countFailures
@@ -306,9 +322,6 @@ func (s *state) observed(ctx context.Context, e Event, unseen bool, create func(
 		e.Duration = time.Duration(now() - began)
 		s.region.stats.add(n, 1)
 		s.event(ctx, s.o.Hooks.Create, e)
-		if e.Err != nil && unseen {
-			s.failed(ctx, e.Op, e.Key, e.Err)
-		}
 	}()
 	e.Err = create()
 	return e.Err

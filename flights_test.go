@@ -205,7 +205,7 @@ func TestRefusedValueSatisfiesAllWaiters(t *testing.T) {
 func TestOneCreationForAThousandReadersOfAStaleKey(t *testing.T) {
 	for name, runner := range map[string]func(func()){"caller creates": nil, "Background": dogpile.Background} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			alone(t, func(t *testing.T) {
 				c := newCache[int](t, &dogpile.Options{Expiration: time.Minute, Runner: runner})
 				if err := c.Set(bg, "k", 1); err != nil {
 					t.Fatal(err)

@@ -30,12 +30,19 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
+// alone is bubble for a test that counts goroutines: no other runs beside it.
+func alone(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
+}
+
 // fake is a backend in memory of which a test can see and change everything.
 // Several regions over one fake are several processes that share a backend.
 type fake struct {
 	driver.Proxy
 	caps driver.Caps
 	slow func(ctx context.Context, op string) error // called before and after each operation; nil: not
+	down string                                     // a key whose shard of the cluster is down
 
 	mu      sync.Mutex
 	calls   map[string]int
@@ -125,7 +132,14 @@ func inner(items []driver.Item) []driver.Item {
 
 func (f *fake) through(items []driver.Item, do func([]driver.Item) error) error {
 	own := inner(items)
+	at := slices.IndexFunc(own, func(it driver.Item) bool { return f.down != "" && it.Key == f.down })
+	if at >= 0 {
+		own = slices.Delete(own, at, at+1)
+	}
 	err := do(own)
+	if at >= 0 {
+		own = slices.Insert(own, at, driver.Item{Key: f.down, Err: errBackend})
+	}
 	for i := range own {
 		own[i].Lease = items[i].Lease
 	}
@@ -266,6 +280,14 @@ func newMemory(t *testing.T) *memory.Backend {
 	return b
 }
 
+// kinds are backends of one process, one for each way of keeping and reading
+// values: hits in memory take a shorter way than those through a proxy.
+var kinds = map[string]func(t *testing.T) driver.Backend{
+	"memory":  func(t *testing.T) driver.Backend { return newMemory(t) },
+	"objects": func(t *testing.T) driver.Backend { return newFake(t, like{unshared: true}) },
+	"bytes":   func(t *testing.T) driver.Backend { return newFake(t, like{unshared: true, bytes: true}) },
+}
+
 func newCache[V any](t *testing.T, o *dogpile.Options) *dogpile.Cache[V] {
 	t.Helper()
 	return dogpile.NewCache[V](newRegion(t, newMemory(t), o), nil)
@@ -391,9 +413,11 @@ func wantErr(t *testing.T, what string, got, want error) {
 	}
 }
 
-// wantFree checks that nobody is left with the creation lock of keys.
+// wantFree checks that nobody is left with the creation lock of keys. Callers
+// are freed before the lock is.
 func wantFree(t *testing.T, r *dogpile.Region, keys ...string) {
 	t.Helper()
+	synctest.Wait()
 	for _, key := range keys {
 		if locked, err := r.Locked(context.Background(), key); locked || err != nil {
 			t.Errorf("the lock of %q: %v, %v; want it free", key, locked, err)

@@ -220,6 +220,28 @@ func TestEventsOfWaitsAndCreations(t *testing.T) {
 	})
 }
 
+// A creation in the background that takes too long is an error that no caller
+// gets.
+func TestBackgroundTimeoutIsTold(t *testing.T) {
+	for _, deaf := range []bool{true, false} {
+		t.Run(fmt.Sprintf("deaf=%v", deaf), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				rec := new(recorder)
+				r := newRegion(t, newMemory(t), &dogpile.Options{Expiration: time.Minute, CreateTimeout: time.Second, Runner: dogpile.Background, Hooks: rec.hooks()})
+				c := dogpile.NewCache[int](r, nil)
+				wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+				pass(90 * time.Second)
+				v, err := c.GetOrCreate(bg, "k", (&creator[int]{takes: 10 * time.Second, deaf: deaf}).create)
+				wantValue(t, "stale", v, err, 1)
+				later(20 * time.Second)
+				if told := rec.take("error"); len(told) != 1 || r.Stats().Errors != 1 {
+					t.Errorf("Error was told %v, Stats.Errors is %d", told, r.Stats().Errors)
+				}
+			})
+		})
+	}
+}
+
 // Who is served at once, because the creator has just failed, waits for nobody.
 func TestBackOffIsNoWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {

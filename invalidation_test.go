@@ -125,6 +125,96 @@ func TestCallersAfterwardsDoNotWaitForTheOldCreator(t *testing.T) {
 	}
 }
 
+// The same after a Set whose value has gone again.
+func TestCallersAfterASetDoNotWaitForTheOldCreator(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, cs := processes[int](t, 2, newFake(t, like{}), nil)
+		old := start(get(cs[0], "k", counting(20*time.Second).create))
+		wantErr(t, "Set", cs[0].Set(bg, "k", 1), nil)
+		wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+		r := <-start(get(cs[0], "k", (&creator[int]{takes: time.Second, value: func(int64) int { return 2 }}).create))
+		if wantValue(t, "GetOrCreate", r.v, r.err, 2); r.took != time.Second {
+			t.Errorf("took %v, want 1s", r.took)
+		}
+		<-old
+	})
+}
+
+// TestNobodyJoinsBetweenStoreAndPublication:
+//
+//  1. A creates and stores. The backend is slow to tell that it has stored.
+//  2. B, elsewhere, deletes the key.
+//  3. C, in A's process, reads: missing. It must not be given A's value, though
+//     A's lease did hold until the value was stored.
+func TestNobodyJoinsBetweenStoreAndPublication(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		t.Run(fmt.Sprintf("batch=%v", batch), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{})
+				_, cs := processes[int](t, 2, b, nil)
+				wantErr(t, "Set", cs[0].Set(bg, "token", 0), nil)
+				var sets atomic.Int64
+				b.slow = func(ctx context.Context, op string) error {
+					if op == "set" && sets.Add(1) == 2 {
+						return wait(ctx, time.Second)
+					}
+					return nil
+				}
+				a := start(func() (int, error) {
+					if !batch {
+						return cs[0].GetOrCreate(bg, "k", constant(1).create)
+					}
+					vals, err := cs[0].GetOrCreateMulti(bg, []string{"k"}, func(context.Context, []string) (map[string]int, error) {
+						return map[string]int{"k": 1}, nil
+					})
+					return vals["k"], err
+				})
+				wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+				c := start(get(cs[0], "k", constant(2).create))
+				r := <-a
+				if wantValue(t, "A", r.v, r.err, 1); r.took != time.Second {
+					t.Errorf("A took %v: the schedule was not run", r.took)
+				}
+				r = <-c
+				wantValue(t, "C, whose read began after Delete", r.v, r.err, 2)
+			})
+		})
+	}
+}
+
+// TestValueThatAFlightHasReadIsNotServedAfterDelete:
+//
+//  1. A reads: missing. B, elsewhere, stores the value.
+//  2. A locks and reads again: fresh. The backend is slow to take the lock back.
+//  3. B deletes the key. C, in A's process, reads: missing. It must not be given
+//     what A has read.
+func TestValueThatAFlightHasReadIsNotServedAfterDelete(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		_, cs := processes[int](t, 2, b, nil)
+		wantErr(t, "Set", cs[0].Set(bg, "token", 0), nil)
+		b.in(func(ctx context.Context, op string, _ []string) error {
+			switch op {
+			case "lock":
+				return cs[1].Set(ctx, "k", 1)
+			case "release":
+				return wait(ctx, time.Second)
+			}
+			return nil
+		})
+		a := start(get(cs[0], "k", constant(3).create))
+		b.in(nil)
+		wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+		c := start(get(cs[0], "k", constant(2).create))
+		r := <-a
+		if wantValue(t, "A", r.v, r.err, 1); r.took != time.Second {
+			t.Errorf("A took %v: the schedule was not run", r.took)
+		}
+		r = <-c
+		wantValue(t, "C, whose read began after Delete", r.v, r.err, 2)
+	})
+}
+
 func TestDeleteDuringRefreshAndBackgroundCreation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, cs := processes[int](t, 2, newFake(t, like{}), &dogpile.Options{Expiration: time.Minute, Runner: dogpile.Background})
@@ -231,35 +321,44 @@ func TestStatesAfterInvalidations(t *testing.T) {
 		"three soft ones": {[]dogpile.Mode{soft, soft, soft}, dogpile.Stale},
 		"a dozen":         {many, dogpile.Invalidated}, // not remembered: closed, not open
 	} {
-		for backend, l := range map[string]like{"local": {unshared: true}, "shared": {}, "shared bytes": {bytes: true}} {
+		for backend, l := range map[string]like{"shared": {}, "shared bytes": {bytes: true}} {
 			t.Run(name+"/"+backend, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					rs, cs := processes[int](t, 2, newFake(t, l), nil)
-					reader := cs[1]
-					if l.unshared {
-						reader = cs[0]
-					}
-					wantErr(t, "Set", cs[0].Set(bg, "k", 1), nil)
-					for _, mode := range row.modes {
-						wantErr(t, "Invalidate", rs[0].Invalidate(bg, mode), nil)
-					}
-					e, ok, err := reader.Peek(bg, "k")
-					if !ok || e.State != row.want || e.Value != 1 || err != nil {
-						t.Errorf("Peek: %+v, %v, %v; want %v", e, ok, err, row.want)
-					}
-					_, ok, _ = reader.Get(bg, "k")
-					vals, _ := reader.GetMulti(bg, []string{"k"})
-					if want := row.want == dogpile.Fresh; ok != want || len(vals) == 1 != want {
-						t.Errorf("Get: %v, GetMulti: %v; want %v", ok, vals, want)
-					}
-					wantErr(t, "Set", cs[0].Set(bg, "k", 2), nil)
-					v, ok, err := reader.Get(bg, "k")
-					if wantValue(t, "stored since", v, err, 2); !ok {
-						t.Error("what was stored after the invalidation is invalid")
-					}
+					checkState(t, row.modes, row.want, rs[0], cs[0], cs[1])
 				})
 			})
 		}
+		for kind, backend := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					rs, cs := processes[int](t, 1, backend(t), nil)
+					checkState(t, row.modes, row.want, rs[0], cs[0], cs[0])
+				})
+			})
+		}
+	}
+}
+
+func checkState(t *testing.T, modes []dogpile.Mode, want dogpile.State, r *dogpile.Region, c, reader *dogpile.Cache[int]) {
+	t.Helper()
+	wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+	for _, mode := range modes {
+		wantErr(t, "Invalidate", r.Invalidate(bg, mode), nil)
+	}
+	e, ok, err := reader.Peek(bg, "k")
+	if !ok || e.State != want || e.Value != 1 || err != nil {
+		t.Errorf("Peek: %+v, %v, %v; want %v", e, ok, err, want)
+	}
+	_, ok, _ = reader.Get(bg, "k")
+	vals, _ := reader.GetMulti(bg, []string{"k"})
+	if fresh := want == dogpile.Fresh; ok != fresh || len(vals) == 1 != fresh {
+		t.Errorf("Get: %v, GetMulti: %v; want %v", ok, vals, fresh)
+	}
+	wantErr(t, "Set", c.Set(bg, "k", 2), nil)
+	v, ok, err := reader.Get(bg, "k")
+	if wantValue(t, "stored since", v, err, 2); !ok {
+		t.Error("what was stored after the invalidation is invalid")
 	}
 }
 
@@ -530,4 +629,74 @@ func TestCustomInvalidatorByItselfSeparatesFlights(t *testing.T) {
 		wantValue(t, "another tenant", s.v, s.err, r.v)
 		wantCalls(t, o, 3)
 	})
+}
+
+// An entry without a version, from a program that knows none, is judged by its
+// time: also one of the very tick of the invalidation.
+func TestEntriesOfOtherPrograms(t *testing.T) {
+	for name, l := range map[string]like{"local": {bytes: true, unshared: true}, "shared": {bytes: true}} {
+		for mode, want := range map[dogpile.Mode]dogpile.State{dogpile.Hard: dogpile.Invalidated, dogpile.Soft: dogpile.Stale} {
+			t.Run(name+"/"+mode.String(), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					b := newFake(t, l)
+					rs, cs := processes[int](t, 1, b, nil)
+					entry := func() string { return fmt.Sprintf(`{"ct": %d.0, "v": 2}|1`, time.Now().Unix()) }
+					put(t, b, "before", entry())
+					v, ok, err := cs[0].Get(bg, "before")
+					if wantValue(t, "Get", v, err, 1); !ok {
+						t.Error("missing before any invalidation")
+					}
+					pass(time.Second)
+					put(t, b, "same", entry())
+					wantErr(t, "Invalidate", rs[0].Invalidate(bg, mode), nil)
+					pass(time.Second)
+					put(t, b, "after", entry())
+					for key, want := range map[string]dogpile.State{"before": want, "same": want, "after": dogpile.Fresh} {
+						if e, ok, err := cs[0].Peek(bg, key); !ok || e.State != want || err != nil {
+							t.Errorf("%s: %v, %v, %v; want %v", key, e.State, ok, err, want)
+						}
+					}
+					wantErr(t, "Invalidate", rs[0].Invalidate(bg, dogpile.Soft), nil)
+					if e, _, _ := cs[0].Peek(bg, "before"); e.State != want {
+						t.Errorf("after a soft one more: %v, want %v", e.State, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Regions may have a LocalInvalidator in common, and another may not.
+func TestLocalInvalidators(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		common := new(dogpile.LocalInvalidator)
+		b := newFake(t, like{})
+		region := func(prefix string, inv dogpile.Invalidator) (*dogpile.Region, *dogpile.Cache[int]) {
+			r := newRegion(t, b, &dogpile.Options{Prefix: prefix, Invalidator: inv})
+			return r, dogpile.NewCache[int](r, nil)
+		}
+		r1, c1 := region("1", common)
+		_, c2 := region("2", common)
+		_, c3 := region("3", new(dogpile.LocalInvalidator))
+		for _, c := range []*dogpile.Cache[int]{c1, c2, c3} {
+			wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		}
+		o := counting(2 * time.Second)
+		old := start(get(c2, "flight", o.create))
+		wantErr(t, "Invalidate", r1.Invalidate(bg, dogpile.Hard), nil)
+		next := start(get(c2, "flight", o.create))
+		wantState(t, c1, dogpile.Invalidated)
+		wantState(t, c2, dogpile.Invalidated)
+		wantState(t, c3, dogpile.Fresh)
+		<-old
+		r := <-next
+		wantValue(t, "a flight of the other region", r.v, r.err, 2)
+	})
+}
+
+func wantState(t *testing.T, c *dogpile.Cache[int], want dogpile.State) {
+	t.Helper()
+	if e, _, err := c.Peek(bg, "k"); e.State != want || err != nil {
+		t.Errorf("Peek: %v, %v; want %v", e.State, err, want)
+	}
 }

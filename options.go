@@ -103,9 +103,11 @@ func (o *Options) complete(region string) (Options, error) {
 	if c.Codec == nil {
 		c.Codec = JSON
 	}
-	if c.Hooks == nil {
-		c.Hooks = new(Hooks)
+	hooks := new(Hooks)
+	if c.Hooks != nil {
+		*hooks = *c.Hooks
 	}
+	c.Hooks = hooks
 	return c, nil
 }
 

@@ -345,6 +345,67 @@ func TestCallerWhoCannotReadJoinsTheFlight(t *testing.T) {
 	})
 }
 
+// What is wrong with one key of a batch concerns that key.
+func TestOneShardDown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, rec := newFake(t, like{}), new(recorder)
+		c := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Hooks: rec.hooks()}), nil)
+		strict := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Strict: true}), nil)
+		wantErr(t, "SetMulti", c.SetMulti(bg, map[string]int{"a": 1, "b": 2, "c": 3}), nil)
+		b.down = "test:b"
+		vals, err := c.GetMulti(bg, []string{"a", "b", "c"})
+		if wantBackendErr(t, "GetMulti", err); !contains(err, `"b"`) || len(vals) != 2 || vals["c"] != 3 {
+			t.Errorf("GetMulti: %v, %v", vals, err)
+		}
+		err = c.SetMulti(bg, map[string]int{"a": 10, "b": 20, "c": 30})
+		if wantBackendErr(t, "SetMulti", err); !contains(err, `"b"`) || contains(err, `"c"`) {
+			t.Errorf("SetMulti: %v", err)
+		}
+		rec.counts()
+		var calls [][]string
+		vals, err = c.GetOrCreateMulti(bg, []string{"a", "b", "c", "dd"}, many(0, &calls))
+		wantMap(t, "GetOrCreateMulti", vals, err, map[string]int{"a": 10, "b": 1, "c": 30, "dd": 2})
+		if n := len(rec.take("error")); fmt.Sprint(calls) != "[[b dd]]" || n == 0 {
+			t.Errorf("the creator was called for %v, %d errors were told", calls, n)
+		}
+		v, err := c.GetOrCreate(bg, "b", constant(7).create)
+		wantValue(t, "GetOrCreate", v, err, 7)
+		_, err = strict.GetOrCreate(bg, "b", constant(7).create)
+		wantBackendErr(t, "Strict GetOrCreate", err)
+		_, err = strict.GetOrCreateMulti(bg, []string{"a", "b"}, many(0, &calls))
+		wantBackendErr(t, "Strict GetOrCreateMulti", err)
+		b.down = ""
+		v, _, err = c.Get(bg, "b")
+		wantValue(t, "it was not stored", v, err, 2)
+	})
+}
+
+// Those who wait for a holder that died wait as long as its lease, no longer.
+func TestDeadHolderIsWaitedForAsLongAsItsLease(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		_, cs := processes[int](t, 3, b, nil)
+		wantErr(t, "Set", cs[0].Set(bg, "token", 0), nil)
+		if l, err := b.TryLock(bg, "test:k", 7*time.Second); l == nil || err != nil {
+			t.Fatal(l, err)
+		}
+		o := counting(time.Second)
+		var calls []<-chan result[int]
+		for range 5 {
+			for _, c := range cs {
+				calls = append(calls, start(get(c, "k", o.create)))
+			}
+		}
+		for _, call := range calls {
+			r := <-call
+			if wantValue(t, "waiter", r.v, r.err, 1); r.took != 8*time.Second {
+				t.Errorf("took %v, want 7s and 1s for the creation", r.took)
+			}
+		}
+		wantCalls(t, o, 1)
+	})
+}
+
 // TestFlightWithoutALeaseIsNotServedAfterDelete:
 //
 //  1. A reads: missing. It cannot get the lock and creates without.

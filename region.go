@@ -78,6 +78,18 @@ var commits sync.Mutex
 
 // commit puts all plans in force, or none.
 func commit(plans []*plan) error {
+	if err := adopt(plans); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
+		p.region.flights.ForgetAll(ctx)
+		cancel()
+	}
+	return nil
+}
+
+func adopt(plans []*plan) error {
 	commits.Lock()
 	defer commits.Unlock()
 	for _, p := range plans {
@@ -105,14 +117,11 @@ func (r *Region) accepts(replace bool) error {
 
 func (r *Region) adopt(p *plan) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if p.opened != nil {
 		r.owned = append(r.owned, p.opened)
 	}
 	r.current.Store(p.state)
-	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
-	defer cancel()
-	r.flights.ForgetAll(ctx)
 }
 
 // Backend returns the region's backend as seen through its proxies; driver.As

@@ -634,10 +634,10 @@ func TestCloseOfAnUnconfiguredRegion(t *testing.T) {
 // the backend. It is found by trying often.
 func TestCloseWhileConfiguring(t *testing.T) {
 	t.Parallel()
-	for i := range 200 {
+	for i := range 100 {
 		var regions []*dogpile.Region
 		settings := make(map[string]string)
-		for n := range 30 {
+		for n := range 100 {
 			name := fmt.Sprint("r", n)
 			regions = append(regions, dogpile.NewRegion(name))
 			settings[name+".backend"] = "tracked"
@@ -647,11 +647,11 @@ func TestCloseWhileConfiguring(t *testing.T) {
 		opened := make(chan struct{})
 		last := track(fmt.Sprint("last", i))
 		last.onOpen = func() { close(opened) }
-		settings["r29.arguments.id"] = fmt.Sprint("last", i)
+		settings["r99.arguments.id"] = fmt.Sprint("last", i)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			<-opened
-			for range i * 20 {
+			for range i * 1000 {
 				regions[0].Configured() // passes some time
 			}
 			if err := regions[0].Close(t.Context()); err != nil {

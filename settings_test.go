@@ -102,57 +102,7 @@ func configured(t *testing.T, settings map[string]string) *dogpile.Region {
 // field.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		key, value, field string
-		want              any
-	}{
-		{"expiration", "1h", "Expiration", time.Hour},
-		{"expiration", "90", "Expiration", 90 * time.Second},
-		{"expiration", "0.25", "Expiration", 250 * time.Millisecond},
-		{"expiration", " 1m30s ", "Expiration", 90 * time.Second},
-		{"expiration", "-1", "Expiration", dogpile.Never},
-		{"expiration", "never", "Expiration", dogpile.Never},
-		{"expiration", "0", "Expiration", dogpile.Never},
-		{"expiration", "None", "Expiration", dogpile.Never},
-		{"expiration", "", "Expiration", dogpile.Never},
-		{"expiration_time", "3600", "Expiration", time.Hour},
-		{"expiration_time", "None", "Expiration", dogpile.Never},
-		{"stale_for", "30m", "StaleFor", 30 * time.Minute},
-		{"stale_for", "never", "StaleFor", dogpile.Never},
-		{"stale_if_error", "5", "StaleIfError", 5 * time.Second},
-		{"jitter", "0.1", "Jitter", .1},
-		{"jitter", " .5 ", "Jitter", .5},
-		{"jitter", "None", "Jitter", 0.},
-		{"create_timeout", "5s", "CreateTimeout", 5 * time.Second},
-		{"create_timeout", "-1", "CreateTimeout", dogpile.Never},
-		{"create_timeout", "None", "CreateTimeout", 30 * time.Second},
-		{"lock_ttl", "1.5", "LockTTL", 1500 * time.Millisecond},
-		{"backend_timeout", "100ms", "BackendTimeout", 100 * time.Millisecond},
-		{"invalidation_lag", "2", "InvalidationLag", 2 * time.Second},
-		{"max_creators", "7", "MaxCreators", 7},
-		{"max_creators", "007", "MaxCreators", 7},
-		{"max_creators", "None", "MaxCreators", 0},
-		{"prefix", "v2:", "Prefix", "v2:"},
-		{"prefix", "0123", "Prefix", "0123"},
-		{"prefix", "true", "Prefix", "true"},
-		{"prefix", "none", "Prefix", ""},
-		{"prefix", "None", "Prefix", "users:"},
-		{"prefix", "", "Prefix", "users:"},
-		{"strict", "true", "Strict", true},
-		{"strict", "True", "Strict", true},
-		{"strict", "1", "Strict", true},
-		{"strict", "FALSE", "Strict", false},
-		{"strict", "0", "Strict", false},
-		{"strict", "None", "Strict", false},
-		{"codec", "bytes", "Codec", dogpile.Bytes},
-		{"codec", "test-codec", "Codec", testCodec{}},
-		{"codec", "None", "Codec", dogpile.JSON},
-		{"invalidator", "local", "Invalidator", new(dogpile.LocalInvalidator)},
-		{"invalidator", "shared", "Invalidator", new(dogpile.SharedInvalidator)},
-		{"invalidator", "test-invalidator", "Invalidator", new(testInvalidator)},
-		{"runner", "none", "Runner", nil},
-		{"runner", "None", "Runner", nil},
-	} {
+	for _, row := range settingRows {
 		t.Run(row.key+"="+row.value, func(t *testing.T) {
 			r := configured(t, map[string]string{"c." + row.key: row.value, "other.key": "not ours"})
 			got := reflect.ValueOf(dogpile.OptionsOf(r)).FieldByName(row.field)
@@ -165,6 +115,59 @@ func TestSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// settingRows are settings and the fields of Options that they set.
+var settingRows = []struct {
+	key, value, field string
+	want              any
+}{
+	{"expiration", "1h", "Expiration", time.Hour},
+	{"expiration", "90", "Expiration", 90 * time.Second},
+	{"expiration", "0.25", "Expiration", 250 * time.Millisecond},
+	{"expiration", " 1m30s ", "Expiration", 90 * time.Second},
+	{"expiration", "-1", "Expiration", dogpile.Never},
+	{"expiration", "never", "Expiration", dogpile.Never},
+	{"expiration", "0", "Expiration", dogpile.Never},
+	{"expiration", "None", "Expiration", dogpile.Never},
+	{"expiration", "", "Expiration", dogpile.Never},
+	{"expiration_time", "3600", "Expiration", time.Hour},
+	{"expiration_time", "None", "Expiration", dogpile.Never},
+	{"stale_for", "30m", "StaleFor", 30 * time.Minute},
+	{"stale_for", "never", "StaleFor", dogpile.Never},
+	{"stale_if_error", "5", "StaleIfError", 5 * time.Second},
+	{"jitter", "0.1", "Jitter", .1},
+	{"jitter", " .5 ", "Jitter", .5},
+	{"jitter", "None", "Jitter", 0.},
+	{"create_timeout", "5s", "CreateTimeout", 5 * time.Second},
+	{"create_timeout", "-1", "CreateTimeout", dogpile.Never},
+	{"create_timeout", "None", "CreateTimeout", 30 * time.Second},
+	{"lock_ttl", "1.5", "LockTTL", 1500 * time.Millisecond},
+	{"backend_timeout", "100ms", "BackendTimeout", 100 * time.Millisecond},
+	{"invalidation_lag", "2", "InvalidationLag", 2 * time.Second},
+	{"max_creators", "7", "MaxCreators", 7},
+	{"max_creators", "007", "MaxCreators", 7},
+	{"max_creators", "None", "MaxCreators", 0},
+	{"prefix", "v2:", "Prefix", "v2:"},
+	{"prefix", "0123", "Prefix", "0123"},
+	{"prefix", "true", "Prefix", "true"},
+	{"prefix", "none", "Prefix", ""},
+	{"prefix", "None", "Prefix", "users:"},
+	{"prefix", "", "Prefix", "users:"},
+	{"strict", "true", "Strict", true},
+	{"strict", "True", "Strict", true},
+	{"strict", "1", "Strict", true},
+	{"strict", "FALSE", "Strict", false},
+	{"strict", "0", "Strict", false},
+	{"strict", "None", "Strict", false},
+	{"codec", "bytes", "Codec", dogpile.Bytes},
+	{"codec", "test-codec", "Codec", testCodec{}},
+	{"codec", "None", "Codec", dogpile.JSON},
+	{"invalidator", "local", "Invalidator", new(dogpile.LocalInvalidator)},
+	{"invalidator", "shared", "Invalidator", new(dogpile.SharedInvalidator)},
+	{"invalidator", "test-invalidator", "Invalidator", new(testInvalidator)},
+	{"runner", "none", "Runner", nil},
+	{"runner", "None", "Runner", nil},
 }
 
 func TestEverySettableOptionHasASetting(t *testing.T) {

@@ -33,12 +33,12 @@ func TestBands(t *testing.T) {
 		"both Never":                 {options{StaleFor: dogpile.Never, StaleIfError: dogpile.Never}, 1000 * exp, true, true},
 		"StaleIfError Never, within": {options{StaleIfError: dogpile.Never}, exp + time.Second, true, true},
 	} {
-		for backend, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
-			t.Run(name+"/"+backend, func(t *testing.T) {
+		for kind, backend := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					o := row.o
 					o.Expiration = exp
-					c := dogpile.NewCache[int](newRegion(t, newFake(t, l), &o), nil)
+					c := dogpile.NewCache[int](newRegion(t, backend(t), &o), nil)
 					wantErr(t, "Set", c.Set(bg, "k", 1), nil)
 					pass(row.after)
 					e, ok, err := c.Peek(bg, "k")
@@ -71,11 +71,11 @@ func TestBands(t *testing.T) {
 // nothing is younger for it.
 func TestStaleIfErrorLeavesTheKeyAloneForAWhile(t *testing.T) {
 	for _, staleFor := range []time.Duration{time.Second, time.Hour} {
-		for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+		for name, backend := range kinds {
 			t.Run(fmt.Sprint(staleFor, "/", name), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					o := &dogpile.Options{Expiration: time.Minute, StaleFor: staleFor, StaleIfError: 10 * time.Minute}
-					c := dogpile.NewCache[int](newRegion(t, newFake(t, l), o), nil)
+					c := dogpile.NewCache[int](newRegion(t, backend(t), o), nil)
 					wantErr(t, "Set", c.Set(bg, "k", 1), nil)
 					pass(2 * time.Minute)
 					bad := &creator[int]{err: errOrigin}

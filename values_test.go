@@ -117,10 +117,10 @@ func TestViewsOfTwoTypesTakeTurns(t *testing.T) {
 
 // Values that are zero are values.
 func TestZeroValuesAreHits(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRegion(t, newFake(t, l), nil)
+				r := newRegion(t, backend(t), nil)
 				zeroIsHit(t, r, 0)
 				zeroIsHit(t, r, "")
 				zeroIsHit(t, r, false)
@@ -206,11 +206,11 @@ func TestExpirationMeansTheSameEverywhere(t *testing.T) {
 		"longest":                  {math.MaxInt64, nil, none},
 		"longest through the view": {0, in(math.MaxInt64), none},
 	} {
-		for backend, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
-			t.Run(name+"/"+backend, func(t *testing.T) {
+		for kind, backend := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					o := &dogpile.Options{Expiration: row.region, StaleFor: dogpile.Never}
-					c := dogpile.NewCache(newRegion(t, newFake(t, l), o), row.view)
+					c := dogpile.NewCache(newRegion(t, backend(t), o), row.view)
 					wantErr(t, "Set", c.Set(bg, "k", 1), nil)
 					check := func(want bool) {
 						t.Helper()
@@ -235,6 +235,28 @@ func TestExpirationMeansTheSameEverywhere(t *testing.T) {
 			})
 		}
 	}
+}
+
+// ExpirationFunc is asked on every call: the same entry may be fresh for one and
+// not for the next.
+func TestExpirationFuncIsAskedOnEveryCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		exp := time.Hour
+		c := dogpile.NewCache(newRegion(t, newMemory(t), nil), &dogpile.CacheOptions[int]{ExpirationFunc: func() time.Duration { return exp }})
+		wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		pass(time.Minute)
+		for _, row := range []struct {
+			exp  time.Duration
+			want bool
+		}{{time.Hour, true}, {time.Second, false}, {dogpile.Never, true}, {-time.Hour, false}, {0, true}, {time.Minute, true}} {
+			exp = row.exp
+			for read, fresh := range reads {
+				if got, err := fresh(c, "k"); got != row.want || err != nil {
+					t.Errorf("%v: %s: %v, %v; want %v", row.exp, read, got, err, row.want)
+				}
+			}
+		}
+	})
 }
 
 // TTL: what the backend is told to keep an entry for.
@@ -349,52 +371,53 @@ func TestClockStepsBack(t *testing.T) {
 // TestJitter: entries expire up to a fifth early, each at a time of its own,
 // never late.
 func TestJitter(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				o := &dogpile.Options{Expiration: 1000 * time.Second, Jitter: 0.2}
-				rs, cs := processes[int](t, 2, newFake(t, l), o)
-				vals := make(map[string]int)
-				var keys []string
-				for i := range 200 {
-					keys = append(keys, fmt.Sprint("key", i))
-					vals[keys[i]] = i
-				}
-				wantErr(t, "SetMulti", cs[0].SetMulti(bg, vals), nil) // one time for all
-				var left []int                                        // of 200, at every tenth of the last fifth
-				pass(800*time.Second - time.Millisecond)
-				for range 11 {
-					got, err := cs[0].GetMulti(bg, keys)
-					if left = append(left, len(got)); err != nil {
-						t.Fatal(err)
-					}
-					elsewhere, err := cs[1].GetMulti(bg, keys)
-					if len(elsewhere) != len(got) && !l.unshared || err != nil {
-						t.Errorf("%d are fresh here and %d elsewhere, %v", len(got), len(elsewhere), err)
-					}
-					pass(20 * time.Second)
-				}
-				if left[0] != 200 || left[10] > 2 {
-					t.Errorf("fresh after 800s: %d, after 1000s: %d; want all and none", left[0], left[10])
-				}
-				for i := 1; i <= 10; i++ {
-					if expired := left[i-1] - left[i]; expired < 5 || expired > 40 {
-						t.Errorf("from %d to %ds: %d of 200 expired, want about 20", 780+20*i, 800+20*i, expired)
-					}
-				}
-				if n := len(rs); n != 2 {
-					t.Error(n)
-				}
-			})
-		})
+	for name, backend := range kinds {
+		t.Run(name, func(t *testing.T) { bubble(t, func(t *testing.T) { expireEarly(t, backend(t), 1) }) })
+	}
+	t.Run("two processes", func(t *testing.T) { bubble(t, func(t *testing.T) { expireEarly(t, newFake(t, like{bytes: true}), 2) }) })
+}
+
+func expireEarly(t *testing.T, b driver.Backend, n int) {
+	_, cs := processes[int](t, n, b, &dogpile.Options{Expiration: 1000 * time.Second, Jitter: 0.2})
+	vals := make(map[string]int)
+	var keys []string
+	for i := range 200 {
+		keys = append(keys, fmt.Sprint("key", i))
+		vals[keys[i]] = i
+	}
+	wantErr(t, "SetMulti", cs[0].SetMulti(bg, vals), nil) // one time for all
+	pass(800*time.Second - time.Millisecond)
+	var left []int // of 200, at every tenth of the last fifth
+	for range 11 {
+		fresh := 0
+		for _, key := range keys {
+			_, here, err := cs[0].Get(bg, key)
+			_, there, err2 := cs[n-1].Get(bg, key)
+			if here != there || err != nil || err2 != nil {
+				t.Errorf("%s: fresh %v here and %v elsewhere, %v, %v", key, here, there, err, err2)
+			}
+			if here {
+				fresh++
+			}
+		}
+		left = append(left, fresh)
+		pass(20 * time.Second)
+	}
+	if left[0] != 200 || left[10] > 2 {
+		t.Errorf("fresh after 800s: %d, after 1000s: %d; want all and none", left[0], left[10])
+	}
+	for i := 1; i <= 10; i++ {
+		if expired := left[i-1] - left[i]; expired < 5 || expired > 40 {
+			t.Errorf("from %d to %ds: %d of 200 expired, want about 20", 780+20*i, 800+20*i, expired)
+		}
 	}
 }
 
 func TestExpireInAndPrevious(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRegion(t, newFake(t, l), &dogpile.Options{Expiration: time.Minute})
+				r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute})
 				c := dogpile.NewCache[int](r, nil)
 				ask := func(expireIn time.Duration, v int, wantPrev any, wantOK bool) {
 					t.Helper()
@@ -480,11 +503,11 @@ func TestControlIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func TestPeek(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				rec := new(recorder)
-				r := newRegion(t, newFake(t, l), &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
+				r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
 				c := dogpile.NewCache[int](r, nil)
 				began := time.Now()
 				_, err := c.GetOrCreate(bg, "k", counting(time.Second).create)
@@ -527,10 +550,10 @@ func TestPeek(t *testing.T) {
 // Age counts from the moment at which the creation began: what it has read is
 // that old.
 func TestAgeCountsFromTheBeginningOfTheCreation(t *testing.T) {
-	for name, l := range map[string]like{"objects": {unshared: true}, "bytes": {bytes: true}} {
+	for name, backend := range kinds {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c := dogpile.NewCache[int](newRegion(t, newFake(t, l), &dogpile.Options{Expiration: 10 * time.Second}), nil)
+				c := dogpile.NewCache[int](newRegion(t, backend(t), &dogpile.Options{Expiration: 10 * time.Second}), nil)
 				<-start(get(c, "k", counting(9*time.Second).create))
 				if _, ok, _ := c.Get(bg, "k"); !ok {
 					t.Error("not fresh when it was new")

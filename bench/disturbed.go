@@ -9,7 +9,7 @@ import (
 
 const (
 	quietEnough = 0.02 // share of a measurement that its threads may wait for a CPU
-	tries       = 8    // to get a measurement that is quiet enough
+	tries       = 5    // to get a measurement that is quiet enough
 )
 
 // waitedForCPU returns for how long the threads of this process have been

@@ -27,7 +27,7 @@ import (
 // options says what to measure.
 type options struct {
 	rounds  int
-	time    time.Duration // of one measurement
+	time    time.Duration // to measure a contestant for, in one round
 	tries   int           // to find the machine quiet for it
 	filter  *regexp.Regexp
 	sizes   []int // keys, in the tables over the number of keys
@@ -70,7 +70,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
-	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "length of one measurement")
+	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "how long to measure a contestant for, in one round")
 	filter := fs.String("filter", "", "regular expression: contestants of the tables hit and stampede")
 	names := fs.String("tables", "", "comma-separated subset of hit,ratio,size,bytes,stampede (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")
@@ -126,7 +126,7 @@ func run(o *options) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	fmt.Fprintf(o.out, "%s, %s/%s, %d CPUs; medians of %d rounds of %v.\n",
+	fmt.Fprintf(o.out, "%s, %s/%s, %d CPUs; medians over %d rounds of %v.\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.time)
 	for _, t := range tables {
 		if !slices.Contains(o.tables, t.name) {
@@ -145,11 +145,3 @@ func run(o *options) error {
 
 // progress tells whoever waits how far the measuring has come.
 func (o *options) progress(what string) { fmt.Fprintln(o.log, what) }
-
-// count notes whether the machine was quiet when s was taken.
-func (o *options) count(s sample) {
-	o.samples++
-	if s.disturbed > quietEnough {
-		o.disturbed++
-	}
-}

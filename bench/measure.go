@@ -31,15 +31,30 @@ func sampleOf(c contestant, w *workload, procs int, o *options) (sample, error) 
 		return sample{}, fmt.Errorf("%s: %w", c.name, err)
 	}
 	runtime.GC()
-	s, err := quietest(o.tries, func() (sample, error) { return hammer(opened, w, procs, o.time) })
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", c.name, err)
+	all := make([]sample, max(1, int(o.time/slice)))
+	for i := range all {
+		if all[i], err = o.sample(opened, w, procs); err != nil {
+			return sample{}, fmt.Errorf("%s: %w", c.name, err)
+		}
 	}
 	if n := w.misses.Load(); n > 0 {
 		return sample{}, fmt.Errorf("%s: %d misses: not the hit path", c.name, n)
 	}
-	o.count(s)
-	return s, nil
+	return mean(all), nil
+}
+
+// slice is the length of a measurement. It is short, so that the machine has
+// such moments for itself even when it is busy.
+const slice = 30 * time.Millisecond
+
+// sample measures c for a slice, and notes whether the machine was quiet.
+func (o *options) sample(c *cache, w *workload, procs int) (sample, error) {
+	s, err := quietest(o.tries, func() (sample, error) { return hammer(c, w, procs, min(slice, o.time)) })
+	o.samples++
+	if s.disturbed > quietEnough {
+		o.disturbed++
+	}
+	return s, err
 }
 
 // hammer gets from as many goroutines as there are procs for about d, and
@@ -113,6 +128,18 @@ func median(values []float64) float64 {
 	return s[m]
 }
 
+// mean returns the mean of each field of samples: a median would leave out the
+// slices in which garbage was collected.
+func mean(samples []sample) sample {
+	var m sample
+	for _, s := range samples {
+		m.ns += s.ns / float64(len(samples))
+		m.allocs += s.allocs / float64(len(samples))
+		m.bytes += s.bytes / float64(len(samples))
+	}
+	return m
+}
+
 // medians returns the median of each field of samples.
 func medians(samples []sample) sample {
 	field := func(get func(sample) float64) float64 {
@@ -126,7 +153,5 @@ func medians(samples []sample) sample {
 		ns:     field(func(s sample) float64 { return s.ns }),
 		allocs: field(func(s sample) float64 { return s.allocs }),
 		bytes:  field(func(s sample) float64 { return s.bytes }),
-
-		disturbed: field(func(s sample) float64 { return s.disturbed }),
 	}
 }

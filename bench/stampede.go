@@ -131,23 +131,11 @@ func printStampede(o *options) error {
 			seen[s.name] = append(seen[s.name], one)
 		}
 	}
-	rows := [][]string{{"waiters of one missing key", "creations", "p50 ms", "p99 ms", "max ms", "one creation, p99 ≤ 55 ms"}}
+	rows := [][]string{{"waiters of one missing key", "creations", "p50 ms", "p99 ms", "max ms", "1 creation, p99 ≤ 55 ms"}}
 	for _, s := range stampeders() {
-		all := seen[s.name]
-		if len(all) == 0 {
-			continue
+		if all := seen[s.name]; len(all) > 0 {
+			rows = append(rows, stampedeRow(s.name, all))
 		}
-		var creations int64
-		var p50, p99, most []float64
-		for _, one := range all {
-			creations = max(creations, one.creations)
-			p50 = append(p50, one.p50.Seconds()*1e3)
-			p99 = append(p99, one.p99.Seconds()*1e3)
-			most = append(most, one.max.Seconds()*1e3)
-		}
-		held := creations == 1 && median(p99) <= waiterLimit.Seconds()*1e3
-		rows = append(rows, []string{s.name, fmt.Sprint(creations), fmt.Sprintf("%.1f", median(p50)),
-			fmt.Sprintf("%.1f", median(p99)), fmt.Sprintf("%.1f", slices.Max(most)), verdict(held)})
 	}
 	if len(rows) > 1 {
 		printTable(o.out, fmt.Sprintf("Stampede: %d goroutines, creator takes %v; creations and max are the worst of all rounds",
@@ -155,3 +143,19 @@ func printStampede(o *options) error {
 	}
 	return nil
 }
+
+func stampedeRow(name string, all []stampede) []string {
+	var creations int64
+	var p50, p99, most []float64
+	for _, one := range all {
+		creations = max(creations, one.creations)
+		p50 = append(p50, milliseconds(one.p50))
+		p99 = append(p99, milliseconds(one.p99))
+		most = append(most, milliseconds(one.max))
+	}
+	held := creations == 1 && median(p99) <= milliseconds(waiterLimit)
+	return []string{name, fmt.Sprint(creations), fmt.Sprintf("%.1f", median(p50)),
+		fmt.Sprintf("%.1f", median(p99)), fmt.Sprintf("%.1f", slices.Max(most)), verdict(held)}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -23,19 +23,30 @@ type flight struct {
 	finished bool
 	started  bool // its goroutine runs, or has run
 	unlock   func()
+	unlocked chan struct{} // closed when unlock, which somebody has taken, is done
 	cancel   context.CancelCauseFunc
-	task     func()      // gives the flight its goroutine
+	task     func()      // gives the flight its goroutine; nil: not yet, or taken
+	urgent   bool        // somebody cannot do without it
 	timer    *time.Timer // abandons the flight; nil: no limit
 	clocks   int         // how many timers there have been; only the last one counts
 }
 
-// departs starts the clock of a flight that is to be run by task.
-func (f *flight) departs(cancel context.CancelCauseFunc, timeout time.Duration, task func()) {
+// departs starts the clock of a flight.
+func (f *flight) departs(cancel context.CancelCauseFunc, timeout time.Duration) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	f.cancel, f.task = cancel, task
+	f.cancel = cancel
 	f.clock(timeout)
+}
+
+// offers lets whoever cannot do without the flight run it by task.
+func (f *flight) offers(task func()) {
+	sh := f.set.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	f.task = task
+	f.take()
 }
 
 // urge runs a flight that a Runner has not come to yet, for a caller who cannot
@@ -44,8 +55,14 @@ func (f *flight) urge() {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !f.started && !f.finished && f.task != nil {
+	f.urgent = true
+	f.take()
+}
+
+func (f *flight) take() {
+	if f.urgent && f.task != nil && !f.started && !f.finished {
 		go f.task()
+		f.task = nil
 	}
 }
 
@@ -120,15 +137,24 @@ func (f *flight) locked(unlock func()) {
 	}
 }
 
-// release gives the lock back, unless that has been done, or is being done.
+// release gives the lock back, if the flight has it. It returns when that is
+// done, by whomever: the mutex may be taken again then.
 func (f *flight) release() {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
 	unlock := f.unlock
 	f.unlock = nil
-	sh.mu.Unlock()
 	if unlock != nil {
+		f.unlocked = make(chan struct{})
+	}
+	unlocked := f.unlocked
+	sh.mu.Unlock()
+	switch {
+	case unlock != nil:
+		defer close(unlocked)
 		unlock()
+	case unlocked != nil:
+		<-unlocked
 	}
 }
 
@@ -152,13 +178,20 @@ func (f *flight) settle(sh *shard, publish func()) {
 
 // abandon frees the callers of a flight that is not to go on, cancels it and
 // gives its lock back.
-func (f *flight) abandon(cause error) { f.abandonBy(0, cause) }
+func (f *flight) abandon(cause error) { f.abandonIf(cause, func() bool { return true }) }
 
 // abandonBy is abandon for the n-th clock, which may have been stopped too late.
 func (f *flight) abandonBy(n int, cause error) {
+	f.abandonIf(cause, func() bool { return f.clocks == n })
+}
+
+// ground is abandon for a flight that nobody has begun to run.
+func (f *flight) ground(cause error) { f.abandonIf(cause, func() bool { return !f.started }) }
+
+func (f *flight) abandonIf(cause error, still func() bool) {
 	sh := f.set.shard(f.key)
 	sh.mu.Lock()
-	if f.finished || n != 0 && f.clocks != n {
+	if f.finished || !still() {
 		sh.mu.Unlock()
 		return
 	}

@@ -118,6 +118,25 @@ func TestForgetAllGoesOnBeside(t *testing.T) {
 	})
 }
 
+func TestForgetAllWaitsForWhoeverUnlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A's creator fails; its flight unlocks, which takes a second.  2. ForgetAll
+		// comes half a second later.  3. When it returns, the mutex is free.
+		var fs lock.Flights
+		s := new(site)
+		m := newMutex(s)
+		l := s.lock(slow{m})
+		l.Key, l.Flights, l.Create = "k", &fs, broke
+		a := async(l.Do, t.Context())
+		time.Sleep(time.Second / 2)
+		fs.ForgetAll(t.Context())
+		if !m.try() {
+			t.Error("the mutex is still held")
+		}
+		want(t, "A", a, "", errBroken)
+	})
+}
+
 func TestForgetWhileWaiting(t *testing.T) {
 	for name, forget := range forgets {
 		t.Run(name, func(t *testing.T) {
@@ -516,6 +535,40 @@ func (k *keep) read(context.Context) (int, time.Time, error) {
 	return k.n, k.made, nil
 }
 
+// lock returns a Lock that somebody uses once.
+func (k *keep) lock(rnd *rand.Rand, key string, fs *lock.Flights) *lock.Lock[int] {
+	l := &lock.Lock[int]{Key: key, Flights: fs, Mutex: &k.mutex, Read: k.read, Expiration: 200 * time.Microsecond}
+	l.Create = func(ctx context.Context) (int, error) {
+		defer k.creators.enter()()
+		switch rnd := rand.IntN(20); rnd {
+		case 0:
+			return 0, errBroken
+		case 1:
+			panic(errBroken)
+		case 2:
+			runtime.Goexit()
+		default:
+			for range rnd * 10 {
+				runtime.Gosched()
+			}
+		}
+		return 1, nil
+	}
+	l.Store = func(_ context.Context, n int) bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.n, k.made = k.n+n, time.Now()
+		return true
+	}
+	if rnd.IntN(2) == 0 {
+		l.Mutex = waiter{&k.mutex}
+	}
+	if rnd.IntN(2) == 0 {
+		l.Runner = func(task func()) { go task() }
+	}
+	return l
+}
+
 // TestStress: three processes, real time. Never two creators of one key at
 // once, and everything comes to an end.
 func TestStress(t *testing.T) {
@@ -523,37 +576,6 @@ func TestStress(t *testing.T) {
 	keeps := make([]*keep, 4)
 	for i := range keeps {
 		keeps[i] = &keep{mutex: mutex{s: new(site)}}
-	}
-	newLock := func(rnd *rand.Rand, i int) *lock.Lock[int] {
-		k := keeps[i]
-		l := &lock.Lock[int]{Key: fmt.Sprint(i), Flights: &sites[rnd.IntN(3)], Mutex: &k.mutex, Read: k.read, Expiration: 200 * time.Microsecond}
-		l.Create = func(ctx context.Context) (int, error) {
-			defer k.creators.enter()()
-			switch rnd := rand.IntN(20); rnd {
-			case 0:
-				return 0, errBroken
-			case 1:
-				panic(errBroken)
-			case 2:
-				runtime.Goexit()
-			default:
-				time.Sleep(time.Duration(rnd) * 10 * time.Microsecond)
-			}
-			return 1, nil
-		}
-		l.Store = func(_ context.Context, n int) bool {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.n, k.made = k.n+n, time.Now()
-			return true
-		}
-		if rnd.IntN(2) == 0 {
-			l.Mutex = waiter{&k.mutex}
-		}
-		if rnd.IntN(2) == 0 {
-			l.Runner = func(task func()) { go task() }
-		}
-		return l
 	}
 	before := runtime.NumGoroutine()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -564,7 +586,8 @@ func TestStress(t *testing.T) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(1, uint64(w)))
 			for ctx.Err() == nil {
-				l := newLock(rnd, rnd.IntN(len(keeps)))
+				n := rnd.IntN(len(keeps))
+				l := keeps[n].lock(rnd, fmt.Sprint(n), &sites[rnd.IntN(len(sites))])
 				cctx, cancel := context.WithTimeout(ctx, time.Duration(rnd.IntN(2000))*time.Microsecond)
 				do := l.Do
 				if rnd.IntN(10) == 0 {

@@ -211,15 +211,16 @@ func (l *Lock[V]) launch(ctx context.Context, f *flight, v V, created time.Time,
 			l.run(ctx, f, v, created, renew)
 		}
 	}
-	f.departs(cancel, l.timeout(), run)
+	f.departs(cancel, l.timeout())
 	if l.Runner == nil || created.IsZero() {
 		go run()
 		return
 	}
+	f.offers(run)
 	handed := false
 	defer func() {
 		if !handed {
-			f.abandon(errRunner) // it panicked, and the panic goes to its caller
+			f.ground(errRunner) // it panicked, and the panic goes to its caller
 		}
 	}()
 	l.Runner(run)

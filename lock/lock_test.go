@@ -333,6 +333,21 @@ func TestRunner(t *testing.T) {
 	})
 }
 
+func TestTaskThatIsRunTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(site)
+		s.set("old", time.Hour)
+		l := s.lock(nil)
+		l.Runner = func(task func()) { go task(); go task() }
+		l.Create = func(ctx context.Context) (string, error) { time.Sleep(time.Second); return s.create(ctx) }
+		want(t, "A", async(l.Do, t.Context()), "old", nil)
+		time.Sleep(time.Minute)
+		if n := s.count("create"); n != 1 || s.value() != "new1" {
+			t.Errorf("%d creations, stored %q", n, s.value())
+		}
+	})
+}
+
 func TestRunnerIsNotAskedForMissingValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(site)
@@ -415,6 +430,31 @@ func TestRunnerPanics(t *testing.T) {
 		synctest.Wait()
 		want(t, "B", b, "new1", nil)
 		want(t, "C", async(l.Do, t.Context()), "new1", nil)
+	})
+}
+
+func TestRunnerPanicsWhileSomebodyElseFlies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A's Runner blocks.  2. The value is deleted; B has the flight run, which
+		// takes a second.  3. The Runner panics: the flight is not its any more.
+		s := new(site)
+		s.set("old", time.Hour)
+		l := s.lock(newMutex(s))
+		l.Runner = func(func()) { time.Sleep(time.Second / 2); panic("full") }
+		l.Create = func(ctx context.Context) (string, error) { time.Sleep(time.Second); return s.create(ctx) }
+		go func() {
+			defer func() {
+				if p := recover(); p != "full" {
+					t.Errorf("A panicked with %v", p)
+				}
+			}()
+			l.Do(t.Context())
+		}()
+		synctest.Wait()
+		s.clear()
+		b := async(l.Do, t.Context())
+		time.Sleep(time.Second)
+		want(t, "B", b, "new1", nil)
 	})
 }
 
@@ -569,6 +609,32 @@ func TestAnyVersion(t *testing.T) {
 		want(t, "A", a, "new1", nil)
 		want(t, "B", b, "new1", nil)
 		want(t, "C", c, "new2", nil)
+	})
+}
+
+func TestAnyVersionJoinsEveryFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// 1. A creates for version 1.  2. B, who could not read, joins.  3. A's lock is
+		// lost; A is done.  4. B, who came late, starts over.  With the lock held, B
+		// takes A's value.
+		for _, held := range []bool{true, false} {
+			s := new(site)
+			l := s.lock(newMutex(s))
+			version := "1"
+			l.Version = func(string) string { return version }
+			gate := make(chan struct{})
+			l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
+			l.Store = func(context.Context, string) bool { return held }
+			a := async(l.Do, t.Context())
+			version = lock.AnyVersion
+			b := async(l.Do, t.Context())
+			if n := s.count("lock"); n != 0 {
+				t.Errorf("B has a flight of its own: %v", s.log)
+			}
+			close(gate)
+			want(t, "A", a, "new1", nil)
+			want(t, "B", b, map[bool]string{true: "new1", false: "new2"}[held], nil)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -192,7 +193,11 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 		c := *t
 		own[i] = &c
 	}
+	var begun atomic.Bool
 	run := func() {
+		if begun.Swap(true) {
+			return
+		}
 		var aboard []*task[V]
 		for _, t := range own {
 			if t.f.board() {
@@ -204,17 +209,20 @@ func (m *Many[V]) launch(ctx context.Context, tasks []*task[V], runner func(func
 		}
 	}
 	for _, t := range own {
-		t.f.departs(cancel, m.timeout(), run)
+		t.f.departs(cancel, m.timeout())
 	}
 	if runner == nil {
 		go run()
 		return
 	}
+	for _, t := range own {
+		t.f.offers(run)
+	}
 	handed := false
 	defer func() {
 		if !handed {
 			for _, t := range own {
-				t.f.abandon(errRunner)
+				t.f.ground(errRunner)
 			}
 		}
 	}()

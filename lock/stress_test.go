@@ -99,7 +99,9 @@ func work() error {
 	case 2:
 		runtime.Goexit()
 	default:
-		time.Sleep(time.Duration(n) * 10 * time.Microsecond)
+		for range n * 10 {
+			runtime.Gosched()
+		}
 	}
 	return nil
 }

@@ -1,0 +1,46 @@
+// Package dogpiletest helps to test code that uses package dogpile: with a
+// region that is ready, and with a recorder of what happens in it. Both work
+// inside a testing/synctest bubble, where entries expire without waiting.
+package dogpiletest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/memory"
+)
+
+// patience is how long the end of a test waits for creators.
+const patience = 10 * time.Second
+
+// Region returns a region over an unbounded memory backend of its own, named
+// after the test and configured with o, which may be nil. A fault of o fails the
+// test at once.
+//
+// The region is closed when the test ends. A creator that runs on for ten
+// seconds after that is cancelled and fails the test.
+func Region(t testing.TB, o *dogpile.Options) *dogpile.Region {
+	t.Helper()
+	b, err := memory.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := dogpile.NewRegion(t.Name())
+	if err := r.Configure(b, o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := r.Close(ctx); err != nil {
+			t.Errorf("%d creators are still running at the end of the test: %v", r.Stats().Running, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
