@@ -1,14 +1,29 @@
 # What the project promises is checked by `make test`; `make bench` prints how
-# fast it is beside others. Both need nothing but Go and the module proxy.
+# fast it is beside others. Tests of backend/redis need a Redis server, Sentinel
+# and Python with dogpile.cache; on Debian they are installed where that is allowed.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTFLAGS ?=
 FUZZTIME    ?= 5s
 BENCHFLAGS  ?=
 
-.PHONY: test vet race allocs fuzz bench demo
+.PHONY: packages test vet race allocs fuzz bench demo
 
-test: vet race allocs fuzz
+PACKAGES = redis-server redis-sentinel python3-dogpile.cache python3-redis openssl
+
+test: packages vet race allocs fuzz
+
+packages:
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get install -y --no-install-recommends $$missing; \
+	  else \
+	    echo "to be installed, if tests fail for want of it:$$missing"; \
+	  fi; \
+	fi
 
 vet:
 	go vet ./...
