@@ -215,10 +215,10 @@ func (w *worker) storm(_ int, until time.Time) {
 			return begin, nil
 		})
 		end := time.Now().UnixNano()
-		if slow := time.Duration(end-start) >= w.Creating*9/10; slow || err != nil {
+		if slow := time.Duration(end-start) >= w.Creating/2; slow || err != nil {
 			w.tell(event{Op: "slow", Start: start, End: end, Err: text(err)}, false)
 		}
-		pause(time.Millisecond)
+		pause(5 * time.Millisecond)
 	}
 }
 
