@@ -90,6 +90,32 @@ func TestOneCreatorAmongProcesses(t *testing.T) {
 	}
 }
 
+func TestStampedeOfProcesses(t *testing.T) {
+	s := startServer(t)
+	for round := range 3 {
+		do(t, s.client(t), "FLUSHALL")
+		all := fleet(t, 8, task{Role: "stampede", URL: "redis://" + s.addr, Admin: s.addr, Goroutines: 50, Creating: 50 * time.Millisecond})
+		var took []time.Duration
+		var made []event
+		for _, e := range told(all) {
+			switch e.Op {
+			case "create":
+				made = append(made, e)
+			case "done":
+				took = append(took, time.Duration(e.End-e.Start))
+				if e.Err != "" || len(made) > 0 && e.N != made[0].N {
+					t.Errorf("a caller got %d, %q", e.N, e.Err)
+				}
+			}
+		}
+		if len(made) != 1 || len(took) != 400 {
+			t.Fatalf("%d creations for %d callers, want 1 for 400", len(made), len(took))
+		}
+		slices.Sort(took)
+		t.Logf("round %d: p50 %v, p99 %v, slowest %v", round, took[200], took[396], took[399])
+	}
+}
+
 func TestHolderThatIsKilled(t *testing.T) {
 	const ttl = 2 * time.Second
 	s := startServer(t)

@@ -158,6 +158,8 @@ func (w *worker) run() error {
 	switch w.Role {
 	case "create":
 		return w.createOnce()
+	case "stampede":
+		w.each(w.stampede)
 	case "storm":
 		w.each(w.storm)
 	case "history":
@@ -202,6 +204,18 @@ func text(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// stampede asks for one key, once, with all the others.
+func (w *worker) stampede(int, time.Time) {
+	start := time.Now().UnixNano()
+	v, err := w.cache.GetOrCreate(context.Background(), "k", func(context.Context) (int64, error) {
+		begin := time.Now().UnixNano()
+		pause(w.Creating)
+		w.tell(event{Op: "create", N: begin, Start: begin, End: time.Now().UnixNano()}, false)
+		return begin, nil
+	})
+	w.tell(event{Op: "done", N: v, Start: start, End: time.Now().UnixNano(), Err: text(err)}, false)
 }
 
 // storm asks for one key all the time.
