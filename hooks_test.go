@@ -228,8 +228,7 @@ func TestHooksMayUseTheRegion(t *testing.T) {
 				var c *dogpile.Cache[int]
 				var r *dogpile.Region
 				var told atomic.Int64
-				var use func(ctx context.Context, e dogpile.Event)
-				use = func(ctx context.Context, e dogpile.Event) {
+				use := func(ctx context.Context, e dogpile.Event) {
 					if e.Key == "mine" || e.Op == "invalidate" && told.Add(1) > 100 {
 						return
 					}
