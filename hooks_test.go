@@ -220,6 +220,46 @@ func TestEventsOfWaitsAndCreations(t *testing.T) {
 	})
 }
 
+// Hooks run without any lock held: they may use the region.
+func TestHooksMayUseTheRegion(t *testing.T) {
+	for kind, backend := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var c *dogpile.Cache[int]
+				var r *dogpile.Region
+				var told atomic.Int64
+				use := func(ctx context.Context, e dogpile.Event) {
+					if e.Key == "mine" || e.Op == "invalidate" && told.Add(1) > 100 {
+						return
+					}
+					told.Add(1)
+					_, _ = r.Stats(), r.Configured()
+					_, _, _ = c.Get(ctx, "mine")
+					_ = c.Set(ctx, "mine", 1)
+					_ = c.Delete(ctx, "mine")
+					_, _ = r.Locked(ctx, e.Key)
+					_, _ = c.GetOrCreate(ctx, "mine", constant(1).create)
+				}
+				r = newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute, MaxCreators: 1, Hooks: &dogpile.Hooks{
+					Hit: use, Stale: use, Miss: use, Wait: use, Create: use, Store: use, Delete: use, Invalidate: use, Error: use,
+				}})
+				c = dogpile.NewCache[int](r, nil)
+				began := time.Now()
+				for _, call := range crowd(3, get(c, "k", counting(time.Second).create)) {
+					wantErr(t, "GetOrCreate", (<-call).err, nil)
+				}
+				_, err := c.GetOrCreateMulti(bg, []string{"k", "l"}, many(0, new([][]string)))
+				wantErr(t, "GetOrCreateMulti", err, nil)
+				wantErr(t, "Delete", c.Delete(bg, "k"), nil)
+				wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Hard), nil)
+				if took := time.Since(began); took != time.Second || told.Load() < 10 {
+					t.Errorf("took %v, told %d times", took, told.Load())
+				}
+			})
+		})
+	}
+}
+
 // A creation in the background that takes too long is an error that no caller
 // gets.
 func TestBackgroundTimeoutIsTold(t *testing.T) {

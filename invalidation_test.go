@@ -524,6 +524,8 @@ func TestInvalidationLag(t *testing.T) {
 				if n := tokens.Load(); n < 8 || n > 11 {
 					t.Errorf("the token was asked for %d times in 10s, want once a second", n)
 				}
+				v, _, err := cs[1].Get(bg, "k") // it has seen the token just now
+				wantValue(t, "Get elsewhere", v, err, 1)
 				wantErr(t, "Invalidate", rs[1].Invalidate(bg, dogpile.Hard), nil)
 				if _, ok, _ := cs[1].Get(bg, "k"); ok {
 					t.Error("the invalidating process reads what it has invalidated")

@@ -1,6 +1,7 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -75,7 +76,7 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 		it := driver.Item{Key: cr.mangled}
 		m := stored.Meta{Created: time.Now().UnixNano(), Version: version}
 		if err := c.pack(s, &it, vals[cr.key], m, began); err != nil {
-			errs[cr.mangled] = err
+			errs[cr.mangled] = &KeyError{"set", cr.key, err}
 			continue
 		}
 		items = append(items, it)
@@ -87,16 +88,17 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 // those that could not be packed.
 func (b *batch[V]) put(ctx context.Context, items []driver.Item, errs map[string]error) error {
 	err := b.s.set(ctx, items)
-	itemErrors(items, errs)
+	byKey := make(map[string]error)
+	itemErrors(items, byKey)
 	var all []error
 	for _, cr := range b.members {
-		cause := errs[cr.mangled]
-		if cause == nil {
-			cause = err
+		failed := errs[cr.mangled]
+		if cause := cmp.Or(byKey[cr.mangled], err); failed == nil && cause != nil {
+			failed = &BackendError{"set", cr.key, cause}
 		}
-		b.s.event(ctx, b.s.o.Hooks.Store, Event{Op: "set", Key: cr.key, Err: cause})
-		if cause != nil {
-			all = append(all, &BackendError{"set", cr.key, cause})
+		b.s.event(ctx, b.s.o.Hooks.Store, Event{Op: "set", Key: cr.key, Err: failed})
+		if failed != nil {
+			all = append(all, failed)
 			continue
 		}
 		b.s.region.stats.add(countStores, 1)

@@ -30,8 +30,8 @@ type Many[V any] struct {
 	// held until then.
 	Store func(ctx context.Context, at []int, v []V) (held []bool)
 	// Enter is called before mutexes are taken, and the function it returns when
-	// they have been given back, or the creator has outlived its time. It returns
-	// nil where it would have to wait and may not. Optional.
+	// the creator has returned, or has outlived its time, or is not to run. It
+	// returns nil where it would have to wait and may not. Optional.
 	Enter func(ctx context.Context, wait bool) (leave func(), err error)
 
 	Runner  func(task func())
@@ -271,7 +271,7 @@ func (m *Many[V]) fly(ctx context.Context, tasks []*task[V]) error {
 		for _, t := range lost {
 			t.finish(outcome[V]{kind: again})
 		}
-		return m.create(ctx, won)
+		return m.create(ctx, won, leave)
 	}
 	if err != nil || len(lost) == 0 {
 		return err
@@ -327,7 +327,7 @@ func (t *task[V]) finish(o outcome[V]) { t.f.finish(o.publish(t.f)) }
 
 // create reads again what the locks have been won for, and creates what nobody
 // has made in the meantime.
-func (m *Many[V]) create(ctx context.Context, won []*task[V]) error {
+func (m *Many[V]) create(ctx context.Context, won []*task[V], leave func()) error {
 	if len(won) == 0 {
 		return nil
 	}
@@ -341,6 +341,7 @@ func (m *Many[V]) create(ctx context.Context, won []*task[V]) error {
 		for _, t := range todo {
 			ctx = entering(ctx, t.f.set, t.f.key)
 		}
+		defer leave()
 		v, there, err = m.Create(ctx, positions(todo))
 		return err
 	})
