@@ -3,7 +3,9 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +56,7 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	l := &lease{core: c, key: key, lock: c.lockKey(key), token: mark + rand.Text()}
 	res, err := c.run(ctx, c.call(lockScript, key, l.lock, l.token, millis(ttl))).ToMessage()
 	if err != nil {
-		if _, refused := rueidis.IsRedisErr(err); !refused {
+		if sent(err) {
 			c.giveUp(l, ttl)
 		}
 		return nil, failed("lock", err)
@@ -69,6 +71,16 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	}
 	l.entry.Store(e)
 	return l, nil
+}
+
+// sent reports whether a command that failed with err may have reached the
+// server, or may still, without its answer having come.
+func sent(err error) bool {
+	if _, refused := rueidis.IsRedisErr(err); refused {
+		return false
+	}
+	var op *net.OpError
+	return !errors.As(err, &op) || op.Op != "dial"
 }
 
 // giveUp gives back a lease of which it is not known whether it was granted, or

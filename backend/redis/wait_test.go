@@ -186,3 +186,19 @@ func TestWaitOnACluster(t *testing.T) {
 		woken(t, "release", h.done)
 	}
 }
+
+func TestWaitersAskWhereTheServerMayNotTell(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.args = append(s.args, "--user", "ann", "on", ">secret", "~*", "+@all", "-client|tracking")
+	s.start(t)
+	c := s.client(t)
+	b := open(t, "redis://ann:secret@"+s.addr, nil)
+	l, err := b.TryLock(t.Context(), "k", time.Hour)
+	ok(t, err)
+	done := waiting(t, b, c, "k", 10)
+	before := calls(t, c, "pttl")
+	eventually(t, "waiters to ask again", func() bool { return calls(t, c, "pttl") >= before+20 })
+	ok(t, l.Release(t.Context()))
+	woken(t, "release", done)
+}
