@@ -207,7 +207,7 @@ func (s *state) mangled(key string) (string, error) {
 
 // bound limits the time of a call of the backend.
 func (s *state) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.caps.InMemory || s.o.BackendTimeout < 0 {
+	if s.caps.InMemory || s.o.BackendTimeout < 0 || s.caps.Timeout > 0 && s.caps.Timeout <= s.o.BackendTimeout {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, s.o.BackendTimeout)

@@ -87,6 +87,11 @@ type Caps struct {
 	// Proxy turns it off; a proxy of which the same is true may turn it on again.
 	InMemory bool
 
+	// Timeout is how long a call takes at most, other than Wait, whatever its
+	// context: the backend sees to that itself, so that its callers need no timer
+	// for it. 0: there is no such bound. Proxy turns it off like InMemory.
+	Timeout time.Duration
+
 	// Discards says that the backend keeps nothing. A region over it neither
 	// looks up nor locks: every call runs its creator.
 	Discards bool

@@ -28,11 +28,11 @@ type Proxy struct{ Backend }
 // Unwrap returns the backend that p forwards to.
 func (p Proxy) Unwrap() Backend { return p.Backend }
 
-// Caps returns what the backend inside can do, without InMemory: a proxy may
-// block and may keep keys unless its author says that it does not.
+// Caps returns what the backend inside can do, without InMemory and Timeout: a
+// proxy may block and may keep keys unless its author says that it does not.
 func (p Proxy) Caps() Caps {
 	c := CapsOf(p.Backend)
-	c.InMemory = false
+	c.InMemory, c.Timeout = false, 0
 	return c
 }
 

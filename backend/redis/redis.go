@@ -173,8 +173,11 @@ func (b *Backend) Client() rueidis.Client { return b.core.client }
 func (b *Backend) Unwrap() driver.Backend { return nil }
 
 // Caps implements driver.Describer.
+func (b *Backend) Caps() driver.Caps { return b.core.Caps() } // a breaker does not block
+
+// Caps implements driver.Describer.
 func (c *core) Caps() driver.Caps {
-	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond}
+	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: c.timeout}
 }
 
 // Close ends what runs in the background and closes a client that Open made.

@@ -22,8 +22,8 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/dogpile-go/dogpile/backend/memory"
-	_ "github.com/dogpile-go/dogpile/backend/redis"
 	_ "github.com/dogpile-go/dogpile/backend/null"
+	_ "github.com/dogpile-go/dogpile/backend/redis"
 )
 
 func main() {
