@@ -4,7 +4,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTFLAGS ?=
 # A count, not a time: go test reports the end of a time as a failure now and then.
-FUZZTIME    ?= 10000x
+FUZZTIME    ?= 30000x
 BENCHFLAGS  ?=
 
 .PHONY: test vet race allocs fuzz bench demo
