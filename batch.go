@@ -175,7 +175,7 @@ func (b *batch[V]) run(ctx context.Context, at []int) (vals []*found[V], made []
 	unseen := b.members[at[0]].unseen
 	err = b.s.observed(ctx, Event{Op: "get", Key: keys[0], Keys: keys}, unseen, func() (err error) { out, err = b.create(ctx, keys); return err })
 	if err != nil {
-		return b.standIn(ctx, at, err)
+		return nil, nil, b.broke(ctx, at, err)
 	}
 	vals, made = make([]*found[V], len(at)), make([]bool, len(at))
 	for i, n := range at {
@@ -213,27 +213,24 @@ func (b *batch[V]) versions(ctx context.Context, at []int) error {
 	return nil
 }
 
-// standIn answers for a creator that has failed, if every member has a stale
-// value that may.
-func (b *batch[V]) standIn(ctx context.Context, at []int, err error) (vals []*found[V], made []bool, _ error) {
+// broke is creation.broke for members.
+func (b *batch[V]) broke(ctx context.Context, at []int, err error) error {
 	if context.Cause(ctx) == driver.ErrLeaseLost {
-		return nil, nil, errors.Join(lock.ErrLost, err)
+		return errors.Join(lock.ErrLost, err)
 	}
-	for _, n := range at {
-		if cr := b.members[n]; !cr.standsIn(cr.last) {
-			return nil, nil, err
-		}
-	}
-	if first := b.members[at[0]]; !first.unseen {
-		b.s.failed(ctx, "get", first.key, err)
-	}
+	told := b.members[at[0]].unseen
 	for _, n := range at {
 		cr := b.members[n]
+		if !cr.standsIn(cr.last) {
+			continue
+		}
 		b.s.region.flights.Rest(cr.mangled, backOff)
-		cr.skip = true
-		vals, made = append(vals, cr.last), append(made, true)
+		if !told {
+			b.s.failed(ctx, "get", cr.key, err)
+			told = true
+		}
 	}
-	return vals, made, nil
+	return &creatorError{err}
 }
 
 // store stores what run has made, under the leases, in one call of the backend.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"strconv"
 	"time"
-
-	"github.com/dogpile-go/dogpile/lock"
 )
 
 // Cache is a view of a region in which all values are of type V. A region may
@@ -236,8 +234,9 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, creat
 func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began int64, err error) (v V, _ error) {
 	s := cr.s
 	waited := err != nil || got != first
-	if err == lock.ErrTimeout && cr.standsIn(first) {
-		s.region.flights.Rest(cr.mangled, backOff) // its creator may still be at it
+	err, failed := ownError(err)
+	if failed && cr.standsIn(first) {
+		s.region.flights.Rest(cr.mangled, backOff)
 		got, err = first, nil
 	}
 	cr.tell(ctx, first, got, waited, began, err)

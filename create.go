@@ -257,7 +257,7 @@ func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
 	case err != nil && context.Cause(ctx) == driver.ErrLeaseLost:
 		return nil, fmt.Errorf("%w: %w", lock.ErrLost, err)
 	case err != nil:
-		return cr.standIn(ctx, err)
+		return nil, cr.broke(ctx, err)
 	}
 	cr.decide(v, ctl)
 	return cr.created(v), nil
@@ -327,18 +327,31 @@ func (s *state) observed(ctx context.Context, e Event, unseen bool, create func(
 	return e.Err
 }
 
-// standIn answers for a creator that has failed: with the stale value where
-// StaleIfError allows.
-func (cr *creation[V]) standIn(ctx context.Context, err error) (*found[V], error) {
-	if !cr.standsIn(cr.last) {
-		return nil, err
+// creatorError is a creator's own error, on its way through the lock.
+type creatorError struct{ err error }
+
+func (e *creatorError) Error() string { return e.err.Error() }
+
+// broke returns err, of a creator, for all who wait for it. Each of them may have
+// an entry that stands in; none is given another's, which may have been deleted
+// before he called. The key is left alone for a while then.
+func (cr *creation[V]) broke(ctx context.Context, err error) error {
+	if cr.standsIn(cr.last) {
+		cr.s.region.flights.Rest(cr.mangled, backOff)
+		if !cr.unseen {
+			cr.s.failed(ctx, cr.op, cr.key, err)
+		}
 	}
-	cr.s.region.flights.Rest(cr.mangled, backOff)
-	if !cr.unseen {
-		cr.s.failed(ctx, cr.op, cr.key, err)
+	return &creatorError{err}
+}
+
+// ownError undoes what broke did, and reports whether err means that a creator
+// has failed, or taken too long.
+func ownError(err error) (own error, failed bool) {
+	if ce, is := err.(*creatorError); is {
+		return ce.err, true
 	}
-	cr.skip = true
-	return cr.last, nil
+	return err, err == lock.ErrTimeout
 }
 
 // standsIn reports whether an entry may be returned in place of the value that

@@ -64,7 +64,6 @@ type like struct {
 	bytes    bool // keeps bytes
 	unshared bool // one process
 	lockless bool
-	discards bool
 	maxValue int
 }
 
@@ -76,7 +75,7 @@ func newFake(t *testing.T, l like) *fake {
 	}
 	f := &fake{Proxy: driver.Proxy{Backend: b}, calls: make(map[string]int)}
 	f.caps = f.Proxy.Caps()
-	f.caps.Shared, f.caps.Locks, f.caps.Discards = !l.unshared, !l.lockless, l.discards
+	f.caps.Shared, f.caps.Locks = !l.unshared, !l.lockless
 	f.caps.MaxValue = l.maxValue
 	return f
 }

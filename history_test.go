@@ -19,11 +19,10 @@ import (
 type history struct {
 	clock atomic.Int64
 
-	mu     sync.Mutex
-	ends   map[string][]span // of calls after which older values are not read
-	reads  map[string][]read
-	failed map[string]int  // calls that returned an error
-	sets   map[int64]int64 // begin and end of each Set
+	mu    sync.Mutex
+	ends  map[string][]span // of calls after which older values are not read
+	reads map[string][]read
+	sets  map[int64]int64 // begin and end of each Set
 }
 
 type span struct{ begin, end int64 }
@@ -44,7 +43,7 @@ type made struct {
 }
 
 func newHistory() *history {
-	return &history{ends: make(map[string][]span), reads: make(map[string][]read), failed: make(map[string]int), sets: make(map[int64]int64)}
+	return &history{ends: make(map[string][]span), reads: make(map[string][]read), sets: make(map[int64]int64)}
 }
 
 func (h *history) read(key string, begin int64, v made) {
@@ -59,8 +58,7 @@ func (h *history) ended(begin int64, err error, keys ...string) (end int64) {
 	defer h.mu.Unlock()
 	for _, key := range keys {
 		if err != nil {
-			h.failed[key]++ // promises nothing
-			continue
+			continue // it promises nothing
 		}
 		h.ends[key] = append(h.ends[key], span{begin, end})
 	}

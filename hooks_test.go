@@ -345,6 +345,24 @@ func storm(t *testing.T, l like) {
 	r := newRegion(t, b, &dogpile.Options{Expiration: 50 * time.Millisecond, StaleIfError: time.Second, Jitter: 0.1, MaxCreators: 3, Hooks: rec.hooks()})
 	c := dogpile.NewCache[int](r, nil)
 	var asked atomic.Int64
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for range 100 {
+				asked.Add(anything(r, c))
+			}
+		})
+	}
+	wg.Wait()
+	later(time.Minute)
+	b.in(nil)
+	checkEvents(t, rec, r.Stats())
+	compare(t, rec, r.Stats(), asked.Load())
+}
+
+// anything does one thing at random, and returns how many keys it has asked for.
+func anything(r *dogpile.Region, c *dogpile.Cache[int]) int64 {
+	key := fmt.Sprint(rand.IntN(5))
 	create := func(context.Context) (int, error) {
 		pass(time.Duration(rand.IntN(20)) * time.Millisecond)
 		switch rand.IntN(10) {
@@ -355,64 +373,65 @@ func storm(t *testing.T, l like) {
 		}
 		return 1, nil
 	}
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			for range 100 {
-				key := fmt.Sprint(rand.IntN(5))
-				switch rand.IntN(8) {
-				case 0:
-					_ = c.Set(bg, key, 1)
-				case 1:
-					_ = c.Delete(bg, key)
-				case 2:
-					_ = r.Invalidate(bg, dogpile.Mode(rand.IntN(2)))
-				case 3:
-					if _, _, err := c.Get(bg, key); err == nil {
-						asked.Add(1)
-					}
-				case 4:
-					asked.Add(2)
-					_, _ = c.GetOrCreateMulti(bg, []string{"0", "1"}, func(ctx context.Context, keys []string) (map[string]int, error) {
-						v, err := create(ctx)
-						return map[string]int{keys[0]: v}, err
-					})
-				default:
-					asked.Add(1)
-					_, _ = c.GetOrCreate(bg, key, create)
-				}
-			}
+	switch rand.IntN(8) {
+	case 0:
+		_ = c.Set(bg, key, 1)
+	case 1:
+		_ = c.Delete(bg, key)
+	case 2:
+		_ = r.Invalidate(bg, dogpile.Mode(rand.IntN(2)))
+	case 3:
+		if _, _, err := c.Get(bg, key); err == nil {
+			return 1
+		}
+	case 4:
+		_, _ = c.GetOrCreateMulti(bg, []string{"0", "1"}, func(ctx context.Context, keys []string) (map[string]int, error) {
+			v, err := create(ctx)
+			return map[string]int{keys[0]: v}, err
 		})
+		return 2
+	default:
+		_, _ = c.GetOrCreate(bg, key, create)
+		return 1
 	}
-	wg.Wait()
-	later(time.Minute)
-	b.in(nil)
-	s := r.Stats()
-	checkEvents(t, rec, s)
-	failed, lost := int64(0), int64(0)
+	return 0
+}
+
+// compare checks that the counters tell what the hooks were told.
+func compare(t *testing.T, rec *recorder, s dogpile.Stats, asked int64) {
+	t.Helper()
+	var want dogpile.Stats
 	for _, e := range rec.take("create") {
-		if e.Err != nil {
-			failed++
+		if e.Err == nil {
+			want.Creations++
 		} else {
-			s.Creations--
+			want.Failures++
 		}
 	}
 	for _, e := range rec.take("store") {
 		if e.Err == nil {
-			s.Stores--
+			want.Stores++
 		} else if errors.Is(e.Err, dogpile.ErrLeaseLost) {
-			lost++
+			want.LeasesLost++
 		}
 	}
-	if s.Creations != 0 || s.Stores != 0 || s.Failures != failed || s.LeasesLost != lost {
-		t.Errorf("creations off by %d, stores by %d; %d failures of %d, %d lost leases of %d",
-			s.Creations, s.Stores, s.Failures, failed, s.LeasesLost, lost)
+	for _, e := range rec.take("delete") {
+		if e.Err == nil {
+			want.Deletes++
+		}
 	}
-	if n := s.Hits + s.Stale + s.Misses; n != asked.Load() {
-		t.Errorf("Hits, Stale and Misses are %d for %d keys", n, asked.Load())
+	for _, e := range rec.take("invalidate") {
+		if e.Err == nil {
+			want.Invalidations++
+		}
 	}
 	n := rec.counts()
-	if int(s.Hits) != n["hit"] || int(s.Stale) != n["stale"] || int(s.Misses) != n["miss"] || int(s.Waits) != n["wait"] || int(s.Errors) != n["error"] {
-		t.Errorf("%+v, told %q", s, summary(n))
+	want.Hits, want.Stale, want.Misses = int64(n["hit"]), int64(n["stale"]), int64(n["miss"])
+	want.Waits, want.Errors = int64(n["wait"]), int64(n["error"])
+	if s != want {
+		t.Errorf("Stats are %+v, the hooks were told %+v", s, want)
+	}
+	if n := s.Hits + s.Stale + s.Misses; n != asked {
+		t.Errorf("Hits, Stale and Misses are %d for %d keys", n, asked)
 	}
 }

@@ -215,6 +215,38 @@ func TestValueThatAFlightHasReadIsNotServedAfterDelete(t *testing.T) {
 	})
 }
 
+// TestStandInOfAFlightThatCannotReadIsNotServedAfterDelete:
+//
+//  1. A reads a stale value. The backend is slow to give it the lock.
+//  2. B, elsewhere, deletes the key. C, in A's process, reads: missing. It joins
+//     A's flight, which has not begun to create.
+//  3. A has the lock and cannot read again. Its creator fails. The value that it
+//     has read first may stand in for A, but not for C.
+func TestStandInOfAFlightThatCannotReadIsNotServedAfterDelete(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		_, cs := processes[int](t, 2, b, &dogpile.Options{Expiration: time.Minute, StaleIfError: time.Hour})
+		wantErr(t, "Set", cs[0].Set(bg, "k", 1), nil)
+		pass(90 * time.Second)
+		b.in(func(ctx context.Context, op string, _ []string) error {
+			if op == "lock" {
+				return wait(ctx, time.Second)
+			}
+			return nil
+		})
+		bad := &creator[int]{err: errOrigin}
+		a := start(get(cs[0], "k", bad.create))
+		wantErr(t, "Delete", cs[1].Delete(bg, "k"), nil)
+		c := start(get(cs[0], "k", bad.create))
+		b.in(failing("get"))
+		r := <-a
+		wantValue(t, "A", r.v, r.err, 1)
+		r = <-c
+		wantErr(t, "C, whose read began after Delete", r.err, errOrigin)
+		b.in(nil)
+	})
+}
+
 func TestDeleteDuringRefreshAndBackgroundCreation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, cs := processes[int](t, 2, newFake(t, like{}), &dogpile.Options{Expiration: time.Minute, Runner: dogpile.Background})

@@ -10,7 +10,6 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/stored"
-	"github.com/dogpile-go/dogpile/lock"
 )
 
 // GetMulti returns the fresh values among keys, in one call of the backend; the
@@ -163,7 +162,8 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	}
 	began := now()
 	got, ok, err := b.lock().Do(ctx, first, created)
-	if err == lock.ErrTimeout && b.standsIn(first) {
+	err, failed := ownError(err)
+	if failed && b.standsIn(first) {
 		got, ok, err = first, slices.Repeat([]bool{true}, len(first)), nil
 	}
 	for i, cr := range b.members {
@@ -182,8 +182,8 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	return vals, nil
 }
 
-// standsIn reports whether what was read first may be returned after all,
-// because the creator has taken too long.
+// standsIn reports whether what was read first may be returned after all, because
+// the creator has failed.
 func (b *batch[V]) standsIn(first []*found[V]) bool {
 	for i, cr := range b.members {
 		if first[i].band != fresh && !cr.standsIn(first[i]) {
@@ -214,7 +214,7 @@ func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(
 	}
 	vals := make(map[string]V, len(keys))
 	got, ok, err := b.lock().Renew(ctx)
-	if err != nil {
+	if err, _ = ownError(err); err != nil {
 		return nil, lockError("refresh", b.members[0].key, err)
 	}
 	for i := range b.members {

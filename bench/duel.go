@@ -94,7 +94,7 @@ var limits = []struct {
 }
 
 func printRatios(o *options) error {
-	w := newWorkload(defaultLen)
+	w := newWorkload(o.keys)
 	rows := [][]string{{"ratio of ns/op, median (quartiles)", "ns/op", "1 CPU", "ns/op", "2 CPUs", "limit", "verdict"}}
 	for _, l := range limits {
 		o.progress("ratio: " + l.a.name + " / " + l.b.name)

@@ -48,7 +48,7 @@ func printHits(o *options) error {
 	if len(chosen) == 0 {
 		return fmt.Errorf("-filter %q matches no contestant", o.filter)
 	}
-	r, err := measure(o, chosen, newWorkload(defaultLen))
+	r, err := measure(o, chosen, newWorkload(o.keys))
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func printHits(o *options) error {
 		rows = append(rows, []string{c.name, fmt.Sprintf("%.0f", one.ns), fmt.Sprintf("%.0f", two.ns),
 			fmt.Sprintf("%.2f", one.allocs), fmt.Sprintf("%.1f", one.bytes)})
 	}
-	title := fmt.Sprintf("Hits: %d keys, zipf s=%v, string keys, 100-byte struct values", defaultLen, zipfS)
+	title := fmt.Sprintf("Hits: %d keys, zipf s=%v, string keys, 100-byte struct values", o.keys, zipfS)
 	printTable(o.out, title, rows)
 	return nil
 }

@@ -30,6 +30,7 @@ type options struct {
 	time    time.Duration // to measure a contestant for, in one round
 	tries   int           // to find the machine quiet for it
 	filter  *regexp.Regexp
+	keys    int   // in the tables hit and ratio
 	sizes   []int // keys, in the tables over the number of keys
 	tables  []string
 	profile string
@@ -66,7 +67,7 @@ func main() {
 }
 
 func parseFlags(args []string, out, log io.Writer) (*options, error) {
-	o := &options{tries: tries, sizes: []int{1_000, 100_000, 1_000_000}, out: out, log: log}
+	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, out: out, log: log}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
@@ -89,7 +90,8 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 		return nil, errors.New("-count and -time have to be positive")
 	}
 	if *smoke {
-		o.rounds, o.tries, o.time, o.sizes = 1, 1, 20*time.Millisecond, []int{1_000, 100_000}
+		o.rounds, o.tries, o.time = 1, 1, 10*time.Millisecond
+		o.keys, o.sizes = 10_000, []int{1_000, 10_000}
 	}
 	if o.tables, err = tableNames(*names); err != nil {
 		return nil, err

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	ttl        = time.Hour
-	zipfS      = 1.01    // exponent of the zipf distribution of the asked keys
-	sequence   = 1 << 20 // calls before the sequence begins again
-	defaultLen = 100_000 // keys
+	ttl      = time.Hour
+	zipfS    = 1.01    // exponent of the zipf distribution of the asked keys
+	sequence = 1 << 20 // calls before the sequence begins again
+	manyKeys = 100_000
 )
 
 // A Value is what the contestants keep: 100 bytes.
