@@ -20,7 +20,7 @@ packages:
 	done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && apt-get install -y --no-install-recommends $$missing; \
+	    apt-get update -q; apt-get install -y --no-install-recommends $$missing; \
 	  else \
 	    echo "to be installed, if tests fail for want of it:$$missing"; \
 	  fi; \
