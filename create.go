@@ -35,7 +35,8 @@ type creation[V any] struct {
 	offline bool // the backend has failed: create without it
 
 	held     holding
-	freeSlot func()      // set by takeSlot
+	freeSlot func()      // gives back the place among MaxCreators
+	kept     atomic.Bool // there is a place that TryLock has not used yet
 	last     *found[V]   // what was read last; never nil
 	ran      atomic.Bool // the creator was run here
 	made     stored.Meta // of the value just created
@@ -163,7 +164,7 @@ func (cr *creation[V]) TryLock(ctx context.Context) (bool, error) {
 // Wait waits for whatever it was that TryLock did not get.
 func (cr *creation[V]) Wait(ctx context.Context) error {
 	if full := cr.s.slots != nil && !cr.nested && len(cr.s.slots) == cap(cr.s.slots); full {
-		return cr.s.waitSlot(ctx)
+		return cr.waitSlot(ctx)
 	}
 	err := cr.s.locker.Wait(ctx, cr.mangled)
 	switch {
@@ -203,8 +204,11 @@ func (cr *creation[V]) Unlock() {
 // takeSlot takes a place among MaxCreators if there is one. It is given back by
 // freeSlot, or when the flight, whose context ctx is, ends or times out.
 func (cr *creation[V]) takeSlot(ctx context.Context) bool {
-	cr.freeSlot = func() {}
 	if cr.s.slots == nil || cr.nested {
+		cr.freeSlot = func() {}
+		return true
+	}
+	if cr.kept.Swap(false) {
 		return true
 	}
 	select {
@@ -212,16 +216,25 @@ func (cr *creation[V]) takeSlot(ctx context.Context) bool {
 	default:
 		return false
 	}
-	cr.freeSlot = sync.OnceFunc(func() { <-cr.s.slots })
-	context.AfterFunc(ctx, cr.freeSlot)
+	cr.hasSlot(ctx)
 	return true
 }
 
-// waitSlot waits until a creator may run.
-func (s *state) waitSlot(ctx context.Context) error {
+func (cr *creation[V]) hasSlot(ctx context.Context) {
+	cr.freeSlot = sync.OnceFunc(func() {
+		cr.kept.Store(false)
+		<-cr.s.slots
+	})
+	context.AfterFunc(ctx, cr.freeSlot)
+}
+
+// waitSlot waits for a place, and keeps it for the TryLock that follows: were it
+// given back, those who wait would hand it round and none would have it.
+func (cr *creation[V]) waitSlot(ctx context.Context) error {
 	select {
-	case s.slots <- struct{}{}:
-		<-s.slots
+	case cr.s.slots <- struct{}{}:
+		cr.hasSlot(ctx)
+		cr.kept.Store(true)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

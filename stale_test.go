@@ -354,6 +354,27 @@ func TestMaxCreators(t *testing.T) {
 	})
 }
 
+// Those who wait for a place do not take it from each other in turn: each asks
+// the backend as often as alone.
+func TestMaxCreatorsWaitersDoNotSpin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{unshared: true})
+		c := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{MaxCreators: 1, CreateTimeout: time.Hour}), nil)
+		const n = 100
+		var calls []<-chan result[int]
+		for i := range n {
+			calls = append(calls, start(get(c, fmt.Sprint("key", i), counting(time.Second).create)))
+		}
+		for _, call := range calls {
+			r := <-call
+			wantValue(t, "waiter", r.v, r.err, 1)
+		}
+		if gets, locks := b.called("get"), b.called("lock"); gets > 4*n || locks > 2*n {
+			t.Errorf("%d creations, one at a time, took %d reads and %d attempts to lock", n, gets, locks)
+		}
+	})
+}
+
 func TestMaxCreatorsWaitHonoursTheDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRegion(t, newMemory(t), &dogpile.Options{MaxCreators: 1, CreateTimeout: time.Minute})
