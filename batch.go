@@ -32,15 +32,16 @@ func (c *Cache[V]) batch(ctx context.Context, s *state, keys []string) (*batch[V
 	b.offline.Store(s.caps.Discards)
 	index := make(map[string]int, len(keys))
 	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
-		cr, err := c.creation(ctx, s, "get", key, nil)
+		mangled, err := s.key("get", key)
 		if err != nil {
 			return nil, err
 		}
-		cr.nested = true // the batch takes one place for all
-		i, known := index[cr.mangled]
+		i, known := index[mangled]
 		if !known {
 			i = len(b.members)
-			index[cr.mangled] = i
+			index[mangled] = i
+			cr := c.creation(ctx, s, "get", key, mangled, nil)
+			cr.nested = true // the batch takes one place for all
 			b.members, b.names = append(b.members, cr), append(b.names, nil)
 		}
 		b.names[i] = append(b.names[i], key)
@@ -105,7 +106,14 @@ func (b *batch[V]) fetch(ctx context.Context, at []int) ([]*found[V], error) {
 			known = nil
 		}
 	}
-	return b.c.readAll(ctx, b.s, "get", keys, items, known)
+	fs, room := make([]*found[V], len(at)), make([]found[V], len(at))
+	for i := range fs {
+		fs[i] = &room[i]
+	}
+	if err := b.c.readAll(ctx, b.s, "get", keys, items, fs, known); err != nil {
+		return nil, err
+	}
+	return fs, nil
 }
 
 func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time, error) {

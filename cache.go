@@ -187,17 +187,21 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 	if create == nil {
 		return v, &KeyError{"get", key, errNilCreator}
 	}
-	cr, err := c.creation(ctx, s, "get", key, create)
+	mangled, err := s.key("get", key)
 	if err != nil {
 		return v, err
 	}
-	f, created, err := cr.read(ctx)
+	f := new(found[V])
+	if !s.caps.Discards {
+		if f, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil && f.band == fresh {
+			s.told(ctx, countHits, s.o.Hooks.Hit, "get", key)
+			return f.value, nil
+		}
+	}
+	cr := c.creation(ctx, s, "get", key, mangled, create)
+	f, created, err := cr.took(ctx, f, err)
 	if err != nil {
 		return v, err
-	}
-	if f.band == fresh {
-		s.told(ctx, countHits, s.o.Hooks.Hit, "get", key)
-		return f.value, nil
 	}
 	if f.band == missing {
 		s.told(ctx, countMisses, s.o.Hooks.Miss, "get", key)
@@ -210,11 +214,7 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 
 var errNilCreator = errors.New("creator is nil")
 
-func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, create func(context.Context) (V, error)) (*creation[V], error) {
-	mangled, err := s.key(op, key)
-	if err != nil {
-		return nil, err
-	}
+func (c *Cache[V]) creation(ctx context.Context, s *state, op, key, mangled string, create func(context.Context) (V, error)) *creation[V] {
 	cr := &creation[V]{
 		c: c, s: s, op: op, key: key, mangled: mangled, create: create,
 		nested: s.region.flights.Creating(ctx), offline: s.caps.Discards, last: new(found[V]),
@@ -227,7 +227,7 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op, key string, creat
 		// that the creator around this one has.
 		cr.apart = "\x00nested"
 	}
-	return cr, nil
+	return cr
 }
 
 // result tells the hooks how the caller came to its value.
@@ -280,10 +280,11 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.
 	if create == nil {
 		return v, &KeyError{"refresh", key, errNilCreator}
 	}
-	cr, err := c.creation(ctx, s, "refresh", key, create)
+	mangled, err := s.key("refresh", key)
 	if err != nil {
 		return v, err
 	}
+	cr := c.creation(ctx, s, "refresh", key, mangled, create)
 	cr.renew = true
 	began := now()
 	got, err := cr.lock().Renew(ctx)

@@ -86,6 +86,11 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 	}
 	l := cr.held.current()
 	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, l, cr.known(l))
+	return cr.took(ctx, f, err)
+}
+
+// took takes note of what was read.
+func (cr *creation[V]) took(ctx context.Context, f *found[V], err error) (*found[V], time.Time, error) {
 	if err != nil {
 		if cr.s.o.Strict || gaveUp(ctx, err) {
 			return nil, time.Time{}, err

@@ -11,21 +11,27 @@ import (
 // read reads one entry and judges it by known, or where that is nil by what is
 // in force.
 func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, l driver.Lease, known *token) (*found[V], error) {
-	fs, err := c.readAll(ctx, s, op, []string{key}, []driver.Item{{Key: mangled, Lease: l}, {}}, known)
-	if err != nil {
+	var r struct { // what a reading needs, allocated at once
+		keys  [1]string
+		items [2]driver.Item
+		fs    [1]*found[V]
+		f     found[V]
+	}
+	r.keys[0], r.items[0], r.fs[0] = key, driver.Item{Key: mangled, Lease: l}, &r.f
+	if err := c.readAll(ctx, s, op, r.keys[:], r.items[:], r.fs[:], known); err != nil {
 		return nil, err
 	}
-	if err := fs[0].err; err != nil {
+	if err := r.f.err; err != nil {
 		return nil, &BackendError{op, key, err}
 	}
-	return fs[0], nil
+	return &r.f, nil
 }
 
-// readAll reads entries and the version token in one call of the backend, and
-// judges them. items has room for the token at its end. An entry that the
-// backend could not answer for has an err. A token that is known already is not
-// read again.
-func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, known *token) ([]*found[V], error) {
+// readAll reads entries and the version token in one call of the backend,
+// judges them and puts them into fs. items has room for the token at its end. An
+// entry that the backend could not answer for has an err. A token that is known
+// already is not read again.
+func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, fs []*found[V], known *token) error {
 	n, t := len(keys), known
 	if t == nil && s.shared != nil {
 		t = s.shared.trusted()
@@ -42,17 +48,16 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 	}
 	asked := now()
 	if err := s.get(ctx, items); err != nil {
-		return nil, &BackendError{op, keys[0], err}
+		return &BackendError{op, keys[0], err}
 	}
 	if len(items) > n {
 		if err := items[n].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
-			return nil, &BackendError{op, keys[0], err}
+			return &BackendError{op, keys[0], err}
 		}
 		t = s.shared.parse(&items[n], asked)
 	}
-	fs, exp := make([]*found[V], n), c.expiration(s)
-	for i := range fs {
-		f := new(found[V])
+	exp := c.expiration(s)
+	for i, f := range fs {
 		version, err := c.unpack(s, &items[i], f)
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
@@ -69,9 +74,8 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		if f.there {
 			f.classify(s, exp, s.judge(t, keys[i], version, f.created))
 		}
-		fs[i] = f
 	}
-	return fs, nil
+	return nil
 }
 
 // judge asks the invalidator, whichever it is, about an entry; t is the token

@@ -301,28 +301,6 @@ func (m *Many[V]) enter(ctx context.Context, tasks []*task[V]) (leave func(), er
 	return leave, nil
 }
 
-func (m *Many[V]) take(ctx context.Context, tasks []*task[V], entered bool) (won, lost []*task[V], err error) {
-	for _, t := range tasks {
-		held := false
-		if entered {
-			t.tried = t.f.set.clock.Add(1)
-			if held, err = m.Locks[t.at].tryLock(ctx, t.f); err != nil {
-				return won, nil, err
-			}
-		}
-		switch {
-		case held:
-			won = append(won, t)
-		case t.stale():
-			t.f.set.Rest(t.f.key, elsewhere)
-			t.finish(outcome[V]{v: t.v, kind: seen})
-		default:
-			lost = append(lost, t)
-		}
-	}
-	return won, lost, nil
-}
-
 func (t *task[V]) finish(o outcome[V]) { t.f.finish(o.publish(t.f)) }
 
 // create reads again what the locks have been won for, and creates what nobody

@@ -426,3 +426,51 @@ func crowdOfKeys() []string {
 	}
 	return keys
 }
+
+func TestManyTriesLocksAbreast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var keys []string
+		for i := range 100 {
+			keys = append(keys, fmt.Sprint(i))
+		}
+		var fs lock.Flights
+		sh := newShelf(keys...)
+		m := sh.many(&fs, keys...)
+		for _, l := range m.Locks {
+			l.Mutex = distant{l.Mutex}
+		}
+		began := time.Now()
+		if got := doMany(t.Context(), m); got.err != nil || len(got.v) != 100 {
+			t.Errorf("%d values, %v", len(got.v), got.err)
+		}
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("100 locks that take 1 ms each took %v", took)
+		}
+		sh.idle(t)
+	})
+}
+
+func TestManyGivesBackWhatItHasWonAbreast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var keys []string
+		for i := range 100 {
+			keys = append(keys, fmt.Sprint(i))
+		}
+		var fs lock.Flights
+		sh := newShelf(keys...)
+		m := sh.many(&fs, keys...)
+		m.Locks[50].Mutex = failing{&sh.site}
+		if got := doMany(t.Context(), m); !errors.Is(got.err, errBroken) {
+			t.Errorf("error %v, want %v", got.err, errBroken)
+		}
+		sh.idle(t)
+	})
+}
+
+// distant is a mutex a round trip away.
+type distant struct{ lock.Mutex }
+
+func (d distant) TryLock(ctx context.Context) (bool, error) {
+	time.Sleep(time.Millisecond)
+	return d.Mutex.TryLock(ctx)
+}

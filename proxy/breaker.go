@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -64,6 +66,10 @@ func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
 type breaker struct {
 	driver.Proxy
 	cb *gobreaker.TwoStepCircuitBreaker[struct{}]
+	// ailing is set by a failure and cleared by a success. While it is not set
+	// another success changes nothing, and costs nothing.
+	ailing atomic.Bool
+	mu     sync.Mutex // orders what cb and ailing are told
 }
 
 func uncounted(err error) bool {
@@ -74,14 +80,34 @@ var errPanic = errors.New("the backend panicked")
 
 // try makes a call if the backend is not left alone, and counts it.
 func (b *breaker) try(call func() error) error {
-	done, err := b.cb.Allow()
-	if err != nil {
-		return ErrOpen
+	var done func(error)
+	if b.ailing.Load() {
+		var err error
+		if done, err = b.cb.Allow(); err != nil {
+			return ErrOpen
+		}
 	}
 	result := errPanic
-	defer func() { done(result) }()
+	defer func() { b.count(done, result) }()
 	result = call()
 	return result
+}
+
+// count counts a call; done is nil if the breaker was not asked for leave.
+func (b *breaker) count(done func(error), result error) {
+	if done == nil && (result == nil || uncounted(result)) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if done == nil {
+		var err error
+		if done, err = b.cb.Allow(); err != nil {
+			return
+		}
+	}
+	done(result)
+	b.ailing.Store(result != nil || b.cb.State() != gobreaker.StateClosed)
 }
 
 // Get implements driver.Backend.
