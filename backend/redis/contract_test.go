@@ -1,9 +1,7 @@
 package redis_test
 
 import (
-	"crypto/tls"
 	"testing"
-	"time"
 
 	"github.com/redis/rueidis"
 
@@ -89,7 +87,7 @@ func TestContractOnUnixSocket(t *testing.T) {
 
 func TestContractOnCluster(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t)
+	c := startCluster(t, nil)
 	for name, o := range map[string]*redis.Options{"told": nil, "polling": {Poll: true}} {
 		t.Run(name, func(t *testing.T) { drivertest.Run(t, over(c.url(), o), nil) })
 	}
@@ -97,35 +95,5 @@ func TestContractOnCluster(t *testing.T) {
 
 func TestContractOnSentinel(t *testing.T) {
 	t.Parallel()
-	drivertest.Run(t, over(startSentinel(t).url(), nil), nil)
-}
-
-func TestContractOverTLS(t *testing.T) {
-	t.Parallel()
-	ca, cert, key := certificates(t)
-	s := newServer(t)
-	s.args = append(s.args, "--port", "0", "--tls-port", s.port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca)
-	s.start(t)
-	url := "rediss://" + s.addr + "?ca_file=" + ca
-	b, err := redis.Open(t.Context(), url, &redis.Options{Timeout: 5 * time.Second})
-	if err == nil {
-		err = b.Get(t.Context(), []driver.Item{{Key: "k"}})
-		b.Close()
-	}
-	if err == nil {
-		t.Error("the server wants a client's certificate and got none, but there was no error")
-	}
-	if _, err := redis.Open(t.Context(), "rediss://"+s.addr, nil); err == nil {
-		t.Error("a server whose CA is unknown was trusted")
-	}
-	drivertest.Run(t, over(url+"&cert_file="+cert+"&key_file="+key, nil), nil)
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}
-	b = open(t, "redis://"+s.addr, &redis.Options{TLS: own})
-	if err := b.Get(t.Context(), []driver.Item{{Key: "k"}}); err != nil {
-		t.Errorf("with a tls.Config of one's own, Get = %v", err)
-	}
+	drivertest.Run(t, over(startSentinel(t, nil).url(), nil), nil)
 }

@@ -152,10 +152,18 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 	return all(bad, len(calls), func(i int) error { return items[at[i]].Err })
 }
 
+// maxValue is the default of proto-max-bulk-len, in bytes. A server closes the
+// connection under a longer value, and under what else is on its way there.
+const maxValue = 512 << 20
+
 // setCall returns what stores it; not if its lease is good for nothing.
 func (c *core) setCall(it *driver.Item) (call, bool) {
 	if it.Data == nil {
 		it.Err = errors.New("redis set: the item has no bytes")
+		return call{}, false
+	}
+	if len(it.Data) > maxValue {
+		it.Err = fmt.Errorf("redis set: value has %d bytes, a server takes %d", len(it.Data), maxValue)
 		return call{}, false
 	}
 	lock, data, ttl := c.lockKey(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)

@@ -24,8 +24,8 @@ func (loud) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args.
 
 // The servers of the examples.
 func address() string     { return sharedServer(outliving{loud{}}).addr }
-func sentinelURL() string { return startSentinel(outliving{loud{}}).url() }
-func clusterURL() string  { return startCluster(outliving{loud{}}).url() }
+func sentinelURL() string { return startSentinel(outliving{loud{}}, nil).url() }
+func clusterURL() string  { return startCluster(outliving{loud{}}, nil).url() }
 
 func socketURL() string {
 	s := newServer(outliving{loud{}})
@@ -35,11 +35,10 @@ func socketURL() string {
 }
 
 func tlsServer() (addr, ca string) {
-	ca, cert, key := certificates(outliving{loud{}})
-	s := newServer(outliving{loud{}})
-	s.args = append(s.args, "--port", "0", "--tls-port", s.port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no")
+	id, s := newIdentity(outliving{loud{}}), newServer(outliving{loud{}})
+	s.secure(id, "--tls-auth-clients", "no")
 	s.start(loud{})
-	return s.addr, ca
+	return s.addr, id.ca
 }
 
 // show keeps a value in b and finds it again.

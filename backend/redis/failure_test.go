@@ -156,7 +156,7 @@ func TestNetworkThatIsCut(t *testing.T) {
 
 func TestFailoverBySentinel(t *testing.T) {
 	t.Parallel()
-	w := startSentinel(t)
+	w := startSentinel(t, nil)
 	l := startLoad(t, w.url(), quick)
 	w.servers[0].kill()
 	l.goesOn("without a master")

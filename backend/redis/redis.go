@@ -87,6 +87,7 @@ type core struct {
 	owned      bool // Close closes client
 	cluster    bool
 	timeout    time.Duration // 0: none
+	eras       eras
 	lockPrefix string
 	feeds      feeds
 
@@ -142,6 +143,7 @@ func newBackend(client rueidis.Client, o *Options, owned bool) *Backend {
 	if c.lockPrefix == "" {
 		c.lockPrefix = DefaultLockPrefix
 	}
+	c.eras.timeout = c.timeout
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.feeds.core = c
 	c.feeds.off.Store(o.Poll)
@@ -212,6 +214,9 @@ func (c *core) background(task func()) bool {
 func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.timeout == 0 {
 		return ctx, func() {}
+	}
+	if ctx.Done() == nil {
+		return c.eras.bound(ctx), func() {}
 	}
 	if d, ok := ctx.Deadline(); ok && time.Until(d) <= c.timeout {
 		return ctx, func() {}

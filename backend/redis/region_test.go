@@ -8,6 +8,7 @@ import (
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/redis"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // two returns caches of two regions of one name, with clients of their own, as
@@ -42,7 +43,7 @@ type want struct {
 
 func TestInvalidationReachesOtherProcesses(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{"standalone": "redis://" + sharedServer(t).addr, "cluster": startCluster(t).url()} {
+	for name, url := range map[string]string{"standalone": "redis://" + sharedServer(t).addr, "cluster": startCluster(t, nil).url()} {
 		t.Run(name, func(t *testing.T) {
 			a, b, invalidate := two(t, url, nil)
 			ok(t, a.Set(t.Context(), "k", "old"))
@@ -116,7 +117,7 @@ func TestLostLeaseCancelsTheCreator(t *testing.T) {
 
 func TestInvalidationLagSparesTheNodeOfTheToken(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t)
+	c := startCluster(t, nil)
 	a, b, invalidate := two(t, c.url(), &dogpile.Options{InvalidationLag: 300 * time.Millisecond})
 	ok(t, a.Set(t.Context(), "k", "old"))
 	reads := func() (n int) {
@@ -144,7 +145,7 @@ func TestInvalidationLagSparesTheNodeOfTheToken(t *testing.T) {
 
 func TestBatchesAcrossTheSlotsOfACluster(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t)
+	c := startCluster(t, nil)
 	_, cache, _ := two(t, c.url(), nil)
 	vals, keys := map[string]string{}, []string{}
 	for i := range 300 {
@@ -181,7 +182,7 @@ func TestLostNodeOfAClusterFailsItsKeysAlone(t *testing.T) {
 	t.Parallel()
 	// 1. One of three nodes is gone.  2. Keys of the others are found.  3. Those of
 	// the lost one are created, in one flight.  4. Deleting them is an error.
-	c := startCluster(t)
+	c := startCluster(t, nil)
 	for _, s := range c {
 		do(t, s.client(t), "CONFIG", "SET", "cluster-require-full-coverage", "no")
 	}
@@ -207,5 +208,20 @@ func TestLostNodeOfAClusterFailsItsKeysAlone(t *testing.T) {
 		if err := cache.Delete(t.Context(), key); (err != nil) != (node == 1) {
 			t.Errorf("Delete of a key of node %d = %v", node, err)
 		}
+	}
+}
+
+func TestValueThatNoServerTakes(t *testing.T) {
+	t.Parallel()
+	b, key := open(t, "redis://"+sharedServer(t).addr, nil), unique(t)
+	items := []driver.Item{{Key: key + "1", Data: make([]byte, 512<<20+1)}, {Key: key + "2", Data: []byte("v")}}
+	ok(t, b.Set(t.Context(), items))
+	if items[0].Err == nil || items[1].Err != nil {
+		t.Errorf("Errs %v, %v, want one for the first item alone", items[0].Err, items[1].Err)
+	}
+	items[0], items[1] = driver.Item{Key: key + "1"}, driver.Item{Key: key + "2"}
+	ok(t, b.Get(t.Context(), items))
+	if items[0].Found() || string(items[1].Data) != "v" {
+		t.Errorf("found %v, %q", items[0].Found(), items[1].Data)
 	}
 }

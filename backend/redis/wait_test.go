@@ -153,7 +153,7 @@ func TestCloseWakesWaiters(t *testing.T) {
 func TestWaitOnACluster(t *testing.T) {
 	t.Parallel()
 	// Keys on every node; the first guess of where they are is often wrong.
-	c := startCluster(t)
+	c := startCluster(t, nil)
 	b := open(t, c.url(), nil)
 	ctx := t.Context()
 	type held struct {
