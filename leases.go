@@ -66,9 +66,10 @@ func (h *holding) give() driver.Lease {
 	return h.lease
 }
 
-// keep renews a lease at a third of its time until stop is called. When it is
-// lost, or nothing was heard from the backend for as long as it lasts, lost is
-// called with ErrLeaseLost.
+// keep renews a lease at a third of its time until stop is called. A renewal that
+// fails is tried again while the lease lasts, which a backend that hangs for a
+// moment does not end. When it is lost, or nothing was heard from the backend for
+// as long as it lasts, lost is called with ErrLeaseLost.
 func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	every := s.o.LockTTL / 3
@@ -82,16 +83,19 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 			return
 		}
 		began := now()
-		ctx, cancel := context.WithTimeout(ctx, every)
+		ctx, cancel := context.WithTimeout(ctx, every/2)
 		defer cancel()
+		next := every
 		switch err := s.extend(ctx, l); {
 		case err == nil:
 			sure = began + int64(s.o.LockTTL)
 		case errors.Is(err, driver.ErrLeaseLost), now() >= sure:
 			lost(driver.ErrLeaseLost)
 			return
+		default:
+			next = min(every/4, max(0, time.Duration(sure-now())))
 		}
-		timer.Reset(every)
+		timer.Reset(next)
 	}
 	turn <- struct{}{}
 	timer = time.AfterFunc(every, renew)

@@ -595,6 +595,26 @@ func TestCreatorIsToldWhenItsLeaseMayHaveRunOut(t *testing.T) {
 	}
 }
 
+// A backend that hangs for half of a lease does not cost it.
+func TestRenewalIsTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		c := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{LockTTL: 3 * time.Second}), nil)
+		call := start(get(c, "k", func(ctx context.Context) (int, error) {
+			b.in(hanging("extend"))
+			pass(2200 * time.Millisecond) // the first renewal was due after 1 s
+			b.in(nil)
+			pass(5 * time.Second)
+			return 1, ctx.Err()
+		}))
+		r := <-call
+		wantValue(t, "caller", r.v, r.err, 1)
+		if _, ok, err := c.Get(bg, "k"); !ok || err != nil {
+			t.Errorf("the value was not stored: %v, %v", ok, err)
+		}
+	})
+}
+
 // TestDeleteHonoursItsDeadline while the leases that it takes away cannot be
 // given back.
 func TestDeleteHonoursItsDeadline(t *testing.T) {

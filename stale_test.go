@@ -480,3 +480,32 @@ func TestMaxCreatorsPlacesComeBack(t *testing.T) {
 		}
 	})
 }
+
+// TestValueThatIsStaleWhenItIsMade:
+//
+//	0 s    A, in one process, creates for longer than values stay fresh.
+//	0.1 s  B, C and D, in another, find nothing, and wait.
+//	2 s    A's value is stored, and stale. One of them creates the next.
+//	2 s    The others have a value to return, and do.
+//	4 s    So does the one.
+func TestValueThatIsStaleWhenItIsMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, caches := processes[int](t, 2, newMemory(t), &dogpile.Options{Expiration: time.Second, StaleFor: time.Hour})
+		cr := counting(2 * time.Second)
+		a := start(get(caches[0], "k", cr.create))
+		pass(100 * time.Millisecond)
+		took := map[time.Duration]int{}
+		for _, ch := range crowd(3, get(caches[1], "k", cr.create)) {
+			r := <-ch
+			took[r.took.Round(time.Second/10)]++
+			wantErr(t, "waiting", r.err, nil)
+		}
+		if r := <-a; r.err != nil {
+			t.Errorf("A: %v", r.err)
+		}
+		if took[1900*time.Millisecond] != 2 || took[3900*time.Millisecond] != 1 {
+			t.Errorf("waiting took %v, want 1.9 s for two and 3.9 s for one", took)
+		}
+		wantCalls(t, cr, 2)
+	})
+}

@@ -188,6 +188,7 @@ func (l *Lock[V]) do(ctx context.Context, v V, created time.Time, renew bool) (V
 			failed++
 		case f.err != nil:
 			return v, f.err
+		case made && f.kind == old: // enough for others; he is the one to renew it
 		case ok && f.serves(called, stale, version):
 			return got.v, nil
 		}
@@ -267,8 +268,12 @@ func (l *Lock[V]) fly(ctx context.Context, f *flight, v V, created time.Time, re
 			break
 		}
 		f.mark()
-		if v, created, err = l.Read(ctx); err != nil || l.fresh(v, created) && !renew {
+		v, created, err = l.Read(ctx)
+		switch {
+		case err != nil || l.fresh(v, created) && !renew:
 			return outcome[V]{v: v, kind: read, err: err}
+		case !created.IsZero() && !renew:
+			return outcome[V]{v: v, kind: old}
 		}
 	}
 	// Whoever held the lock until now may have made the value.

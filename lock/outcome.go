@@ -8,6 +8,7 @@ type kind uint8
 const (
 	made   kind = iota // by its creator
 	read               // by reading: another had made it
+	old                // by reading, and it is stale: callers had none
 	seen               // it is the stale value that the first caller came with
 	absent             // there is none: the creator of a Many left it out
 	again              // there is none yet: everybody has to start over
@@ -36,7 +37,7 @@ func (f *flight) serves(called int64, stale bool, version string) bool {
 	switch f.kind {
 	case seen:
 		return stale
-	case read:
+	case read, old:
 		return !late
 	case absent, again:
 		return false
