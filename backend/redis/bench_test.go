@@ -33,6 +33,7 @@ func BenchmarkHit(b *testing.B) {
 	b.Cleanup(func() { backend.Close() })
 	raw := newClient(b, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true})
 	do(b, raw, "SET", "raw", value)
+	do(b, raw, "SET", "token", value[:50])
 	ctx := context.Background()
 	cached := func(lag time.Duration) func() error {
 		r := configured(b, fmt.Sprint("bench", lag), backend, &dogpile.Options{Expiration: time.Hour, InvalidationLag: lag, Codec: dogpile.Bytes})
@@ -49,6 +50,9 @@ func BenchmarkHit(b *testing.B) {
 		call func() error
 	}{
 		{"raw GET", func() error { return raw.Do(ctx, raw.B().Get().Key("raw").Build()).Error() }},
+		{"raw MGET of two", func() error {
+			return raw.Do(ctx, raw.B().Arbitrary("MGET").Keys("raw", "token").Build()).Error()
+		}},
 		{"backend", func() error { return backend.Get(ctx, []driver.Item{{Key: "raw"}}) }},
 		{"region", cached(0)},
 		{"region with lag", cached(time.Second)},

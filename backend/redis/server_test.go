@@ -3,7 +3,6 @@ package redis_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/backend/redis"
+	"github.com/dogpile-go/dogpile/internal/fleettest"
 )
 
 // server is a process that these tests have started, and stop.
@@ -28,6 +28,7 @@ type server struct {
 	bin  string
 	args []string
 	log  *bytes.Buffer
+	id   *identity // nil: no TLS
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -133,7 +134,7 @@ const (
 // there.
 func (s *server) client(t testing.TB) rueidis.Client {
 	t.Helper()
-	return newClient(t, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true})
+	return newClient(t, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true, TLSConfig: s.id.config(t)})
 }
 
 func newClient(t testing.TB, o rueidis.ClientOption) rueidis.Client {
@@ -215,9 +216,7 @@ func (o outliving) TempDir() string {
 }
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv("DOGPILE_TEST_ROLE"); role != "" {
-		os.Exit(play(role))
-	}
+	fleettest.Play()
 	code := m.Run()
 	for i := len(atExit) - 1; i >= 0; i-- {
 		atExit[i]()
@@ -243,11 +242,15 @@ func open(t testing.TB, url string, o *redis.Options) *redis.Backend {
 // cluster is three nodes that share the slots, without replicas.
 type cluster []*server
 
-func startCluster(t testing.TB) cluster {
+func startCluster(t testing.TB, id *identity) cluster {
 	t.Helper()
 	var c cluster
 	for range 3 {
-		c = append(c, startServer(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "2000"))
+		s := newServer(t)
+		s.secure(id, "--tls-cluster", "yes")
+		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "2000")
+		s.start(t)
+		c = append(c, s)
 	}
 	for i, s := range c {
 		from, to := i*16384/3, (i+1)*16384/3-1
@@ -284,21 +287,29 @@ type watched struct {
 	sentinels []*server
 }
 
-func startSentinel(t testing.TB) *watched {
+func startSentinel(t testing.TB, id *identity) *watched {
 	t.Helper()
 	w := new(watched)
-	w.servers[0] = startServer(t)
-	w.servers[1] = startServer(t, "--replicaof", "127.0.0.1", w.servers[0].port)
+	for i := range w.servers {
+		s := newServer(t)
+		s.secure(id, "--tls-replication", "yes")
+		if i > 0 {
+			s.args = append(s.args, "--replicaof", "127.0.0.1", w.servers[0].port)
+		}
+		s.start(t)
+		w.servers[i] = s
+	}
 	for range 3 {
 		s := newServer(t)
 		s.bin = need(t, "redis-sentinel")
+		s.secure(id, "--tls-replication", "yes")
 		conf := filepath.Join(s.dir, "sentinel.conf")
-		text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster 127.0.0.1 %s 2\n"+
-			"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n", s.port, s.dir, w.servers[0].port)
+		text := fmt.Sprintf("sentinel monitor mymaster 127.0.0.1 %s 2\n"+
+			"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n", w.servers[0].port)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.args = []string{conf}
+		s.args = append([]string{conf}, s.args...)
 		s.start(t)
 		w.sentinels = append(w.sentinels, s)
 	}
@@ -312,34 +323,12 @@ func startSentinel(t testing.TB) *watched {
 	return w
 }
 
-func (w *watched) url() string {
+func (w *watched) url() string { return "redis+sentinel://" + w.hosts() + "/mymaster/0" }
+
+func (w *watched) hosts() string {
 	var hosts []string
 	for _, s := range w.sentinels {
 		hosts = append(hosts, s.addr)
 	}
-	return "redis+sentinel://" + strings.Join(hosts, ",") + "/mymaster/0"
-}
-
-// certificates makes a CA and a certificate for 127.0.0.1 that it has signed,
-// in files.
-func certificates(t testing.TB) (ca, cert, key string) {
-	t.Helper()
-	dir := t.TempDir()
-	ca, cert, key = filepath.Join(dir, "ca.crt"), filepath.Join(dir, "s.crt"), filepath.Join(dir, "s.key")
-	ext := filepath.Join(dir, "ext")
-	err := os.WriteFile(ext, []byte("subjectAltName=IP:127.0.0.1,DNS:localhost"), 0o600)
-	for _, args := range [][]string{
-		{"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca", "-keyout", filepath.Join(dir, "ca.key"), "-out", ca},
-		{"req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=server", "-keyout", key, "-out", filepath.Join(dir, "s.csr")},
-		{"x509", "-req", "-in", filepath.Join(dir, "s.csr"), "-CA", ca, "-CAkey", filepath.Join(dir, "ca.key"), "-CAcreateserial", "-days", "2", "-extfile", ext, "-out", cert},
-	} {
-		out, e := exec.Command(need(t, "openssl"), args...).CombinedOutput()
-		if e != nil {
-			err = errors.Join(err, fmt.Errorf("openssl %v: %w\n%s", args, e, out))
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca, cert, key
+	return strings.Join(hosts, ",")
 }

@@ -1,0 +1,196 @@
+//go:build unix
+
+package fleettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// actor is one process of a fleet, from the inside.
+type actor struct {
+	task
+	w      *world
+	p      *proc
+	watch  *watch
+	region *dogpile.Region
+	cache  *dogpile.Cache[value]
+	round  int64 // the first that it takes part in
+}
+
+// value is what they keep in the cache. It knows the key that it belongs to, so
+// that another's shows.
+type value struct {
+	Key string
+	N   int64 // version of the origin
+	Set bool  // it was not created
+}
+
+// maxFaults is how many faults are told of; there may be very many.
+const maxFaults = 10
+
+// errOrigin is the error of creators that are meant to fail.
+var errOrigin = errors.New("the origin fails, as it was told to")
+
+// roles are what the goroutines of a process do.
+var roles = map[string]func(a *actor, g int){
+	"storm":    (*actor).storm,
+	"stampede": (*actor).stampede,
+	"history":  (*actor).history,
+}
+
+// act plays one process until the world is over.
+func act(k task) error {
+	w, err := openWorld(k.World)
+	if err != nil {
+		return err
+	}
+	a := &actor{task: k, w: w, p: &w.procs[k.Proc]}
+	b, err := driver.Open(context.Background(), k.URL)
+	if err != nil {
+		return err
+	}
+	if err := a.configure(b); err != nil {
+		return err
+	}
+	a.round = w.round.Load() + 1
+	a.p.away.Store(false)
+	var all sync.WaitGroup
+	for g := range k.Each {
+		all.Go(func() { roles[k.Role](a, g) })
+	}
+	all.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return errors.Join(a.region.Close(ctx), driver.Close(b))
+}
+
+func (a *actor) configure(b driver.Backend) error {
+	a.region = dogpile.NewRegion(a.Region)
+	a.watch = &watch{w: a.w, p: a.p, prefix: a.Region + ":k"}
+	o := &dogpile.Options{
+		Expiration:     a.Expiration,
+		StaleFor:       time.Hour,
+		LockTTL:        a.LockTTL,
+		CreateTimeout:  dogpile.Never,
+		BackendTimeout: patience,
+		Strict:         true,
+		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
+			if !errors.Is(e.Err, errOrigin) {
+				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
+			}
+		}},
+		Proxies: []func(driver.Backend) driver.Backend{func(b driver.Backend) driver.Backend {
+			a.watch.Backend = b
+			return a.watch
+		}},
+	}
+	if breaks := broken[a.Broken]; breaks != nil {
+		o.Proxies = append(o.Proxies, breaks)
+	}
+	if a.Role == "history" && a.Proc%2 == 1 {
+		o.Runner = dogpile.Background
+	}
+	a.cache = dogpile.NewCache[value](a.region, nil)
+	return a.region.Configure(b, o)
+}
+
+// fault tells the test of something that must not be.
+func (a *actor) fault(format string, args ...any) {
+	if a.w.faults.Add(1) <= maxFaults {
+		// One call for one line: lines do not mix.
+		os.Stdout.WriteString(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ") + "\n")
+	}
+}
+
+// wait waits for cond, and reports whether it came true in time and before all
+// was over.
+func (a *actor) wait(cond func() bool) bool {
+	for start := time.Now(); !cond(); pause(2 * time.Millisecond) {
+		if a.w.ended() || time.Since(start) > service {
+			return false
+		}
+	}
+	return true
+}
+
+// begins waits for a round, and reports whether it began before all was over.
+func (a *actor) begins(round int64) bool {
+	for a.w.round.Load() < round {
+		if a.w.ended() {
+			return false
+		}
+		pause(5 * time.Millisecond)
+	}
+	return true
+}
+
+// ask gets the value of key for reader g, and checks it.
+func (a *actor) ask(key string, g int) {
+	me := &a.p.readers[g]
+	newest, start := a.w.newest.Load(), time.Now()
+	me.since.Store(newest)
+	me.begun.Add(1)
+	got, err := a.cache.GetOrCreate(context.Background(), key, func(ctx context.Context) (value, error) {
+		return a.create(ctx, key, g), nil
+	})
+	me.took.Store(int64(time.Since(start)))
+	made := a.w.creation(got.N)
+	switch {
+	case err != nil:
+		a.fault("GetOrCreate of %q = %v", key, err)
+	case got.Key != key:
+		a.fault("GetOrCreate of %q returned the value of %q", key, got.Key)
+	case got.N < newest:
+		a.fault("an old value: version %d was returned by a call that began when version %d had been read", got.N, newest)
+	case made.end.Load() == 0:
+		a.fault("version %d was returned before it was made", got.N)
+	case made.outcome.Load() == isStored:
+		raise(&a.w.newest, got.N)
+	}
+	me.last.Store(got.N)
+	me.ended.Add(1)
+}
+
+// create makes the next version. It takes until everybody else has been in a call
+// meanwhile: has had the old value, or waits for the new one where there is no
+// old one. A creation that is struck lasts until the test lets it go.
+func (a *actor) create(ctx context.Context, key string, g int) value {
+	marks := a.w.marks()
+	version, fault := a.w.begin(a.Proc, g)
+	defer a.w.end(a.Proc, version)
+	if fault != "" {
+		a.fault("%s", fault)
+	}
+	previous, _ := dogpile.Creation(ctx).Previous()
+	old, stale := previous.(value)
+	if had := a.watch.had.Load(); old.N < had {
+		a.fault("version %d is made anew from version %d, though version %d was stored before its lease was taken", version, old.N, had)
+	}
+	a.watch.making.Store(version)
+	v := value{Key: key, N: version}
+	switch {
+	case a.w.fate.CompareAndSwap(armed, version):
+		for !a.w.ended() && a.w.free.Load() < version {
+			pause(time.Millisecond)
+		}
+	case stale:
+		if !a.wait(func() bool { return a.w.unserved(marks, a.task) == 0 }) && !a.w.ended() {
+			a.fault("%d readers wait for version %d, though there is version %d", a.w.unserved(marks, a.task), version, old.N)
+		}
+	default:
+		if !a.wait(func() bool { return a.w.idle(a.task) == 0 }) && !a.w.ended() {
+			a.fault("%d readers do not ask", a.w.idle(a.task))
+		}
+		pause(50 * time.Millisecond)
+	}
+	return v
+}

@@ -1,0 +1,68 @@
+//go:build unix
+
+package fleettest
+
+import "time"
+
+// Event is an operation on one key, by the process and in the ticks given.
+type Event struct {
+	Op         string
+	Key, N     int64
+	Start, End int64
+}
+
+// Stale returns how many faults the check finds in a history.
+func Stale(events []Event) int {
+	ops := map[string]int64{}
+	for op, name := range opNames {
+		ops[name] = op
+	}
+	var es []event
+	for _, e := range events {
+		es = append(es, event{op: ops[e.Op], key: e.Key, n: e.N, start: e.Start, end: e.End})
+	}
+	return len(stale(es))
+}
+
+// Nothing, Created and Set are what reads may find.
+const Nothing = nothing
+
+func Created(version int64) int64 { return code(value{N: version}) }
+func Set(version int64) int64     { return code(value{N: version, Set: true}) }
+
+// World is the world of two processes.
+type World struct{ w *world }
+
+func OpenWorld(path string) (World, error) {
+	w, err := openWorld(path)
+	return World{w}, err
+}
+
+func (w World) Close() error { return w.w.close() }
+
+// Begin begins a creation by a process, and returns the fault found.
+func (w World) Begin(p int) string {
+	_, fault := w.w.begin(p, 0)
+	return fault
+}
+
+func (w World) End(p int) { w.w.end(p, w.w.procs[p].creating.Load()) }
+func (w World) Lease(p int, ttl time.Duration) {
+	w.w.procs[p].lease.Store(time.Now().Add(ttl).UnixNano())
+}
+func (w World) Kill(p int) { w.w.procs[p].dead.Store(true) }
+func (w World) Away(p int) { w.w.procs[p].away.Store(true) }
+
+// Ask has a reader begin a call when version since was the latest that had been
+// read.
+func (w World) Ask(p, g int, since int64) {
+	r := &w.w.procs[p].readers[g]
+	r.since.Store(since)
+	r.begun.Add(1)
+}
+
+func (w World) Answer(p, g int) { w.w.procs[p].readers[g].ended.Add(1) }
+func (w World) Unserved(procs, each int) func() int {
+	m := w.w.marks()
+	return func() int { return w.w.unserved(m, task{Procs: procs, Each: each}) }
+}

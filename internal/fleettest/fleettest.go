@@ -1,0 +1,146 @@
+//go:build unix
+
+// Package fleettest checks, with real processes, what a backend promises to a
+// fleet of them: one creator for all, at every expiry, whatever becomes of the
+// process that holds the lease, and no value that was replaced before a read
+// began. The processes are the test binary itself, started again. A backend's
+// tests need a few lines:
+//
+//	func TestMain(m *testing.M) {
+//		fleettest.Play()
+//		m.Run()
+//	}
+//
+//	func TestFleet(t *testing.T) {
+//		fleettest.Run(t, fleettest.Config{URL: "redis://127.0.0.1:6379?timeout=30s&breaker=false"})
+//	}
+//
+// The checks wait for conditions and order events on a clock that the processes
+// share, so that an overloaded machine makes them slow and not wrong. The only
+// time that is measured is that in which a holder that was killed or stopped is
+// replaced; it may take slack more than promised.
+//
+// The package is for tests of this module alone.
+package fleettest
+
+import (
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+const (
+	// taskEnv tells a process of its task.
+	taskEnv = "DOGPILE_FLEET_TASK"
+
+	// promptness is how long after the end of its lease a holder that was killed
+	// or stopped has been replaced.
+	promptness = time.Second
+	// slack is what an overloaded machine may add to that.
+	slack = 3 * time.Second
+	// patience is how long anything else may take that has to happen some time.
+	patience = 30 * time.Second
+	// service is how long a creator waits for everybody else to be served.
+	service = 5 * time.Second
+)
+
+var historyFor = flag.Duration("history", 20*time.Second, "how long the history of reads and changes is recorded and checked")
+
+// Config says what Run checks.
+type Config struct {
+	// URL opens the backend, in each process anew, by driver.Open: the test
+	// binary imports the package that registers it. Its timeouts are to be
+	// longer than a process is stopped, which is LockTTL and some seconds, and
+	// it has no breaker: no call may fail. What is stored there already does no
+	// harm.
+	URL string
+
+	// LockTTL is the lease of the holders that are killed and stopped: a multiple
+	// of the backend's Caps.TTLUnit, and more than that. 0: 2 s.
+	LockTTL time.Duration
+}
+
+// task is what a process does.
+type task struct {
+	Role       string
+	URL        string
+	World      string // the file
+	Region     string
+	Proc       int           // its number
+	Procs      int           // how many there are
+	Each       int           // goroutines in each
+	Rest       time.Duration // between two calls of a goroutine, about
+	LockTTL    time.Duration
+	Expiration time.Duration
+	Broken     string // names what is wrong with the backend; "": nothing
+}
+
+// scene is one thing to check.
+type scene struct {
+	name string
+	task task // but for what concerns one backend or one process
+	play func(*fleet)
+}
+
+// scenes returns what Run checks, in order.
+func scenes() []scene {
+	return []scene{
+		{"one creator for a missing key, even if its holder is killed or stopped", stampedeTask, stampede},
+		{"one creator at every expiry", stormTask, func(f *fleet) { storm(f, 10*time.Second) }},
+		{"another takes over when the holder is killed", strikeTask, func(f *fleet) { killHolders(f, 3) }},
+		{"a holder that is stopped past its lease does not store", strikeTask, func(f *fleet) { stopHolders(f, 3) }},
+	}
+}
+
+// Play takes the part of one process of a fleet, and ends the program, if that
+// is what it was started for. Otherwise it does nothing. TestMain calls it
+// first.
+func Play() {
+	text := os.Getenv(taskEnv)
+	if text == "" {
+		return
+	}
+	var k task
+	err := json.Unmarshal([]byte(text), &k)
+	if err == nil {
+		err = act(k)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "process %d of the fleet: %v\n", k.Proc, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Run checks a backend with fleets of processes, in subtests that take about a
+// minute together. The flag -history makes the last of them longer. The test
+// binary's TestMain has to call Play.
+func Run(t *testing.T, c Config) {
+	t.Helper()
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second)
+	for _, s := range scenes() {
+		t.Run(s.name, func(t *testing.T) { report(t, perform(t, c, s)) })
+	}
+	c.LockTTL /= 4 // there is more to see when leases are lost now and then
+	t.Run("no old value is read", func(t *testing.T) {
+		laps := (*historyFor + lap - 1) / lap
+		for range laps {
+			report(t, perform(t, c, scene{task: historyTask, play: func(f *fleet) { history(f, *historyFor/laps, false) }}))
+			if t.Failed() {
+				break
+			}
+		}
+	})
+}
+
+// report fails the test for each fault.
+func report(t *testing.T, faults []string) {
+	t.Helper()
+	for _, fault := range faults {
+		t.Error(fault)
+	}
+}

@@ -1,0 +1,295 @@
+//go:build unix
+
+package fleettest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// historyTask has little that lives long, so that much is created while other
+// things happen.
+var historyTask = task{Role: "history", Procs: 4, Each: 16, Expiration: 20 * time.Millisecond}
+
+// lap is how long a history gets before it is checked; a longer one is made of
+// several.
+const lap = 20 * time.Second
+
+// enough is how many operations show something.
+const enough = 3000
+
+// What is done to a key.
+const (
+	opRead = iota + 1
+	opDelete
+	opSet
+	opInvalidate
+	opSoften // softly invalidate, which leaves old values in place
+)
+
+var opNames = map[int64]string{opRead: "read", opDelete: "Delete", opSet: "Set", opInvalidate: "Invalidate", opSoften: "soft Invalidate"}
+
+// nothing is what a read has found that has found nothing.
+const nothing = -1
+
+// history does anything, and notes when that began and when it had returned.
+// Before it changes something in the cache it counts up the origin.
+func (a *actor) history(g int) {
+	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
+	for !a.w.ended() {
+		if rnd.IntN(100) < 85 {
+			a.read(rnd)
+		} else {
+			a.change(rnd)
+		}
+		pause(rand.N(2 * time.Millisecond))
+	}
+}
+
+// note begins a record. A reader that finds no room for it ends the lap.
+func (a *actor) note(op, key, n int) *record {
+	i := a.w.logged.Add(1) - 1
+	if i >= maxLog {
+		a.w.over.Store(true)
+		return new(record)
+	}
+	r := &a.w.log[i]
+	r.op.Store(int64(op))
+	r.proc.Store(int64(a.Proc))
+	r.key.Store(int64(key))
+	r.n.Store(int64(n))
+	r.start.Store(a.w.clock.Add(1))
+	return r
+}
+
+// returned ends records.
+func (a *actor) returned(rs map[string]*record) {
+	for _, r := range rs {
+		r.end.Store(a.w.clock.Add(1))
+	}
+}
+
+func name(key int) string { return fmt.Sprint("k", key) }
+
+// some returns the names of some keys, and the numbers of them.
+func some(rnd *rand.Rand) map[string]int {
+	out := make(map[string]int)
+	for range 1 + rnd.IntN(keys) {
+		key := rnd.IntN(keys)
+		out[name(key)] = key
+	}
+	return out
+}
+
+// one returns one of them.
+func one(rnd *rand.Rand) map[string]int {
+	key := rnd.IntN(keys)
+	return map[string]int{name(key): key}
+}
+
+func first[V any](m map[string]V) (string, V) {
+	for k, v := range m {
+		return k, v
+	}
+	panic("no key")
+}
+
+// read reads one key or several in one of the ways that there are.
+func (a *actor) read(rnd *rand.Rand) {
+	ctx, op := context.Background(), rnd.IntN(100)
+	of := one(rnd)
+	if op < 15 {
+		of = some(rnd)
+	}
+	rs := make(map[string]*record)
+	for name, key := range of {
+		rs[name] = a.note(opRead, key, nothing)
+	}
+	key, _ := first(of)
+	var got map[string]value
+	var v value
+	found, err := true, error(nil)
+	switch {
+	case op < 10:
+		got, err = a.cache.GetOrCreateMulti(ctx, slices.Collect(maps.Keys(of)), a.originMulti)
+	case op < 15:
+		got, err = a.cache.GetMulti(ctx, slices.Collect(maps.Keys(of)))
+	case op < 20:
+		v, found, err = a.cache.Get(ctx, key)
+	case op < 23:
+		v, err = a.cache.Refresh(ctx, key, a.originOf(key))
+	default:
+		v, err = a.cache.GetOrCreate(ctx, key, a.originOf(key))
+	}
+	if got == nil && found && err == nil {
+		got = map[string]value{key: v}
+	}
+	for name, v := range got {
+		if v.Key != name {
+			a.fault("a read of %q found the value of %q", name, v.Key)
+		}
+		rs[name].n.Store(code(v))
+	}
+	a.returned(rs)
+	if err != nil && !errors.Is(err, errOrigin) {
+		a.fault("read of %q = %v", key, err)
+	}
+}
+
+// code makes a number of a value: an even one if it was created, an odd one if it
+// was Set.
+func code(v value) int64 {
+	if v.Set {
+		return 2*v.N + 1
+	}
+	return 2 * v.N
+}
+
+// originOf returns a creator: it asks the origin, which takes a while, now and
+// then so long that a lease is renewed, and fails at times.
+func (a *actor) originOf(key string) func(context.Context) (value, error) {
+	return func(ctx context.Context) (value, error) {
+		var n int
+		if _, err := fmt.Sscanf(key, "k%d", &n); err != nil {
+			return value{}, err
+		}
+		v := value{Key: key, N: a.w.versions[n].Load()}
+		switch rand.IntN(200) {
+		case 0:
+			pause(a.LockTTL)
+		case 1, 2, 3, 4:
+			return value{}, errOrigin
+		case 5, 6:
+			dogpile.Creation(ctx).NoStore()
+		default:
+			pause(rand.N(5 * time.Millisecond))
+		}
+		return v, nil
+	}
+}
+
+func (a *actor) originMulti(ctx context.Context, names []string) (map[string]value, error) {
+	vals := make(map[string]value)
+	for _, name := range names {
+		v, err := a.originOf(name)(ctx)
+		if err != nil {
+			return nil, err
+		}
+		vals[name] = v
+	}
+	return vals, nil
+}
+
+// change changes one key, several, or all.
+func (a *actor) change(rnd *rand.Rand) {
+	ctx, what := context.Background(), rnd.IntN(100)
+	of, op := one(rnd), opDelete
+	switch {
+	case what < 20:
+		of = some(rnd)
+	case what < 40:
+	case what < 65:
+		op = opSet
+	case what < 80:
+		of, op = some(rnd), opSet
+	default:
+		if op = opInvalidate; what < 85 {
+			op = opSoften
+		}
+		for key := range keys {
+			of[name(key)] = key
+		}
+	}
+	rs, vals := make(map[string]*record), make(map[string]value)
+	for name, key := range of {
+		n := a.w.versions[key].Add(1)
+		vals[name] = value{name, n, true}
+		rs[name] = a.note(op, key, int(n))
+	}
+	var err error
+	switch {
+	case op == opInvalidate:
+		err = a.region.Invalidate(ctx, dogpile.Hard)
+	case op == opSoften:
+		err = a.region.Invalidate(ctx, dogpile.Soft)
+	case op == opDelete:
+		err = a.cache.Delete(ctx, slices.Collect(maps.Keys(of))...)
+	case len(of) == 1:
+		key, v := first(vals)
+		err = a.cache.Set(ctx, key, v)
+	default:
+		err = a.cache.SetMulti(ctx, vals)
+	}
+	a.returned(rs)
+	if err != nil {
+		a.fault("%s of %v = %v", opNames[int64(op)], slices.Collect(maps.Keys(of)), err)
+	}
+}
+
+// history records what happens in a while, and checks it. Unless all is to be calm,
+// processes are stopped, for longer than their leases last, and killed.
+func history(f *fleet, d time.Duration, calm bool) {
+	going := func(since time.Duration) bool {
+		return since < d || since < d+patience && f.w.logged.Load() < enough
+	}
+	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
+		victim := n % f.task.Procs
+		switch {
+		case calm:
+		case n%5 == 4:
+			f.kill(victim)
+			f.launch(victim)
+		default:
+			f.stop(victim)
+			f.goOn(f.task.LockTTL * 5 / 2) // a backend may round a lease up
+			f.cont(victim)
+		}
+		if !f.goOn(min(500*time.Millisecond, d)) {
+			break
+		}
+	}
+	f.await("all processes to be ready", f.ready)
+	f.disband(patience)
+	events := f.w.events()
+	for _, fault := range stale(events) {
+		f.fault("%s", fault)
+	}
+	count := map[string]int{}
+	for _, e := range events {
+		count[opNames[e.op]]++
+	}
+	f.t.Log("recorded ", count)
+	for _, op := range opNames {
+		if count[op] < 20 && f.w.faults.Load() == 0 {
+			f.fault("only %d of %q in %v", count[op], op, d)
+		}
+	}
+}
+
+// event is a record as the check sees it.
+type event struct {
+	op, proc, key, n int64
+	start, end       int64 // on the clock; no end: it has not returned
+}
+
+// events returns what was recorded, in order of the clock.
+func (w *world) events() []event {
+	events := make([]event, 0, min(w.logged.Load(), maxLog))
+	for i := range cap(events) {
+		r := &w.log[i]
+		if start := r.start.Load(); start > 0 { // else it was killed while it wrote
+			events = append(events, event{r.op.Load(), r.proc.Load(), r.key.Load(), r.n.Load(), start, r.end.Load()})
+		}
+	}
+	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.start, b.start) })
+	return events
+}
