@@ -36,6 +36,7 @@ type tokens struct {
 	s    *state
 	key  string
 	last atomic.Pointer[sighting]
+	turn chan struct{} // has room for the one who looks after a token that is absent
 }
 
 // sighting is a token as it was read.
@@ -111,20 +112,36 @@ func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
 	return items[0].Err
 }
 
-// current returns the token in force, after writing one where there is none.
+// current returns the token in force, after writing one where there is none. Of
+// many who find none, one goes to the backend.
 func (ts *tokens) current(ctx context.Context) (*token, error) {
 	if t := ts.trusted(); t != nil {
 		return t, nil
 	}
-	if t, err := ts.read(ctx, nil); t != nil || err != nil {
-		return t, err
+	called := now()
+	select {
+	case ts.turn <- struct{}{}:
+		defer func() { <-ts.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return ts.update(ctx, func(old *token) *token {
-		if old != nil {
-			return nil
-		}
-		return &token{Version: newVersion()}
-	})
+	if seen := ts.last.Load(); seen != nil && seen.at > called {
+		return seen.token, nil
+	}
+	asked := now()
+	t, err := ts.read(ctx, nil)
+	if t == nil && err == nil {
+		t, err = ts.update(ctx, func(old *token) *token {
+			if old != nil {
+				return nil
+			}
+			return &token{Version: newVersion()}
+		})
+	}
+	if err == nil {
+		ts.last.Store(&sighting{token: t, at: asked})
+	}
+	return t, err
 }
 
 // invalidate replaces the token. A hard invalidation does not look at the old

@@ -143,7 +143,7 @@ func (s *state) chooseInvalidator() error {
 		if err != nil {
 			return fmt.Errorf("key of the version token: %w", err)
 		}
-		s.shared = &tokens{s: s, key: key}
+		s.shared = &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
 	default:
 		s.custom = inv
 	}

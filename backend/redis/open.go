@@ -138,6 +138,9 @@ func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 		// The client's own cache is not used; waiting has a connection where
 		// tracking is turned on.
 		DisableCache: true,
+		// A moment's wait lets commands of many goroutines travel in one write,
+		// which nearly doubles what 256 of them get done.
+		MaxFlushDelay: 20 * time.Microsecond,
 	}
 	co.Dialer.Timeout = args.Duration("connect_timeout", DefaultTimeout)
 	switch {

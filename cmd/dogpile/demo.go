@@ -17,15 +17,16 @@ import (
 
 // demoFlags is the command line of dogpile demo.
 type demoFlags struct {
-	clients, requests, keys int
-	skew, speed             float64
-	duration                time.Duration
-	seed                    uint64
-	log, backend, report    string
-	expiration, staleFor    time.Duration
-	cost                    time.Duration
-	workers                 int
-	json                    bool
+	clients, processes   int
+	requests, keys       int
+	skew, speed          float64
+	duration             time.Duration
+	seed                 uint64
+	log, backend, report string
+	expiration, staleFor time.Duration
+	cost                 time.Duration
+	workers              int
+	json                 bool
 }
 
 func newDemo() *cobra.Command {
@@ -36,8 +37,12 @@ func newDemo() *cobra.Command {
 		Long: `demo puts a load before an origin that renders images, three times:
 
   none        get, else create and set
-  coalesced   the same, but callers that miss the same key share one creation
+  coalesced   the same, but callers in one process that miss the same key share
+              one creation
   dogpile     one creator in the background, everybody else reads the old value
+
+The clients run in several processes, if the backend is one that they can share.
+There is one origin for all of them.
 
 It shows how often the origin was asked, how many asked at once for the same
 key, what that cost in CPU time, and how long the clients waited, from the moment
@@ -50,6 +55,7 @@ its paths without their queries, at --speed times its pace, from beginning to en
 unless --duration or --requests cut it off.`,
 		Example: `  dogpile demo
   dogpile demo --requests 5000 --keys 30 --skew 0.8 --expiration 500ms
+  dogpile demo --backend redis://localhost/0 --processes 8
   dogpile demo --log access.log --speed 60
   dogpile demo --json --report ""`,
 		Args: cobra.NoArgs,
@@ -63,6 +69,7 @@ unless --duration or --requests cut it off.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.IntVar(&f.clients, "clients", 100, "how many requests may be under way at once")
+	flags.IntVar(&f.processes, "processes", 0, "how many processes the clients are spread over (default 4, or 1 if the backend cannot be shared)")
 	flags.IntVar(&f.requests, "requests", 5000, "how many requests to make")
 	flags.DurationVar(&f.duration, "duration", 5*time.Second, "time within which they arrive, in each mode")
 	flags.IntVar(&f.keys, "keys", 12, "how many keys there are")
@@ -74,15 +81,16 @@ unless --duration or --requests cut it off.`,
 	flags.DurationVar(&f.staleFor, "stale-for", 10*time.Second, "how long past that dogpile may serve them; 0: as long again")
 	flags.DurationVar(&f.cost, "cost", 25*time.Millisecond, "CPU time of one creation, about")
 	flags.IntVar(&f.workers, "workers", 2, "how many creations the origin works on at once")
-	flags.StringVar(&f.backend, "backend", "memory", "URL of the backend")
+	flags.StringVar(&f.backend, "backend", temporary, `URL of the backend, which all processes use; "file" alone is a file that is removed afterwards`)
 	flags.StringVar(&f.report, "report", "report.html", "file to write the page to; empty for none")
 	flags.BoolVar(&f.json, "json", false, "write the results as one JSON object; progress goes to standard error")
 	return cmd
 }
 
 const (
-	most    = 10_000_000 // requests, keys, clients or workers
-	longest = 24 * time.Hour
+	most          = 10_000_000 // requests, keys, clients or workers
+	mostProcesses = 1000
+	longest       = 24 * time.Hour
 )
 
 func (f *demoFlags) check(flags *pflag.FlagSet) error {
@@ -103,6 +111,10 @@ func (f *demoFlags) check(flags *pflag.FlagSet) error {
 		}
 	}
 	switch {
+	case flags.Changed("processes") && (f.processes < 1 || f.processes > mostProcesses):
+		return fmt.Errorf("--processes is %d, not from 1 to %d", f.processes, mostProcesses)
+	case f.processes > f.clients:
+		return fmt.Errorf("--processes is %d, more than the %d of --clients", f.processes, f.clients)
 	case f.staleFor < 0 || f.staleFor > longest:
 		return fmt.Errorf("--stale-for is %v, not from 0 to %v", f.staleFor, longest)
 	case !(f.skew >= 0 && f.skew <= 100):

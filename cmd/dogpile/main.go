@@ -18,16 +18,20 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	_ "github.com/dogpile-go/dogpile/backend/file"
+	_ "github.com/dogpile-go/dogpile/backend/memcached"
 	_ "github.com/dogpile-go/dogpile/backend/memory"
 	_ "github.com/dogpile-go/dogpile/backend/null"
 	_ "github.com/dogpile-go/dogpile/backend/redis"
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/fleet"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second interrupt kills
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	os.Exit(code)
@@ -76,8 +80,27 @@ as a table and as a page, report.html. It needs no server.`,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newDemo(), newVersion())
+	root.AddCommand(newDemo(), newProcess(), newVersion())
 	return root
+}
+
+const processCommand = "demo-process"
+
+// newProcess is the command that dogpile demo starts its processes with.
+func newProcess() *cobra.Command {
+	return &cobra.Command{
+		Use:    processCommand,
+		Short:  "Run some of the clients of dogpile demo, which starts this itself",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Who interrupts the demo at its terminal interrupts this too, and it is
+			// the demo's to stop.
+			signal.Ignore(os.Interrupt)
+			signal.Reset(syscall.SIGTERM)
+			return fleet.Serve(cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
 }
 
 func newVersion() *cobra.Command {

@@ -40,12 +40,19 @@ type ran struct {
 	stdout, stderr string
 }
 
+// command is the command in dir, where its temporary files are too.
+func command(t *testing.T, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "TMP="+dir)
+	return cmd
+}
+
 // dogpile runs the command in dir.
 func dogpile(t *testing.T, dir string, args ...string) ran {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd := command(t, dir, args...)
 	var stdout, stderr bytes.Buffer
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -91,6 +98,13 @@ var badInput = []struct {
 	{"argument of version", `"x"`, []string{"version", "x"}},
 	{"clients no number", "--clients", []string{"demo", "--clients=many"}},
 	{"no clients", "--clients is 0", []string{"demo", "--clients=0"}},
+	{"no processes", "--processes is 0", []string{"demo", "--processes=0"}},
+	{"negative processes", "--processes is -1", []string{"demo", "--processes=-1"}},
+	{"too many processes", "--processes is 1001", []string{"demo", "--processes=1001", "--clients=2000"}},
+	{"more processes than clients", "--processes is 3, more than the 2 of --clients", []string{"demo", "--processes=3", "--clients=2"}},
+	{"processes that cannot share", "--processes is 2, but no two processes can share a backend of scheme memory",
+		[]string{"demo", "--processes=2", "--backend=memory://"}},
+	{"process without a demo", "there is no task", []string{"demo-process"}},
 	{"no requests", "--requests is 0", []string{"demo", "--requests=0"}},
 	{"too many requests", "--requests is 2000000000", []string{"demo", "--requests=2000000000"}},
 	{"negative keys", "--keys is -1", []string{"demo", "--keys=-1"}},
@@ -182,9 +196,9 @@ type output struct {
 	}
 	Unanswered, Errors map[string]int
 	Settings           struct {
-		Requests, Keys int
-		Backend        string
-		Log            struct{ Lines, Malformed int }
+		Requests, Keys, Processes int
+		Backend                   string
+		Log                       struct{ Lines, Malformed int }
 	}
 }
 
@@ -223,7 +237,7 @@ func TestJSON(t *testing.T) {
 		if !(0 < m.P50 && m.P50 <= m.P99 && m.P99 <= m.Max) {
 			t.Errorf("%s: latencies %v, %v, %v", mode, m.P50, m.P99, m.Max)
 		}
-		if mode != "none" && m.MaxCreators != 1 {
+		if most := map[string]int{"none": 60, "coalesced": 4, "dogpile": 1}[mode]; m.MaxCreators > most {
 			t.Errorf("%s: %d creators at once for one key", mode, m.MaxCreators)
 		}
 		if mode != "dogpile" && m.StaleServed != 0 {
@@ -236,7 +250,7 @@ func TestJSON(t *testing.T) {
 			t.Errorf("no progress of %s on stderr: %q", mode, got.stderr)
 		}
 	}
-	if s := out.Settings; len(out.Modes) != 3 || s.Requests != 60 || s.Keys != 5 || s.Backend != "memory" {
+	if s := out.Settings; len(out.Modes) != 3 || s.Requests != 60 || s.Keys != 5 || s.Backend != "file" || s.Processes != 4 {
 		t.Errorf("%d modes, settings %+v", len(out.Modes), s)
 	}
 	checkPage(t, filepath.Join(dir, "report.html"))
@@ -268,7 +282,7 @@ func TestTable(t *testing.T) {
 	if got.code != 0 || got.stderr != "" {
 		t.Fatalf("exit %d, stderr %q", got.code, got.stderr)
 	}
-	for _, want := range []string{"60 requests for 5 keys", "none ", "most creators at once for one key", "CPU time of the origin",
+	for _, want := range []string{"60 requests for 5 keys", "none ", "in 4 processes over file", "processes", "most creators at once for one key", "CPU time of the origin",
 		"latency p50", "latency p99", "latency max", "stale served"} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
@@ -290,8 +304,8 @@ func TestBackends(t *testing.T) {
 				t.Fatalf("exit %d: %s", got.code, got.stderr)
 			}
 			scheme, _, _ := strings.Cut(url, ":")
-			if out, _ := decode(t, got.stdout); out.Settings.Backend != scheme || out.Errors["dogpile"] != 0 {
-				t.Errorf("backend %q, errors %v", out.Settings.Backend, out.Errors)
+			if out, _ := decode(t, got.stdout); out.Settings.Backend != scheme || out.Settings.Processes != 1 || out.Errors["dogpile"] != 0 {
+				t.Errorf("settings %+v, errors %v", out.Settings, out.Errors)
 			}
 		})
 	}
@@ -342,8 +356,8 @@ func TestLog(t *testing.T) {
 // started runs the command and returns once it has written a line.
 func started(t *testing.T, dir string, args ...string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
 	t.Helper()
-	cmd, stderr = exec.CommandContext(t.Context(), binary, args...), new(bytes.Buffer)
-	cmd.Dir, cmd.Stderr = dir, stderr
+	cmd, stderr = command(t, dir, args...), new(bytes.Buffer)
+	cmd.Stderr = stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -351,6 +365,10 @@ func started(t *testing.T, dir string, args ...string) (cmd *exec.Cmd, stderr *b
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,8 @@ func newScreen(w io.Writer, modes []demo.Mode, total int) *screen {
 	return s
 }
 
-// follow shows p until the function that it returns has been called.
-func (s *screen) follow(mode demo.Mode, p *demo.Progress) (stop func()) {
+// follow shows the counts until the function that it returns has been called.
+func (s *screen) follow(mode demo.Mode, counts func() demo.Counts) (stop func()) {
 	every := time.Second
 	if s.terminal != nil {
 		every = 100 * time.Millisecond
@@ -44,9 +44,9 @@ func (s *screen) follow(mode demo.Mode, p *demo.Progress) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				s.show(mode, p, time.Since(start))
+				s.show(mode, counts(), time.Since(start))
 			case <-done:
-				s.show(mode, p, time.Since(start))
+				s.show(mode, counts(), time.Since(start))
 				return
 			}
 		}
@@ -54,17 +54,17 @@ func (s *screen) follow(mode demo.Mode, p *demo.Progress) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-func (s *screen) show(mode demo.Mode, p *demo.Progress, elapsed time.Duration) {
+func (s *screen) show(mode demo.Mode, c demo.Counts, elapsed time.Duration) {
 	line := fmt.Sprintf("%-9s %4.1fs  %d of %d answered, %d creations, %d stale",
-		mode, elapsed.Seconds(), p.Answered.Load(), s.total, p.Creations.Load(), p.StaleServed.Load())
-	if n := p.Errors.Load(); n > 0 {
-		line += fmt.Sprintf(", %d errors", n)
+		mode, elapsed.Seconds(), c.Answered, s.total, c.Creations, c.StaleServed)
+	if c.Errors > 0 {
+		line += fmt.Sprintf(", %d errors", c.Errors)
 	}
 	if s.terminal == nil {
 		fmt.Fprintln(s.w, line)
 		return
 	}
-	s.redraw(mode, bar(float64(p.Answered.Load())/float64(s.total))+" "+line)
+	s.redraw(mode, bar(float64(c.Answered)/float64(s.total))+" "+line)
 }
 
 // redraw replaces the line of a mode. Modes that have not run yet have an empty

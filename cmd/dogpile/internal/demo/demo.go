@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
-	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
 	"github.com/dogpile-go/dogpile/driver"
 )
 
@@ -18,88 +17,130 @@ type Mode string
 
 const (
 	None      Mode = "none"      // get, else create and set
-	Coalesced Mode = "coalesced" // the same, and who misses while another creates waits for that one
+	Coalesced Mode = "coalesced" // the same, and who misses while another in the process creates waits for that one
 	Dogpile   Mode = "dogpile"   // a dogpile.Cache that creates in the background
 )
 
 // Modes are all of them, in the order in which they are run.
 var Modes = []Mode{None, Coalesced, Dogpile}
 
-// Settings is what is the same for all modes.
-type Settings struct {
-	Requests   []load.Request // in the order of arrival; not empty
+// Task is one run: a load and how it is answered. Several processes share one
+// by taking a part each.
+type Task struct {
+	Mode       Mode
+	Requests   []load.Request // in the order of arrival
+	End        time.Duration  // when the run ends; what has not been answered by then counts as unanswered
 	Clients    int            // how many requests may be under way at once
 	Expiration time.Duration
 	StaleFor   time.Duration // past Expiration, in mode Dogpile
-	Workers    int           // tiles that the origin renders at once
-	TileSize   int           // in pixels
-	Run        string        // put before the keys, so that runs do not meet in a shared backend
+	Prefix     string        // put before the keys, so that runs do not meet in a shared backend
 }
 
-// Grace is how long after the last arrival a run ends. What has not been
-// answered by then counts as unanswered.
+// Grace is how long after the last arrival a run should end.
 const Grace = time.Second
 
-// End returns how long a run lasts.
-func (s *Settings) End() time.Duration {
-	return s.Requests[len(s.Requests)-1].At + Grace
+// Split cuts t into n parts, at least 1. Part k has the requests k, k+n, k+2n
+// and so on, and its share of the clients.
+func (t *Task) Split(n int) []*Task {
+	parts := make([]*Task, n)
+	for k := range parts {
+		part := *t
+		part.Requests = nil
+		for i := k; i < len(t.Requests); i += n {
+			part.Requests = append(part.Requests, t.Requests[i])
+		}
+		part.Clients = (t.Clients + n - 1 - k) / n
+		parts[k] = &part
+	}
+	return parts
+}
+
+// Merge puts the outcomes of the parts that Split made into the order of the
+// whole.
+func Merge(parts [][]Outcome) []Outcome {
+	var whole []Outcome
+	for i := 0; ; i++ {
+		part := parts[i%len(parts)]
+		if i/len(parts) == len(part) {
+			return whole
+		}
+		whole = append(whole, part[i/len(parts)])
+	}
 }
 
 // Progress is counted up while a run goes on. It may be read at any time.
-type Progress struct {
-	Answered    atomic.Int64
-	Creations   atomic.Int64
-	StaleServed atomic.Int64
-	Errors      atomic.Int64 // requests and backend calls that failed
+type Progress struct{ answered, creations, staleServed, errors atomic.Int64 }
+
+// Counts is how far a run has come.
+type Counts struct {
+	Answered    int
+	Creations   int // begun
+	StaleServed int
+	Errors      int // requests and backend calls that failed
 }
 
-// outcome is what became of one request.
-type outcome struct {
-	waited time.Duration // since its arrival
-	end    end
+// Counts returns the counts so far.
+func (p *Progress) Counts() Counts {
+	return Counts{int(p.answered.Load()), int(p.creations.Load()), int(p.staleServed.Load()), int(p.errors.Load())}
 }
 
-type end int
+// Plus returns the sum of c and d.
+func (c Counts) Plus(d Counts) Counts {
+	return Counts{c.Answered + d.Answered, c.Creations + d.Creations, c.StaleServed + d.StaleServed, c.Errors + d.Errors}
+}
+
+// Outcome is what became of one request.
+type Outcome struct {
+	Waited time.Duration // since its arrival
+	End    End
+}
+
+// End is how a request ended.
+type End int
 
 const (
-	unanswered end = iota
-	answered
-	failed
+	Unanswered End = iota // neither answered nor failed when the run ended
+	Answered
+	Failed
 )
 
-// Run puts the load of s through b in one mode and returns what it measured. It
-// closes nothing, and deletes the entries that it made. It returns ctx's error
-// when that ends first.
-func Run(ctx context.Context, mode Mode, b driver.Backend, s *Settings, p *Progress) (*Result, error) {
-	o := origin.New(s.Workers, s.TileSize)
-	fetch, stop, err := fetcher(mode, b, s, o, p)
+// Create makes the value of a key.
+type Create func(ctx context.Context, key string) ([]byte, error)
+
+// Run puts the load of t through b, from start on, and returns what became of
+// each request, when the last one has its answer and no creation goes on. The
+// entries that it made are still there. It returns ctx's error when that ends
+// first.
+func Run(ctx context.Context, start time.Time, t *Task, b driver.Backend, create Create, p *Progress) ([]Outcome, error) {
+	runCtx, cancel := context.WithDeadline(ctx, start.Add(t.End))
+	defer cancel()
+	fetch, stop, err := fetcher(runCtx, t, b, create, p)
 	if err != nil {
 		return nil, err
 	}
-	outcomes := make([]outcome, len(s.Requests))
-	start := time.Now()
-	runCtx, cancel := context.WithDeadline(ctx, start.Add(s.End()))
-	defer cancel()
+	outcomes := make([]Outcome, len(t.Requests))
 	var next atomic.Int64
 	var clients sync.WaitGroup
-	for range min(s.Clients, len(s.Requests)) {
+	for range min(t.Clients, len(t.Requests)) {
 		clients.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(s.Requests)); i = next.Add(1) - 1 {
-				outcomes[i] = ask(runCtx, start, s.Requests[i], fetch, p)
+			for i := next.Add(1) - 1; i < int64(len(t.Requests)); i = next.Add(1) - 1 {
+				outcomes[i] = ask(runCtx, start, t.Requests[i], fetch, p)
 			}
 		})
 	}
 	clients.Wait()
+	// A creation that is cut off gives up its lease before the origin knows of it,
+	// and another process would create the same: let them end.
 	stop()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return summarise(mode, s, outcomes, o.Stats(), p), nil
+	return outcomes, nil
 }
 
 // ask waits for the arrival of r and answers it. Its waiting time runs from the
 // arrival, even if no client was free by then.
-func ask(ctx context.Context, start time.Time, r load.Request, fetch fetchFunc, p *Progress) outcome {
+func ask(ctx context.Context, start time.Time, r load.Request, fetch Create, p *Progress) Outcome {
 	due := start.Add(r.At)
 	if wait := time.Until(due); wait > 0 {
 		timer := time.NewTimer(wait)
@@ -110,17 +151,24 @@ func ask(ctx context.Context, start time.Time, r load.Request, fetch fetchFunc, 
 		}
 	}
 	if ctx.Err() != nil {
-		return outcome{time.Since(due), unanswered}
+		return Outcome{time.Since(due), Unanswered}
 	}
 	_, err := fetch(ctx, r.Key)
 	waited := time.Since(due)
 	switch {
 	case err == nil:
-		p.Answered.Add(1)
-		return outcome{waited, answered}
-	case ctx.Err() != nil:
-		return outcome{waited, unanswered}
+		p.answered.Add(1)
+		return Outcome{waited, Answered}
+	case over(ctx):
+		return Outcome{waited, Unanswered}
 	}
-	p.Errors.Add(1)
-	return outcome{waited, failed}
+	p.errors.Add(1)
+	return Outcome{waited, Failed}
+}
+
+// over reports whether ctx has ended or is just about to: what is bound to its
+// deadline may end a moment before it does.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/dogpile-go/dogpile/backend/memory"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
 	"github.com/dogpile-go/dogpile/driver"
 )
 
@@ -47,12 +51,12 @@ func TestPercentile(t *testing.T) {
 	}
 }
 
-// settings are those of the tests: one client more than needed, tiles of one
-// pixel. By the clock of a synctest bubble rendering takes no time.
-func settings(workers int, requests ...load.Request) *demo.Settings {
-	return &demo.Settings{
-		Requests: requests, Clients: len(requests) + 1, Workers: workers, TileSize: 1,
-		Expiration: time.Second, StaleFor: time.Minute, Run: "test",
+// task is that of the tests: one client more than needed. By the clock of a
+// synctest bubble rendering takes no time.
+func task(mode demo.Mode, requests ...load.Request) *demo.Task {
+	return &demo.Task{
+		Mode: mode, Requests: requests, End: requests[len(requests)-1].At + time.Second, Clients: len(requests) + 1,
+		Expiration: time.Second, StaleFor: time.Minute, Prefix: "test:",
 	}
 }
 
@@ -63,14 +67,17 @@ func requests(key string, at ...time.Duration) (rs []load.Request) {
 	return rs
 }
 
-func run(t *testing.T, mode demo.Mode, b driver.Backend, s *demo.Settings) *demo.Result {
+// run does all of the task in one process, before an origin with that many
+// workers for tiles of one pixel.
+func run(t *testing.T, task *demo.Task, b driver.Backend, workers int) *demo.Result {
 	t.Helper()
+	o, start := origin.New(workers, 1), time.Now()
 	var p demo.Progress
-	r, err := demo.Run(t.Context(), mode, b, s, &p)
+	outcomes, err := demo.Run(t.Context(), start, task, b, o.Create, &p)
 	if err != nil {
-		t.Fatalf("%s: %v", mode, err)
+		t.Fatalf("%s: %v", task.Mode, err)
 	}
-	return r
+	return demo.Summarise(task, start, outcomes, o.Stats(), p.Counts())
 }
 
 func backend(t *testing.T) driver.Backend {
@@ -83,6 +90,55 @@ func backend(t *testing.T) driver.Backend {
 	return b
 }
 
+func TestSplitAndMerge(t *testing.T) {
+	t.Parallel()
+	whole := &demo.Task{Mode: demo.Dogpile, Clients: 5, End: time.Minute, Expiration: 1, StaleFor: 2, Prefix: "p:"}
+	for i := range 7 {
+		whole.Requests = append(whole.Requests, load.Request{At: time.Duration(i)})
+	}
+	rows := []struct {
+		n       int
+		clients []int
+		at      [][]time.Duration
+	}{
+		{1, []int{5}, [][]time.Duration{{0, 1, 2, 3, 4, 5, 6}}},
+		{2, []int{3, 2}, [][]time.Duration{{0, 2, 4, 6}, {1, 3, 5}}},
+		{3, []int{2, 2, 1}, [][]time.Duration{{0, 3, 6}, {1, 4}, {2, 5}}},
+		{9, []int{1, 1, 1, 1, 1, 0, 0, 0, 0}, [][]time.Duration{{0}, {1}, {2}, {3}, {4}, {5}, {6}, nil, nil}},
+	}
+	for _, row := range rows {
+		t.Run(fmt.Sprint(row.n), func(t *testing.T) {
+			t.Parallel()
+			var outcomes [][]demo.Outcome
+			for k, part := range whole.Split(row.n) {
+				var at []time.Duration
+				var got []demo.Outcome
+				for _, r := range part.Requests {
+					at = append(at, r.At)
+					got = append(got, demo.Outcome{Waited: r.At})
+				}
+				outcomes = append(outcomes, got)
+				if part.Clients != row.clients[k] || !slices.Equal(at, row.at[k]) {
+					t.Errorf("part %d has %d clients and requests %v, want %d and %v", k, part.Clients, at, row.clients[k], row.at[k])
+				}
+				part.Clients, part.Requests = whole.Clients, whole.Requests
+				if !reflect.DeepEqual(part, whole) {
+					t.Errorf("part %d is %+v", k, *part)
+				}
+			}
+			merged := demo.Merge(outcomes)
+			for i, got := range merged {
+				if got.Waited != time.Duration(i) {
+					t.Errorf("outcome %d is that of request %d", i, got.Waited)
+				}
+			}
+			if len(merged) != len(whole.Requests) {
+				t.Errorf("%d outcomes", len(merged))
+			}
+		})
+	}
+}
+
 // A key is asked for at 0, fresh at 0.5 s, and expired at 2 s and 2.1 s. One
 // after the other nobody gets in another's way.
 func TestRunCountsCreations(t *testing.T) {
@@ -91,8 +147,8 @@ func TestRunCountsCreations(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := settings(1, requests("/a", 0, 500*time.Millisecond, 2*time.Second, 2100*time.Millisecond)...)
-				r := run(t, mode, backend(t), s)
+				k := task(mode, requests("/a", 0, 500*time.Millisecond, 2*time.Second, 2100*time.Millisecond)...)
+				r := run(t, k, backend(t), 1)
 				if r.Requests != 4 || r.Creations != 2 || r.MaxCreators != 1 || r.StaleServed != stale || r.Unanswered+r.Errors != 0 {
 					t.Errorf("got %+v", *r)
 				}
@@ -119,8 +175,8 @@ func TestRunWithoutAnAnswer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rs := append(requests("/a", 0, time.Second, 2*time.Second), requests("/b", 2*time.Second)...)
 				start := time.Now()
-				r := run(t, mode, backend(t), settings(0, rs...))
-				if took := time.Since(start); took != 2*time.Second+demo.Grace {
+				r := run(t, task(mode, rs...), backend(t), 0)
+				if took := time.Since(start); took != 3*time.Second {
 					t.Errorf("the run took %v", took)
 				}
 				if r.Creations != row.creations || r.MaxCreators != row.maxCreators || r.OriginCPU != 0 {
@@ -142,9 +198,9 @@ func TestRunWithoutAnAnswer(t *testing.T) {
 func TestLatencyCountsFromArrival(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := settings(0, requests("/a", 0, time.Second)...)
-		s.Clients = 1
-		r := run(t, demo.None, backend(t), s)
+		k := task(demo.None, requests("/a", 0, time.Second)...)
+		k.Clients = 1
+		r := run(t, k, backend(t), 0)
 		if r.P50 != time.Second || r.Max != 2*time.Second || r.Creations != 1 || r.Unanswered != 2 {
 			t.Errorf("got %+v", *r)
 		}
@@ -156,7 +212,7 @@ func TestBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Each second is a third of the run.
 		rs := append(requests("/a", 0, 0, time.Second), requests("/b", 2*time.Second)...)
-		r := run(t, demo.None, backend(t), settings(0, rs...))
+		r := run(t, task(demo.None, rs...), backend(t), 0)
 		if len(r.Buckets) != demo.BucketCount {
 			t.Fatalf("%d buckets", len(r.Buckets))
 		}
@@ -171,6 +227,50 @@ func TestBuckets(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A process whose part is answered waits for the creation that it still runs: the
+// origin takes 10 s, and the stale key is asked for at 20 s. At the end it is cut
+// off.
+func TestRunWaitsForCreations(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name string
+		end  time.Duration
+		want time.Duration // when Run returns
+	}{
+		{"it ends in time", time.Minute, 30 * time.Second},
+		{"the run ends first", 25 * time.Second, 25 * time.Second},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := task(demo.Dogpile, requests("/a", 0, 20*time.Second)...)
+				k.End = row.end
+				start := time.Now()
+				create := func(ctx context.Context, _ string) ([]byte, error) {
+					select {
+					case <-time.After(10 * time.Second):
+						return []byte("v"), nil
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				}
+				var p demo.Progress
+				outcomes, err := demo.Run(t.Context(), start, k, backend(t), create, &p)
+				if err != nil || len(outcomes) != 2 || outcomes[1] != (demo.Outcome{End: demo.Answered}) {
+					t.Errorf("outcomes %v, %v", outcomes, err)
+				}
+				if took := time.Since(start); took != row.want {
+					t.Errorf("it took %v", took)
+				}
+				if c := p.Counts(); c != (demo.Counts{Answered: 2, Creations: 2, StaleServed: 1}) {
+					t.Errorf("counts %+v", c)
+				}
+			})
+		})
+	}
 }
 
 var errDown = errors.New("backend is down")
@@ -188,7 +288,7 @@ func TestFailingBackend(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := run(t, mode, down{}, settings(1, requests("/a", 0, time.Second)...))
+				r := run(t, task(mode, requests("/a", 0, time.Second)...), down{}, 1)
 				if r.Creations != 2 || r.Unanswered != 0 || r.Errors < 2 {
 					t.Errorf("got %+v", *r)
 				}
@@ -207,9 +307,10 @@ func TestInterrupted(t *testing.T) {
 				defer cancel()
 				var p demo.Progress
 				start := time.Now()
-				r, err := demo.Run(ctx, mode, backend(t), settings(0, requests("/a", 0, 0, time.Hour)...), &p)
-				if !errors.Is(err, context.DeadlineExceeded) || r != nil {
-					t.Errorf("result %v, error %v", r, err)
+				k := task(mode, requests("/a", 0, 0, time.Hour)...)
+				outcomes, err := demo.Run(ctx, start, k, backend(t), origin.New(0, 1).Create, &p)
+				if !errors.Is(err, context.DeadlineExceeded) || outcomes != nil {
+					t.Errorf("outcomes %v, error %v", outcomes, err)
 				}
 				if took := time.Since(start); took != time.Second {
 					t.Errorf("it took %v to notice", took)
@@ -219,28 +320,38 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// What a run stores is gone after it, from a backend that others use too.
-func TestRunCleansUp(t *testing.T) {
+// What a run stores is removed from a backend that others use too, and nothing
+// else is.
+func TestClean(t *testing.T) {
 	t.Parallel()
 	for _, mode := range demo.Modes {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				seen := &watcher{Proxy: driver.Proxy{Backend: backend(t)}, keys: map[string]bool{}}
-				s := settings(1)
+				others := []driver.Item{{Key: "/1", Object: 1}}
+				if err := seen.Backend.Set(t.Context(), others); err != nil {
+					t.Fatal(err)
+				}
+				var rs []load.Request
 				for i := range 150 {
-					s.Requests = append(s.Requests, load.Request{Key: fmt.Sprint("/", i)})
+					rs = append(rs, load.Request{Key: fmt.Sprint("/", i)})
 				}
-				s.Clients = 1
-				run(t, mode, seen, s)
+				k := task(mode, rs...)
+				k.Clients = 1
+				run(t, k, seen, 1)
 				if len(seen.keys) != 150 {
-					t.Errorf("%d keys were stored", len(seen.keys))
+					t.Errorf("%d keys were stored: %q", len(seen.keys), slices.Sorted(maps.Keys(seen.keys)))
 				}
+				demo.Clean(k, seen)
 				for key := range seen.keys {
 					items := []driver.Item{{Key: key}}
 					if err := seen.Backend.Get(t.Context(), items); err != nil || items[0].Found() {
 						t.Fatalf("%q is still there (%v)", key, err)
 					}
+				}
+				if err := seen.Backend.Get(t.Context(), others); err != nil || !others[0].Found() {
+					t.Errorf("the entry of another is gone (%v)", err)
 				}
 			})
 		})

@@ -9,53 +9,36 @@ import (
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
-	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-type fetchFunc func(ctx context.Context, key string) ([]byte, error)
-
-// fetcher returns the function by which the clients of a mode get a tile, and
-// one that ends what is still going on and removes what was stored. All modes
-// use a region over the same backend; they differ in what they call of it.
-func fetcher(mode Mode, b driver.Backend, s *Settings, o *origin.Origin, p *Progress) (fetch fetchFunc, stop func(), err error) {
-	var stopping context.Context
-	stopping, cancel := context.WithCancel(context.Background())
-	region := dogpile.NewRegion(string(mode))
-	err = region.Configure(b, &dogpile.Options{
-		Expiration: s.Expiration,
-		StaleFor:   s.StaleFor,
-		Runner:     dogpile.Background,
-		Codec:      dogpile.Bytes,
-		Prefix:     s.Run + ":" + string(mode) + ":",
-		Hooks: &dogpile.Hooks{
-			Stale: func(context.Context, dogpile.Event) { p.StaleServed.Add(1) },
-			Error: func(context.Context, dogpile.Event) {
-				if stopping.Err() == nil {
-					p.Errors.Add(1)
-				}
-			},
+// fetcher returns the function by which the clients of t get a value, and one
+// that waits for the creations that still go on, until ctx ends. All modes use a
+// region over the same backend; they differ in what they call of it.
+func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *Progress) (fetch Create, stop func(), err error) {
+	region, err := t.region(b, &dogpile.Hooks{
+		Stale: func(context.Context, dogpile.Event) { p.staleServed.Add(1) },
+		Error: func(context.Context, dogpile.Event) {
+			if !over(ctx) {
+				p.errors.Add(1)
+			}
 		},
 	})
 	if err != nil {
-		cancel()
 		return nil, nil, err
 	}
+	stop = func() { region.Close(ctx) }
 	cache := dogpile.NewCache[[]byte](region, nil)
-	create := func(ctx context.Context, key string) ([]byte, error) {
-		p.Creations.Add(1)
-		return o.Create(ctx, key)
+	counted := func(ctx context.Context, key string) ([]byte, error) {
+		p.creations.Add(1)
+		return create(ctx, key)
 	}
-	stop = func() {
-		cancel()
-		cleanUp(region, s)
-	}
-	switch mode {
+	switch t.Mode {
 	case None:
-		return unprotected(cache, create, p), stop, nil
+		return unprotected(cache, counted, p), stop, nil
 	case Coalesced:
 		var f flights
-		miss := unprotected(cache, create, p)
+		miss := unprotected(cache, counted, p)
 		return func(ctx context.Context, key string) ([]byte, error) {
 			if v, ok, err := cache.Get(ctx, key); err == nil && ok {
 				return v, nil
@@ -64,27 +47,27 @@ func fetcher(mode Mode, b driver.Backend, s *Settings, o *origin.Origin, p *Prog
 		}, stop, nil
 	}
 	return func(ctx context.Context, key string) ([]byte, error) {
-		return cache.GetOrCreate(ctx, key, func(ctx context.Context) ([]byte, error) { return create(ctx, key) })
+		return cache.GetOrCreate(ctx, key, func(ctx context.Context) ([]byte, error) { return counted(ctx, key) })
 	}, stop, nil
 }
 
 // unprotected is how a cache is used without protection. A cache that fails
 // does not fail the request.
-func unprotected(cache *dogpile.Cache[[]byte], create fetchFunc, p *Progress) fetchFunc {
+func unprotected(cache *dogpile.Cache[[]byte], create Create, p *Progress) Create {
 	return func(ctx context.Context, key string) ([]byte, error) {
 		v, ok, err := cache.Get(ctx, key)
 		if ok {
 			return v, nil
 		}
-		if err != nil && ctx.Err() == nil {
-			p.Errors.Add(1)
+		if err != nil && !over(ctx) {
+			p.errors.Add(1)
 		}
 		v, err = create(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if err := cache.Set(ctx, key, v); err != nil && ctx.Err() == nil {
-			p.Errors.Add(1)
+		if err := cache.Set(ctx, key, v); err != nil && !over(ctx) {
+			p.errors.Add(1)
 		}
 		return v, nil
 	}
@@ -103,7 +86,7 @@ type flight struct {
 	err  error
 }
 
-func (f *flights) do(ctx context.Context, key string, call fetchFunc) ([]byte, error) {
+func (f *flights) do(ctx context.Context, key string, call Create) ([]byte, error) {
 	f.mu.Lock()
 	if running := f.m[key]; running != nil {
 		f.mu.Unlock()
@@ -130,17 +113,36 @@ func (f *flights) do(ctx context.Context, key string, call fetchFunc) ([]byte, e
 	return mine.v, mine.err
 }
 
-// cleanUp removes the entries of a run and ends its creations. That entries may
-// be left behind is not worth an error: they expire.
-func cleanUp(region *dogpile.Region, s *Settings) {
-	ctx, cancel := context.WithTimeout(context.Background(), Grace)
+// region returns the region in which t keeps its entries. It invalidates in this
+// process alone: nothing is invalidated here, and a version token in the backend
+// would be left behind there.
+func (t *Task) region(b driver.Backend, hooks *dogpile.Hooks) (*dogpile.Region, error) {
+	region := dogpile.NewRegion(string(t.Mode))
+	err := region.Configure(b, &dogpile.Options{
+		Expiration:  t.Expiration,
+		StaleFor:    t.StaleFor,
+		Runner:      dogpile.Background,
+		Codec:       dogpile.Bytes,
+		Prefix:      t.Prefix + string(t.Mode) + ":",
+		Invalidator: new(dogpile.LocalInvalidator),
+		Hooks:       hooks,
+	})
+	return region, err
+}
+
+// Clean removes the entries of t from b, within a second or so. That some may be
+// left behind is not worth an error: they expire.
+func Clean(t *Task, b driver.Backend) {
+	region, err := t.region(b, nil)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	for batch := range slices.Chunk(load.Keys(s.Requests), 100) {
+	for batch := range slices.Chunk(load.Keys(t.Requests), 100) {
 		if region.Delete(ctx, batch...) != nil {
 			break
 		}
 	}
-	ended, end := context.WithDeadline(ctx, time.Now())
-	defer end()
-	region.Close(ended)
+	region.Close(ctx)
 }

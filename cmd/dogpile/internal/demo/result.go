@@ -56,30 +56,32 @@ func latencyOf(waits []time.Duration) Latency {
 	return Latency{Percentile(waits, 0.5), Percentile(waits, 0.99), Percentile(waits, 1)}
 }
 
-func summarise(mode Mode, s *Settings, outcomes []outcome, o origin.Stats, p *Progress) *Result {
+// Summarise makes the result of a run that began at start: of the whole task, what
+// became of all its requests, what was asked of the origin, and the counts.
+func Summarise(t *Task, start time.Time, outcomes []Outcome, o origin.Stats, c Counts) *Result {
 	r := &Result{
-		Mode:        mode,
+		Mode:        t.Mode,
 		Requests:    len(outcomes),
 		Creations:   len(o.Creations),
 		MaxCreators: o.MaxCreators,
 		OriginCPU:   o.CPU,
-		StaleServed: int(p.StaleServed.Load()),
-		Errors:      int(p.Errors.Load()),
+		StaleServed: c.StaleServed,
+		Errors:      c.Errors,
 		Buckets:     make([]Bucket, BucketCount),
 	}
 	bucket := func(at time.Duration) int {
-		return min(max(0, int(float64(at)/float64(s.End())*BucketCount)), BucketCount-1)
+		return min(max(0, int(float64(at)/float64(t.End)*BucketCount)), BucketCount-1)
 	}
 	for _, at := range o.Creations {
-		r.Buckets[bucket(at)].Creations++
+		r.Buckets[bucket(at.Sub(start))].Creations++
 	}
 	all := make([]time.Duration, len(outcomes))
 	by := make([][]time.Duration, BucketCount)
 	for i, got := range outcomes {
-		all[i] = got.waited
-		b := bucket(s.Requests[i].At)
-		by[b] = append(by[b], got.waited)
-		if got.end == unanswered {
+		all[i] = got.Waited
+		b := bucket(t.Requests[i].At)
+		by[b] = append(by[b], got.Waited)
+		if got.End == Unanswered {
 			r.Unanswered++
 		}
 	}

@@ -4,6 +4,7 @@ package origin
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,7 +15,6 @@ import (
 type Origin struct {
 	size  int
 	slots chan struct{}
-	start time.Time
 
 	mu    sync.Mutex
 	now   map[string]int // callers at present, by key
@@ -23,9 +23,9 @@ type Origin struct {
 
 // Stats is what was asked of an origin so far.
 type Stats struct {
-	Creations   []time.Duration // when each call began, since the Origin was made
-	MaxCreators int             // largest number of calls at once for one key
-	CPU         time.Duration   // spent rendering, also on tiles that were given up
+	Creations   []time.Time   // when each call began
+	MaxCreators int           // largest number of calls at once for one key
+	CPU         time.Duration // spent rendering, also on tiles that were given up
 }
 
 // New returns an origin that renders tiles of size × size pixels, workers at
@@ -34,14 +34,16 @@ func New(workers, size int) *Origin {
 	return &Origin{
 		size:  size,
 		slots: make(chan struct{}, workers),
-		start: time.Now(),
 		now:   make(map[string]int),
 	}
 }
 
 // Create renders the tile of key. It returns ctx's error when that ends before
-// the tile is done.
+// the tile is done. A call whose ctx has ended beforehand does not count.
 func (o *Origin) Create(ctx context.Context, key string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	o.enter(key)
 	var cpu time.Duration
 	defer func() { o.leave(key, cpu) }()
@@ -60,7 +62,7 @@ func (o *Origin) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.stats
-	s.Creations = append([]time.Duration(nil), s.Creations...)
+	s.Creations = slices.Clone(s.Creations)
 	return s
 }
 
@@ -69,7 +71,7 @@ func (o *Origin) enter(key string) {
 	defer o.mu.Unlock()
 	o.now[key]++
 	o.stats.MaxCreators = max(o.stats.MaxCreators, o.now[key])
-	o.stats.Creations = append(o.stats.Creations, time.Since(o.start))
+	o.stats.Creations = append(o.stats.Creations, time.Now())
 }
 
 func (o *Origin) leave(key string, cpu time.Duration) {

@@ -35,7 +35,7 @@ type fact struct{ Name, Value string }
 func (r *Report) HTML(w io.Writer) error {
 	end := time.Duration(r.Settings.Duration*float64(time.Second)) + demo.Grace
 	data := struct {
-		Began              string
+		Began, Where       string
 		Cards              []card
 		Head               row
 		Rows               []row
@@ -46,6 +46,7 @@ func (r *Report) HTML(w io.Writer) error {
 		Grace              string
 	}{
 		Began:     r.Settings.Began.Format("2 January 2006, 15:04:05 MST"),
+		Where:     r.Settings.Where(),
 		Head:      r.rows()[0],
 		Rows:      r.rows()[1:],
 		Creations: creationPanels(r.Results, end),
@@ -74,11 +75,10 @@ func (s *Settings) facts() []fact {
 	}
 	return []fact{
 		{"Load", load},
-		{"Requests", fmt.Sprintf("%d for %d keys within %.3g s, by %d clients", s.Requests, s.Keys, s.Duration, s.Clients)},
+		{"Requests", fmt.Sprintf("%d for %d keys within %.3g s, by %d clients in %s", s.Requests, s.Keys, s.Duration, s.Clients, s.Where())},
 		{"Entries expire after", fmt.Sprintf("%.3g s", s.Expiration)},
 		{"Stale served for", fmt.Sprintf("%.3g s more (dogpile only)", s.StaleFor)},
-		{"Backend", s.Backend},
-		{"Origin", fmt.Sprintf("Mandelbrot tiles of %d×%d pixels, about %.3g ms of CPU each, %d at once", s.TileSize, s.TileSize, s.Cost, s.Workers)},
+		{"Origin", fmt.Sprintf("Mandelbrot tiles of %d×%d pixels, about %.3g ms of CPU each, %d at once, for all processes together", s.TileSize, s.TileSize, s.Cost, s.Workers)},
 		{"Machine", fmt.Sprintf("%d CPUs", s.CPUs)},
 	}
 }

@@ -26,6 +26,7 @@ type Settings struct {
 	Requests   int       `json:"requests"`
 	Keys       int       `json:"keys"` // that were asked for
 	Clients    int       `json:"clients"`
+	Processes  int       `json:"processes"`  // in which they were
 	Duration   float64   `json:"duration_s"` // until the last arrival
 	Expiration float64   `json:"expiration_s"`
 	StaleFor   float64   `json:"stale_for_s"`
@@ -35,6 +36,14 @@ type Settings struct {
 	CPUs       int       `json:"cpus"`
 	Zipf       *Zipf     `json:"zipf,omitempty"`
 	Log        *Log      `json:"log,omitempty"`
+}
+
+// Where tells in how many processes the clients ran, and over which backend.
+func (s *Settings) Where() string {
+	if s.Processes == 1 {
+		return "one process over " + s.Backend
+	}
+	return fmt.Sprintf("%d processes over %s", s.Processes, s.Backend)
 }
 
 // Zipf is where the load came from, if it was made up.
@@ -109,6 +118,7 @@ func (r *Report) rows() []row {
 	}{
 		{"", func(m *demo.Result) string { return string(m.Mode) }},
 		{"requests", func(m *demo.Result) string { return fmt.Sprint(m.Requests) }},
+		{"processes", func(*demo.Result) string { return fmt.Sprint(r.Settings.Processes) }},
 		{"creations", func(m *demo.Result) string { return fmt.Sprint(m.Creations) }},
 		{"most creators at once for one key", func(m *demo.Result) string { return fmt.Sprint(m.MaxCreators) }},
 		{"CPU time of the origin", func(m *demo.Result) string { return fmt.Sprintf("%.2f s", m.OriginCPU.Seconds()) }},

@@ -29,7 +29,7 @@ func sample(t *testing.T) *report.Report {
 	r := &report.Report{
 		Settings: report.Settings{
 			Began: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), Backend: "memory",
-			Requests: 100, Keys: 3, Clients: 10, Duration: 2, Expiration: 1, StaleFor: 10,
+			Requests: 100, Keys: 3, Clients: 10, Processes: 4, Duration: 2, Expiration: 1, StaleFor: 10,
 			Workers: 2, TileSize: 8, Cost: 20, CPUs: 2,
 			Log: &report.Log{File: `<a href="x">&.log`, Speed: 1.5, Lines: 100, Malformed: 4},
 		},
@@ -81,7 +81,7 @@ func TestJSON(t *testing.T) {
 		!maps.Equal(got.Errors, map[string]int{"none": 0, "coalesced": 1, "dogpile": 2}) {
 		t.Errorf("unanswered %v, errors %v", got.Unanswered, got.Errors)
 	}
-	if got.Settings["backend"] != "memory" || got.Settings["zipf"] != nil || got.Settings["log"] == nil {
+	if got.Settings["backend"] != "memory" || got.Settings["processes"] != 4. || got.Settings["zipf"] != nil || got.Settings["log"] == nil {
 		t.Errorf("settings %v", got.Settings)
 	}
 }
@@ -99,6 +99,7 @@ func TestTable(t *testing.T) {
 	for _, want := range []string{
 		"none coalesced dogpile",
 		"requests 100 100 100",
+		"processes 4 4 4",
 		"creations 30 29 28",
 		"most creators at once for one key 9 8 7",
 		"CPU time of the origin 1.50 s 1.50 s 1.50 s",
@@ -151,7 +152,7 @@ func TestPage(t *testing.T) {
 	if found := regexp.MustCompile(`(?i:https?:|//|url\(|@import)|NaN|Inf|%!|ZgotmplZ`).FindString(withoutData(text)); found != "" {
 		t.Errorf("the page has %q in it", found)
 	}
-	for _, want := range []string{"prefers-color-scheme: dark", "250 ms", "most creators at once for one key", "6 May 2024",
+	for _, want := range []string{"prefers-color-scheme: dark", "250 ms", "most creators at once for one key", "6 May 2024", "dogpile demo in 4 processes over memory",
 		"&lt;a href=&#34;x&#34;&gt;&amp;.log", "0.00 s: 50 requests, p50 1.23 ms, p99 250 ms, max 3.00 s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)

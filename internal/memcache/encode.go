@@ -1,0 +1,92 @@
+package memcache
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+const (
+	maxKey     = 250
+	maxCommand = 96 // bytes of a command beside its key and value
+)
+
+// checkKey refuses what would be cut short, split in two or taken for another
+// command.
+func checkKey(key string) error {
+	if len(key) == 0 || len(key) > maxKey {
+		return fmt.Errorf("key %q of %d bytes: %w", key[:min(len(key), maxKey)], len(key), ErrKey)
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] == 0x7f {
+			return fmt.Errorf("key %q: %w", key, ErrKey)
+		}
+	}
+	return nil
+}
+
+// appendOp appends op as a command. Every reply to it but an error carries the
+// opaque token, which is better than the key, that could be had as well: two
+// commands for one key differ in it.
+func appendOp(b []byte, op *Op, opaque uint32) []byte {
+	switch op.Kind {
+	case Get:
+		b = append(b, "mg "...)
+		b = append(b, op.Key...)
+		b = append(b, " c f"...)
+		if !op.NoValue {
+			b = append(b, " v"...)
+		}
+		if op.Vivify > 0 {
+			b = append(b, " t"...)
+		}
+		b = appendFlag(b, 'N', seconds(op.Vivify))
+	case Set:
+		b = append(b, "ms "...)
+		b = append(b, op.Key...)
+		b = append(b, ' ')
+		b = strconv.AppendInt(b, int64(len(op.Value)), 10)
+		b = append(b, " c"...)
+		b = appendFlag(b, 'F', uint64(op.Flags))
+		b = appendFlag(b, 'T', seconds(op.TTL))
+		b = appendFlag(b, 'C', op.CAS)
+		switch op.Mode {
+		case Add:
+			b = append(b, " ME"...)
+		case Replace:
+			b = append(b, " MR"...)
+		}
+	case Delete:
+		b = append(b, "md "...)
+		b = append(b, op.Key...)
+		b = appendFlag(b, 'C', op.CAS)
+		if op.Invalidate {
+			b = append(b, " I"...)
+		}
+	}
+	b = append(b, " O"...)
+	b = appendOpaque(b, opaque)
+	b = append(b, "\r\n"...)
+	if op.Kind == Set {
+		b = append(b, op.Value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// appendFlag appends a flag with its number, unless that is 0, which is what
+// the server takes a missing flag for.
+func appendFlag(b []byte, flag byte, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendUint(append(b, ' ', flag), n, 10)
+}
+
+// seconds keeps a time within what the server can read. What is beyond it would
+// have expired when it is stored.
+func seconds(n uint32) uint64 { return uint64(min(n, math.MaxInt32)) }
+
+func appendOpaque(b []byte, opaque uint32) []byte {
+	return strconv.AppendUint(b, uint64(opaque), 32)
+}

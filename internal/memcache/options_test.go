@@ -1,0 +1,222 @@
+package memcache_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile/internal/memcache"
+)
+
+// publicDir returns a directory that the user of the server can read.
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "memcache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestAuthentication(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(publicDir(t), "users")
+	if err := os.WriteFile(file, []byte("ann:other\njoe:s3cret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	closed := startServer(t, "-Y", file)
+	open := sharedServer(t)
+	for _, row := range []struct {
+		name, user, password string
+		server               *server
+		want                 string
+	}{
+		{"right", "joe", "s3cret", closed, ""},
+		{"wrong password", "joe", "wr0ng", closed, "authentication: "},
+		{"another's password", "joe", "other", closed, "authentication: "},
+		{"unknown user", "jim", "s3cret", closed, "authentication: "},
+		{"no password", "joe", "", closed, "authentication: "},
+		{"nothing", "", "", closed, "unauthenticated"},
+		{"a command in the password", "joe", "s3cret\r\nmn", closed, "authentication: "},
+		{"a server that does not ask", "joe", "s3cret", open, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := newClient(t, row.server.addr, memcache.Options{Username: row.user, Password: row.password})
+			ops := []memcache.Op{{Kind: set, Key: "auth", Value: []byte("v")}, {Key: "auth"}}
+			err := c.Do(t.Context(), ops)
+			if row.want == "" {
+				if err != nil || string(ops[1].Value) != "v" {
+					t.Errorf("Do = %v, %+v", err, ops)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("Do = %v, want %s", err, row.want)
+			}
+			if err != nil && row.password != "" && strings.Contains(err.Error(), row.password) {
+				t.Errorf("the error shows the password: %v", err)
+			}
+		})
+	}
+	if op := do(t, newClient(t, open.addr, memcache.Options{}), memcache.Op{Key: "dogpile:login"})[0]; op.Status != missing {
+		t.Errorf("the server that does not ask has kept the password: %q", op.Value)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(publicDir(t), "s")
+	s := &server{addr: "unix:" + path, args: []string{"-s", path, "-a", "777"}}
+	s.start(t)
+	c := newClient(t, s.addr, memcache.Options{})
+	large := bytes.Repeat([]byte("v"), 500_000)
+	ops := do(t, c, memcache.Op{Kind: set, Key: "a", Value: large}, memcache.Op{Key: "a"}, memcache.Op{Key: "b"})
+	if !bytes.Equal(ops[1].Value, large) || ops[2].Status != missing {
+		t.Errorf("%v, %v", ops[1].Status, ops[2].Status)
+	}
+	s.kill()
+	ops = []memcache.Op{{Key: "a"}}
+	eventually(t, "an error that names the socket", func() bool {
+		err := c.Do(t.Context(), ops)
+		return err != nil && strings.Contains(err.Error(), path)
+	})
+}
+
+// certificate makes a certificate that signs itself, for 127.0.0.1 and
+// localhost, and returns its files and those who trust it.
+func certificate(t testing.TB) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "memcached"},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		DNSNames:              []string{"localhost"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secretDER, err := x509.MarshalPKCS8PrivateKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := publicDir(t)
+	cert, key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	for file, data := range map[string][]byte{cert: certPEM, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secretDER})} {
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key, pool
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	cert, key, pool := certificate(t)
+	s := startServer(t, "-Z", "-o", "ssl_chain_cert="+cert+",ssl_key="+key)
+	plain := sharedServer(t)
+	for _, row := range []struct {
+		name   string
+		addr   string
+		config *tls.Config
+		want   string
+	}{
+		{"trusted", s.addr, &tls.Config{RootCAs: pool}, ""},
+		{"trusted by name", strings.Replace(s.addr, "127.0.0.1", "localhost", 1), &tls.Config{RootCAs: pool}, ""},
+		{"ServerName", s.addr, &tls.Config{RootCAs: pool, ServerName: "localhost"}, ""},
+		{"another ServerName", s.addr, &tls.Config{RootCAs: pool, ServerName: "elsewhere"}, "TLS: "},
+		{"not trusted", s.addr, &tls.Config{}, "TLS: "},
+		{"not verified", s.addr, &tls.Config{InsecureSkipVerify: true}, ""},
+		{"server without TLS", plain.addr, &tls.Config{RootCAs: pool}, "TLS: "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := memcache.Options{TLS: row.config, ConnectTimeout: patient}
+			if row.addr == plain.addr {
+				o.ConnectTimeout = time.Second // it waits for the end of the line
+			}
+			c := newClient(t, row.addr, o)
+			large := bytes.Repeat([]byte("v"), 500_000)
+			ops := []memcache.Op{{Kind: set, Key: "a", Value: large}, {Key: "a"}, {Kind: set, Key: "b", Value: []byte("w")}}
+			err := c.Do(t.Context(), ops)
+			if row.want != "" {
+				if err == nil || !strings.Contains(err.Error(), row.want) && !strings.Contains(err.Error(), "no answer") {
+					t.Errorf("Do = %v", err)
+				}
+				return
+			}
+			if err != nil || !bytes.Equal(ops[1].Value, large) {
+				t.Fatalf("Do = %v, %v", err, ops[1].Status)
+			}
+			// With a context that can end, calls that are alone read with a
+			// deadline, which passes now and then.
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			for i := range 200 {
+				ops := []memcache.Op{{Key: "b"}}
+				if err := c.Do(ctx, ops); err != nil || string(ops[0].Value) != "w" {
+					t.Fatalf("call %d: %v, %+v", i, err, ops[0])
+				}
+				if i%40 == 0 {
+					pause(5 * time.Millisecond)
+				}
+			}
+		})
+	}
+	c := newClient(t, s.addr, memcache.Options{ConnectTimeout: time.Second})
+	if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil {
+		t.Error("a client without TLS has been served by a server with TLS")
+	}
+}
+
+// The options of a client are its own.
+func TestOptionsAreCopied(t *testing.T) {
+	t.Parallel()
+	o := &memcache.Options{Timeout: patient, ConnectTimeout: patient, TLS: nil}
+	c := memcache.New(sharedServer(t).addr, o)
+	defer c.Close()
+	o.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errRefused }
+	do(t, c, memcache.Op{Key: "a"})
+}
+
+func TestNoServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, addr := range []string{l.Addr().String(), "unix:" + filepath.Join(t.TempDir(), "none"), "127.0.0.1", "127.0.0.1:99999", ""} {
+		c := newClient(t, addr, memcache.Options{})
+		if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil || !strings.HasPrefix(err.Error(), "memcached at "+strings.TrimPrefix(addr, "unix:")+": ") {
+			t.Errorf("%q: Do = %v", addr, err)
+		}
+	}
+}
