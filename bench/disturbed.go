@@ -12,20 +12,19 @@ const (
 	tries       = 5    // to get a measurement that is quiet enough
 )
 
-// waitedForCPU returns for how long the threads of this process have been
-// ready to run while something else had the CPU. It is 0 where the system does
-// not tell.
-func waitedForCPU() time.Duration {
-	var total time.Duration
-	files, _ := filepath.Glob("/proc/self/task/*/schedstat")
+// cpuTime returns for how long the threads of a process, which is a name in
+// /proc, have had a CPU, and for how long they have been ready to run while
+// something else had it. Both are 0 where the system does not tell.
+func cpuTime(process string) (had, awaited time.Duration) {
+	files, _ := filepath.Glob("/proc/" + process + "/task/*/schedstat")
 	for _, name := range files {
 		var ran, waited time.Duration
 		if data, err := os.ReadFile(name); err == nil {
 			fmt.Sscan(string(data), &ran, &waited)
-			total += waited
+			had, awaited = had+ran, awaited+waited
 		}
 	}
-	return total
+	return had, awaited
 }
 
 // quietest calls measure until one of its samples was hardly disturbed by
@@ -33,12 +32,14 @@ func waitedForCPU() time.Duration {
 func quietest(tries int, measure func() (sample, error)) (sample, error) {
 	var best sample
 	for try := range tries {
-		begin, waited := time.Now(), waitedForCPU()
+		begin := time.Now()
+		_, before := cpuTime("self")
 		s, err := measure()
 		if err != nil {
 			return s, err
 		}
-		s.disturbed = float64(waitedForCPU()-waited) / float64(time.Since(begin))
+		_, after := cpuTime("self")
+		s.disturbed = float64(after-before) / float64(time.Since(begin))
 		if try == 0 || s.disturbed < best.disturbed {
 			best = s
 		}

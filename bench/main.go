@@ -1,13 +1,15 @@
-// Command bench measures dogpile beside other in-process caches, all in one
-// run on one machine, and prints tables in Markdown.
+// Command bench measures dogpile beside other caches, in-process ones and
+// clients of servers, all in one run on one machine, and prints tables in
+// Markdown. It starts the servers itself, and other processes of its own.
 //
 //	go run .            everything
 //	go run . -smoke     a quick look that nothing is broken
 //	go run . -tables hit -filter 'dogpile|otter' -count 9
 //
 // It fails if a contestant misses a key that it was given, returns a wrong
-// value, or cannot be opened. A figure beyond its limit is printed as such
-// and is no failure: the machine may have been busy.
+// value, or cannot be opened, or if a program that it needs is not installed. A
+// figure beyond its limit is printed as such and is no failure: the machine may
+// have been busy.
 package main
 
 import (
@@ -26,16 +28,18 @@ import (
 
 // options says what to measure.
 type options struct {
-	rounds  int
-	time    time.Duration // to measure a contestant for, in one round
-	tries   int           // to find the machine quiet for it
-	filter  *regexp.Regexp
-	keys    int   // in the tables hit and ratio
-	sizes   []int // keys, in the tables over the number of keys
-	tables  []string
-	profile string
-	out     io.Writer
-	log     io.Writer
+	rounds int
+	time   time.Duration // to measure a contestant for, in one round
+	tries  int           // to find the machine quiet for it
+	filter *regexp.Regexp
+	keys   int   // in the tables hit and ratio
+	sizes  []int // keys, in the tables over the number of keys
+	tables []string
+	// for how long to look whether a waiter is served whose holder has died
+	patience time.Duration
+	profile  string
+	out      io.Writer
+	log      io.Writer
 
 	samples, disturbed int // taken so far, and how many while the machine was busy
 }
@@ -49,9 +53,19 @@ var tables = []struct {
 	{"size", printSizes},
 	{"bytes", printBytes},
 	{"stampede", printStampede},
+	{"redis", printRedisHits},
+	{"redis-stampede", printRedisStampede},
+	{"redis-wake", printRedisWake},
+	{"redis-holder", printRedisHolder},
 }
 
 func main() {
+	if role := os.Getenv(roleEnv); role != "" {
+		if err := work(role, os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parseFlags(os.Args[1:], os.Stdout, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -67,13 +81,14 @@ func main() {
 }
 
 func parseFlags(args []string, out, log io.Writer) (*options, error) {
-	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, out: out, log: log}
+	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, patience: 20 * time.Second, out: out, log: log}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
 	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "how long to measure a contestant for, in one round")
-	filter := fs.String("filter", "", "regular expression: contestants of the tables hit and stampede")
-	names := fs.String("tables", "", "comma-separated subset of hit,ratio,size,bytes,stampede (default all)")
+	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, stampede and redis")
+	all, _ := tableNames("")
+	names := fs.String("tables", "", "comma-separated subset of "+strings.Join(all, ",")+" (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file")
 	if err := fs.Parse(args); err != nil {
@@ -91,7 +106,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	}
 	if *smoke {
 		o.rounds, o.tries, o.time = 1, 1, 10*time.Millisecond
-		o.keys, o.sizes = 10_000, []int{1_000, 10_000}
+		o.keys, o.sizes, o.patience = 10_000, []int{1_000, 10_000}, 3*time.Second
 	}
 	if o.tables, err = tableNames(*names); err != nil {
 		return nil, err

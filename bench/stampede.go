@@ -112,8 +112,13 @@ func rush(s stampeder, n int, take time.Duration) (stampede, error) {
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return stampede{}, fmt.Errorf("%s: %w", s.name, errs[i])
 	}
+	return stampedeOf(creations.Load(), waited), nil
+}
+
+func stampedeOf(creations int64, waited []time.Duration) stampede {
 	slices.Sort(waited)
-	return stampede{creations.Load(), waited[n/2], waited[n*99/100], waited[n-1]}, nil
+	n := len(waited)
+	return stampede{creations, waited[n/2], waited[n*99/100], waited[n-1]}
 }
 
 func printStampede(o *options) error {
@@ -131,10 +136,10 @@ func printStampede(o *options) error {
 			seen[s.name] = append(seen[s.name], one)
 		}
 	}
-	rows := [][]string{{"waiters of one missing key", "creations", "p50 ms", "p99 ms", "max ms", "1 creation, p99 ≤ 55 ms"}}
+	rows := [][]string{stampedeHead(waiterLimit)}
 	for _, s := range stampeders() {
 		if all := seen[s.name]; len(all) > 0 {
-			rows = append(rows, stampedeRow(s.name, all))
+			rows = append(rows, stampedeRow(s.name, all, waiterLimit))
 		}
 	}
 	if len(rows) > 1 {
@@ -144,7 +149,11 @@ func printStampede(o *options) error {
 	return nil
 }
 
-func stampedeRow(name string, all []stampede) []string {
+func stampedeHead(limit time.Duration) []string {
+	return []string{"waiters of one missing key", "creations", "p50 ms", "p99 ms", "max ms", fmt.Sprintf("1 creation, p99 ≤ %v", limit)}
+}
+
+func stampedeRow(name string, all []stampede, limit time.Duration) []string {
 	var creations int64
 	var p50, p99, most []float64
 	for _, one := range all {
@@ -153,7 +162,7 @@ func stampedeRow(name string, all []stampede) []string {
 		p99 = append(p99, milliseconds(one.p99))
 		most = append(most, milliseconds(one.max))
 	}
-	held := creations == 1 && median(p99) <= milliseconds(waiterLimit)
+	held := creations == 1 && median(p99) <= milliseconds(limit)
 	return []string{name, fmt.Sprint(creations), fmt.Sprintf("%.1f", median(p50)),
 		fmt.Sprintf("%.1f", median(p99)), fmt.Sprintf("%.1f", slices.Max(most)), verdict(held)}
 }

@@ -1,0 +1,12 @@
+package file
+
+// Waiting returns how many calls of Wait wait in b.
+func Waiting(b *Backend) int { return int(b.waiters.n.Load()) }
+
+// SetHash replaces the hash of keys, until the function that it returns is
+// called.
+func SetHash(h func(key string) int64) (reset func()) {
+	old := hash
+	hash = h
+	return func() { hash = old }
+}

@@ -1,0 +1,250 @@
+// Package file keeps a cache in a file of this host, which several processes
+// read and write at once without a server, by way of zombiezen.com/go/sqlite.
+// They share the entries and elect one creator for each key among them.
+//
+//	backend, err := file.Open(ctx, "/var/cache/app.db", nil)
+//
+// or by its URL scheme:
+//
+//	file:///var/cache/app.db?max_bytes=1GiB
+//	file://app.db                           in the working directory
+//
+// Three files lie beside it, named after it with -wal, -shm and -lock. To empty
+// the cache, remove all four, also while programs use it: these notice, and go
+// on with a new one.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+const (
+	// DefaultTimeout is how long a call takes at most unless Options.Timeout
+	// says otherwise.
+	DefaultTimeout = time.Second
+	// MinBytes is the least that Options.MaxBytes may be.
+	MinBytes = 128 << 10
+
+	// maxValue bounds a value: while one is written, all other writers wait.
+	maxValue = 32 << 20
+	// openTimeout bounds Open, which waits for others that open the same file.
+	openTimeout = 30 * time.Second
+)
+
+// Options says how a Backend keeps its file. The zero value is ready to use. A
+// Backend copies its Options.
+type Options struct {
+	// MaxBytes bounds the size of the file, in bytes. Once it is reached, the
+	// entries that were written first make room for others. The -wal file comes on
+	// top, with about a quarter of that or 4 MiB, whichever is less. 0: no bound.
+	// Less than MinBytes is an error. Of several processes that use a file each
+	// keeps to its own bound when it writes.
+	MaxBytes int
+
+	// Timeout bounds each call. What may take time is waiting for other processes
+	// that write. 0: DefaultTimeout; -1: the caller's context alone.
+	Timeout time.Duration
+
+	// Reset begins anew, with an empty file, where the one that is there is damaged
+	// or was written by a newer version of this package, and where nothing more can
+	// be written to it because the disk is full. The call that finds this out fails,
+	// if it is not Open. Otherwise it is an error, and the file is left as it is. A
+	// file that is no cache is left as it is in any case.
+	Reset bool
+}
+
+// Backend keeps entries in a file. Its leases are held across processes, and
+// its Set under a lease is fenced. It is safe for concurrent use, also beside
+// other Backends on the same file.
+type Backend struct {
+	path    string // as given, made absolute
+	o       Options
+	timeout time.Duration // 0: none
+	serial  atomic.Int64  // of the last lease
+	waiters waiters
+	janitor janitor
+
+	ctx  context.Context // done once closed
+	stop context.CancelFunc
+
+	mu    sync.RWMutex // held while store is used, and for writing to replace it
+	store *store       // nil once closed
+}
+
+var (
+	_ driver.Backend   = (*Backend)(nil)
+	_ driver.Locker    = (*Backend)(nil)
+	_ driver.Describer = (*Backend)(nil)
+
+	errClosed  = errors.New("dogpile: the file backend is closed")
+	errDamaged = errors.New("the cache file is damaged; remove it, or open it with Reset (reset=true)")
+)
+
+func (o *Options) check() error {
+	switch {
+	case o.MaxBytes < 0 || o.MaxBytes > 0 && o.MaxBytes < MinBytes:
+		return fmt.Errorf("the bound MaxBytes (max_bytes) is %d; it is 0 or at least %d", o.MaxBytes, MinBytes)
+	case o.Timeout < 0 && o.Timeout != -1:
+		return fmt.Errorf("the Timeout (timeout) is %v; it is positive, 0 or -1", o.Timeout)
+	}
+	return nil
+}
+
+// Caps implements driver.Describer.
+func (b *Backend) Caps() driver.Caps {
+	return driver.Caps{
+		Name:     "file",
+		Shared:   true,
+		Locks:    true,
+		Fenced:   true,
+		MaxValue: b.maxValue(),
+		TTLUnit:  time.Millisecond,
+		Timeout:  b.timeout,
+	}
+}
+
+// maxValue leaves room for several values within the bound.
+func (b *Backend) maxValue() int {
+	if b.o.MaxBytes > 0 {
+		return min(maxValue, b.o.MaxBytes/4)
+	}
+	return maxValue
+}
+
+// Path returns where the file is, as an absolute path.
+func (b *Backend) Path() string { return b.path }
+
+// Close gives the leases of b up and closes its file. Calls made afterwards
+// return an error. It may be repeated.
+func (b *Backend) Close() error {
+	b.stop()
+	b.mu.Lock()
+	s := b.store
+	b.store = nil
+	b.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	b.janitor.tasks.Wait()
+	if err := s.close(); err != nil {
+		return fmt.Errorf("dogpile: close the cache file: %w", err)
+	}
+	return nil
+}
+
+// visit is the use of a store by one call.
+type visit struct {
+	*store
+	b      *Backend
+	before bool // what debug.SetPanicOnFault was
+}
+
+// enter is where every call begins. The caller defers leave.
+func (b *Backend) enter(ctx context.Context) (visit, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return visit{}, err
+		}
+		b.mu.RLock()
+		s := b.store
+		switch {
+		case s == nil:
+			b.mu.RUnlock()
+			return visit{}, errClosed
+		case !s.gone():
+			return visit{s, b, debug.SetPanicOnFault(true)}, nil
+		}
+		b.mu.RUnlock()
+		if err := b.reopen(ctx, s); err != nil {
+			return visit{}, err
+		}
+	}
+}
+
+// leave ends what enter began. A file whose parts are truncated while they are
+// mapped into memory makes their use panic; leave turns that into an error.
+func (v visit) leave(err *error) {
+	p := recover()
+	debug.SetPanicOnFault(v.before)
+	if isFault(p) {
+		v.broken.Store(true)
+		v.faulted.Store(true)
+		*err = fmt.Errorf("file: %w: a part of it was cut off while it was in use", errDamaged)
+		p = nil
+	}
+	if lost(*err) && v.b.o.Reset {
+		v.broken.Store(true)
+	}
+	if damaged(*err) {
+		*err = fmt.Errorf("%w: %w", errDamaged, *err)
+	}
+	v.b.mu.RUnlock()
+	if p != nil {
+		panic(p)
+	}
+}
+
+func isFault(p any) bool {
+	f, ok := p.(interface{ Addr() uintptr })
+	return ok && f.Addr() >= 1<<12
+}
+
+// damaged reports whether err says that the file is not as it was written.
+func damaged(err error) bool {
+	code := sqlite.ErrCode(err)
+	switch code.ToPrimary() {
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
+		return true
+	}
+	return code == sqlite.ResultIOErrShortRead
+}
+
+// lost reports whether err is one for which a file is reset.
+func lost(err error) bool {
+	return damaged(err) || sqlite.ErrCode(err) == sqlite.ResultFull
+}
+
+// reopen replaces old, whose file was removed or is to be reset.
+func (b *Backend) reopen(ctx context.Context, old *store) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.store != old {
+		return nil
+	}
+	if old.broken.Load() {
+		_ = old.closeConns() // what they keep open would keep its place on the disk
+	}
+	limit := openTimeout
+	if b.timeout > 0 {
+		limit = min(b.timeout, openTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s, err := openStore(ctx, b.path, &b.o, old)
+	if err != nil {
+		return fmt.Errorf("file: open again what was removed or damaged: %w", err)
+	}
+	b.store = s
+	// Whatever goes wrong with the old one concerns nobody any more.
+	_ = old.close()
+	return nil
+}
+
+// failed says what went wrong in a call. It does not name keys: those who know
+// what the user calls them do.
+func failed(op string, err error) error {
+	if err == nil || err == errClosed {
+		return err
+	}
+	return fmt.Errorf("file %s: %w", op, err)
+}

@@ -1,0 +1,14 @@
+//go:build unix
+
+package file_test
+
+import (
+	"testing"
+
+	"github.com/dogpile-go/dogpile/internal/fleettest"
+)
+
+// TestFleet has several processes share a file.
+func TestFleet(t *testing.T) {
+	fleettest.Run(t, fleettest.Config{URL: "file://" + t.TempDir() + "/cache.db?timeout=30s"})
+}

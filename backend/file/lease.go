@@ -1,0 +1,271 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// A lease is a row in the table of that name. It holds while the row is there
+// and neither its time has run out nor its owner is dead. Whether that is so
+// and what follows from it is always one transaction.
+//
+// The owner of a lease is a store, and its sign of life a byte of the -lock
+// file that it keeps locked: the kernel frees it when the process ends in
+// whatever way. One byte for each store, locked once, does for all its leases,
+// so that a lease costs no descriptor and no system call, and nobody has to
+// find out which of two records of one lease is right. A process that is
+// stopped keeps its locks, and so a lease also has an end.
+type lease struct {
+	b             *Backend
+	key           string
+	owner, serial int64
+	read          atomic.Pointer[entry] // by TryLock; nil once used
+}
+
+// answered answers a read under a lease from what TryLock has read, if it still
+// has that.
+func answered(it *driver.Item) bool {
+	l, ok := it.Lease.(*lease)
+	if !ok || l.key != it.Key {
+		return false
+	}
+	e := l.read.Swap(nil)
+	if e == nil {
+		return false
+	}
+	e.fill(it, time.Now())
+	return true
+}
+
+// TryLock implements driver.Locker. In the same transaction it reads the entry,
+// for the Get that follows. A ttl that is not positive is an error.
+func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (_ driver.Lease, err error) {
+	if ttl <= 0 {
+		return nil, ttlError(ttl)
+	}
+	v, err := b.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.leave(&err)
+	lim := b.limit(ctx)
+	var granted *lease
+	err = v.write(&lim, func(c *conn) error {
+		now := time.Now()
+		h, err := c.holder(key)
+		if err != nil || v.holds(h, now) {
+			return err
+		}
+		l := &lease{b: b, key: key, owner: v.owner, serial: b.serial.Add(1)}
+		if err := c.runKey(grant, key, after(now, ttl), l.owner, v.lock.home, l.serial); err != nil {
+			return err
+		}
+		e, err := c.get(key)
+		l.read.Store(&e)
+		granted = l
+		return err
+	})
+	if err != nil || granted == nil {
+		return nil, failed("lock", err)
+	}
+	return granted, nil
+}
+
+// held is what a row of the table says of a lease.
+type held struct {
+	expires     int64 // in milliseconds since 1970; 0: there is no row
+	owner, home int64
+}
+
+func (c *conn) holder(key string) (h held, err error) {
+	s, err := c.stmt(holder)
+	if err != nil {
+		return h, err
+	}
+	s.BindBytes(1, []byte(key))
+	found, err := s.Step()
+	if err == nil && found {
+		h = held{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnInt64(2)}
+	}
+	s.Reset()
+	return h, err
+}
+
+// holds reports whether a lease is in force.
+func (s *store) holds(h held, now time.Time) bool {
+	return now.UnixMilli() < h.expires && (h.owner == s.owner || s.lock.alive(h.owner, h.home))
+}
+
+// ask returns what holds the lease on key now; the zero held for nothing.
+func (b *Backend) ask(ctx context.Context, key string) (h held, err error) {
+	v, err := b.enter(ctx)
+	if err != nil {
+		return h, err
+	}
+	defer v.leave(&err)
+	l := b.limit(ctx)
+	c, err := v.take(&l, v.readers)
+	if err != nil {
+		return h, err
+	}
+	defer v.give(v.readers, c)
+	err = patiently(&l, func() (err error) {
+		h, err = c.holder(key)
+		return err
+	})
+	if err != nil || !v.holds(h, time.Now()) {
+		return held{}, err
+	}
+	return h, nil
+}
+
+// Locked implements driver.Locker.
+func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
+	h, err := b.ask(ctx, key)
+	return h != held{}, failed("locked", err)
+}
+
+// Wait implements driver.Locker. What this Backend frees it learns at once; for
+// other processes it looks every 7 to 15 milliseconds.
+func (b *Backend) Wait(ctx context.Context, key string) error {
+	for {
+		freed, done := b.waiters.join(key)
+		err := b.waitOnce(ctx, key, freed)
+		done()
+		if err != errHeld {
+			return failed("wait", err)
+		}
+	}
+}
+
+var errHeld = errors.New("held")
+
+func (b *Backend) waitOnce(ctx context.Context, key string, freed <-chan struct{}) error {
+	h, err := b.ask(ctx, key)
+	if err != nil || h == (held{}) {
+		return err
+	}
+	pause := 7*time.Millisecond + rand.N(8*time.Millisecond)
+	timer := time.NewTimer(min(pause, max(0, time.Until(time.UnixMilli(h.expires)))))
+	defer timer.Stop()
+	select {
+	case <-freed:
+		return nil
+	case <-timer.C:
+		return errHeld
+	case <-b.ctx.Done():
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Extend implements driver.Lease. A ttl that is not positive is an error.
+func (l *lease) Extend(ctx context.Context, ttl time.Duration) (err error) {
+	if ttl <= 0 {
+		return ttlError(ttl)
+	}
+	v, err := l.b.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.leave(&err)
+	lim := l.b.limit(ctx)
+	kept := false
+	err = v.write(&lim, func(c *conn) error {
+		now := time.Now()
+		err := c.runKey(extend, l.key, l.owner, l.serial, now.UnixMilli(), after(now, ttl))
+		kept = err == nil && c.Changes() > 0
+		return err
+	})
+	if err == nil && !kept {
+		return driver.ErrLeaseLost
+	}
+	return failed("extend", err)
+}
+
+// Release implements driver.Lease. It does its work under a ctx that is done as
+// well, within the backend's timeout.
+func (l *lease) Release(ctx context.Context) (err error) {
+	ctx = context.WithoutCancel(ctx)
+	v, err := l.b.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.leave(&err)
+	lim := l.b.limit(ctx)
+	err = v.write(&lim, func(c *conn) error {
+		return c.runKey(release, l.key, l.owner, l.serial)
+	})
+	if err == nil {
+		l.b.waiters.wake(l.key)
+	}
+	return failed("release", err)
+}
+
+// yield removes the lease and reports whether it was in force.
+func (l *lease) yield(c *conn, now time.Time) (bool, error) {
+	err := c.runKey(yield, l.key, l.owner, l.serial, now.UnixMilli())
+	return err == nil && c.Changes() > 0, err
+}
+
+func ttlError(ttl time.Duration) error {
+	return fmt.Errorf("file lock: a ttl of %v is not positive", ttl)
+}
+
+// waiters are the calls of Wait in this Backend. The zero value is ready.
+type waiters struct {
+	n  atomic.Int64
+	mu sync.Mutex
+	by map[string]*waiting
+}
+
+type waiting struct {
+	freed chan struct{}
+	n     int
+}
+
+// join returns a channel that is closed at the next wake of key. done has to be
+// called afterwards.
+func (w *waiters) join(key string) (freed <-chan struct{}, done func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.n.Add(1)
+	one := w.by[key]
+	if one == nil {
+		one = &waiting{freed: make(chan struct{})}
+		if w.by == nil {
+			w.by = make(map[string]*waiting)
+		}
+		w.by[key] = one
+	}
+	one.n++
+	return one.freed, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.n.Add(-1)
+		if one.n--; one.n == 0 && w.by[key] == one {
+			delete(w.by, key)
+		}
+	}
+}
+
+// wake ends the waiting for key.
+func (w *waiters) wake(key string) {
+	if w.n.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if one := w.by[key]; one != nil {
+		close(one.freed)
+		delete(w.by, key)
+	}
+}

@@ -1,0 +1,195 @@
+package memcached
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/memcache"
+)
+
+// part is what one server is asked, or one connection.
+type part struct {
+	to  doer
+	ops []memcache.Op
+	at  []int // which item or key each op is of
+	err error
+}
+
+// parts is a batch, split up.
+type parts struct{ list []part }
+
+func (c *core) newParts() *parts { return c.parts.Get().(*parts) }
+
+// free lets p be used again.
+func (c *core) free(p *parts) {
+	for i := range p.list {
+		q := &p.list[i]
+		clear(q.ops)
+		q.to, q.ops, q.at, q.err = nil, q.ops[:0], q.at[:0], nil
+	}
+	p.list = p.list[:0]
+	c.parts.Put(p)
+}
+
+// add adds an op to the part that goes to that doer.
+func (p *parts) add(to doer, at int, op memcache.Op) {
+	for i := range p.list {
+		if q := &p.list[i]; q.to == to {
+			q.ops, q.at = append(q.ops, op), append(q.at, at)
+			return
+		}
+	}
+	n := len(p.list)
+	if n < cap(p.list) {
+		p.list = p.list[:n+1]
+	} else {
+		p.list = append(p.list, part{})
+	}
+	q := &p.list[n]
+	q.to, q.ops, q.at = to, append(q.ops, op), append(q.at, at)
+}
+
+// do does all parts at the same time.
+func (p *parts) do(ctx context.Context) {
+	switch n := len(p.list); {
+	case n == 1:
+		p.list[0].do(ctx)
+	case n > 1:
+		var wg sync.WaitGroup
+		for i := range n - 1 {
+			wg.Go(func() { p.list[i].do(ctx) })
+		}
+		p.list[n-1].do(ctx)
+		wg.Wait()
+	}
+}
+
+func (q *part) do(ctx context.Context) { q.err = q.to.Do(ctx, q.ops) }
+
+// each calls f for every op with the item that it is of, and why it has no
+// answer.
+func (p *parts) each(f func(at int, op *memcache.Op, err error)) {
+	for i := range p.list {
+		q := &p.list[i]
+		for j := range q.ops {
+			op, err := &q.ops[j], q.ops[j].Err
+			if err == nil && op.Status == memcache.Unanswered {
+				err = q.err
+			}
+			f(q.at[j], op, err)
+		}
+	}
+}
+
+// faults counts the items or keys for which nothing could be done.
+type faults struct {
+	op    string
+	items []driver.Item // whose Err is set; nil: they are keys
+	n     int
+	last  int // counted last
+	first error
+}
+
+// note notes err, if it is one, of the i-th. What is noted of one follows on
+// each other.
+func (f *faults) note(i int, err error) {
+	if err == nil {
+		return
+	}
+	err = failed(f.op, err)
+	if f.n == 0 {
+		f.first = err
+	}
+	if f.n == 0 || f.last != i {
+		f.n++
+	}
+	f.last = i
+	if f.items != nil {
+		f.items[i].Err = err
+	}
+}
+
+// all returns the first error if there was one for each of those that were
+// asked for.
+func (f *faults) all(asked int) error {
+	if f.n > 0 && f.n == asked {
+		return f.first
+	}
+	return nil
+}
+
+// Get implements driver.Backend. It is one round trip to each server that has
+// any of the keys, at the same time. Items under a lease that TryLock has read
+// are answered from that, once.
+func (c *core) Get(ctx context.Context, items []driver.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	p := c.newParts()
+	defer c.free(p)
+	asked, bad := 0, faults{op: "get", items: items}
+	for i := range items {
+		it := &items[i]
+		if r, ok := it.Lease.(reader); ok && r.answer(it) {
+			continue
+		}
+		asked++
+		if err := c.check(it.Key); err != nil {
+			bad.note(i, err)
+			continue
+		}
+		p.add(c.at(it.Key), i, memcache.Op{Kind: memcache.Get, Key: it.Key})
+	}
+	p.do(ctx)
+	p.each(func(i int, op *memcache.Op, err error) {
+		if err == nil {
+			fill(&items[i], op)
+		}
+		bad.note(i, err)
+	})
+	return bad.all(asked)
+}
+
+// fill puts what was found into it.
+func fill(it *driver.Item, op *memcache.Op) {
+	data, err := value(op)
+	if err != nil {
+		it.Err = err
+	} else if data != nil {
+		it.Data = data
+	}
+}
+
+var errNoBytes = errors.New("the item has no bytes")
+
+// settable returns why it cannot be sent.
+func (c *core) settable(it *driver.Item) error {
+	switch n := len(it.Data); {
+	case it.Data == nil:
+		return errNoBytes
+	case c.maxValue > 0 && n > c.maxValue:
+		return fmt.Errorf("%w: it has %d bytes, MaxValue is %d", memcache.ErrTooLarge, n, c.maxValue)
+	}
+	return c.check(it.Key)
+}
+
+// setOp returns what stores it, whatever is there.
+func setOp(it *driver.Item) memcache.Op {
+	op := memcache.Op{Kind: memcache.Set, Key: it.Key, TTL: seconds(it.TTL)}
+	stored(&op, it.Data)
+	return op
+}
+
+// deleted returns the error of a Delete of that many keys.
+func (f *faults) deleted(asked int) error {
+	if f.n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d keys: %w", f.n, asked, f.first)
+}

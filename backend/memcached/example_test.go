@@ -1,0 +1,218 @@
+package memcached_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/memcached"
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/proxy"
+)
+
+// loud is a testing.TB for examples, which have none.
+type loud struct{ testing.TB }
+
+func (loud) Helper()                           {}
+func (loud) Error(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (loud) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (loud) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+var exampleTB = outliving{loud{}}
+
+// The servers of the examples.
+func address() string     { return sharedServer(exampleTB).addr }
+func addresses() []string { return startCluster(exampleTB).hosts() }
+func socket() string      { return startSocket(exampleTB).addr }
+
+func tlsServer() (addr, ca string) {
+	s, ca, _, _ := startTLS(exampleTB)
+	return s.addr, ca
+}
+
+func saslServer() string { return startSASL(exampleTB, "ann", "secret").addr }
+
+func passwordServer() string {
+	file := filepath.Join(exampleTB.TempDir(), "users")
+	if err := os.WriteFile(file, []byte("ann:secret\n"), 0o600); err != nil {
+		panic(err)
+	}
+	return startServer(exampleTB, "-Y", file).addr
+}
+
+// show keeps a value in b and finds it again.
+func show(b driver.Backend) {
+	ctx := context.Background()
+	err := b.Set(ctx, []driver.Item{{Key: "example", Data: []byte("value"), TTL: time.Minute}})
+	items := []driver.Item{{Key: "example"}}
+	err = errors.Join(err, b.Get(ctx, items))
+	fmt.Println(string(items[0].Data), err)
+}
+
+func Example() {
+	ctx := context.Background()
+	backend, err := memcached.Open(ctx, "memcached://"+address(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer backend.Close()
+
+	region := dogpile.NewRegion("users")
+	if err := region.Configure(backend, &dogpile.Options{Expiration: time.Hour}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	name := dogpile.NewFunc(region, "name", func(_ context.Context, id int) (string, error) {
+		fmt.Println("looking up", id)
+		return fmt.Sprint("user ", id), nil
+	}, nil)
+	for range 2 {
+		fmt.Println(name.Call(ctx, 42))
+	}
+	// Output:
+	// looking up 42
+	// user 42 <nil>
+	// user 42 <nil>
+}
+
+func ExampleNew() {
+	hosts := addresses() // 10.0.0.1:11211 and so on
+	hosts[0] += "*2"     // twice as many keys
+
+	b, err := memcached.New(hosts, &memcached.Options{Breaker: &proxy.BreakerOptions{Failures: 10}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+func ExampleOpen() {
+	b, err := memcached.Open(context.Background(), "memcached://"+address()+"?timeout=5s&connect_timeout=5", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+func ExampleOpen_servers() {
+	hosts := strings.Join(addresses(), ",") // host1:11211,host2*2,host3
+	b, err := memcached.Open(context.Background(), "memcached://"+hosts+"/?hash=ketama_weighted&dead_retry=1", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+func ExampleOpen_tls() {
+	addr, ca := tlsServer()
+	b, err := memcached.Open(context.Background(), "memcacheds://"+addr+"?ca_file="+ca, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+func ExampleOpen_unixSocket() {
+	path := socket() // /run/memcached/memcached.sock
+	b, err := memcached.Open(context.Background(), "memcached+unix://"+path, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+// A server that was started with -Y.
+func ExampleOpen_password() {
+	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+passwordServer(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+// A server that was started with -S.
+func ExampleOpen_sasl() {
+	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?protocol=binary", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	fmt.Println("fenced:", b.Caps().Fenced)
+	// Output:
+	// value <nil>
+	// fenced: false
+}
+
+// A region from settings, as configure_from_config makes one.
+func Example_settings() {
+	region := dogpile.NewRegion("settings")
+	err := region.ConfigureFrom(context.Background(), map[string]string{
+		"cache.backend":                   "memcached://" + address(),
+		"cache.arguments.connect_timeout": "2",
+		"cache.arguments.hash":            "crc32",
+		"cache.expiration":                "1h",
+	}, "cache.")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer region.Close(context.Background())
+	cache := dogpile.NewCache[int](region, nil)
+	fmt.Println(cache.GetOrCreate(context.Background(), "answer", func(context.Context) (int, error) { return 42, nil }))
+	// Output: 42 <nil>
+}
+
+// A region that shares values and lock with Python's
+//
+//	make_region(serializer=lambda v: json.dumps(v).encode(), deserializer=json.loads).configure(
+//	    "dogpile.cache.pylibmc", arguments={"url": [...], "behaviors": {"ketama": True},
+//	                                        "distributed_lock": True, "lock_timeout": 30})
+//
+// and a function of its module myapp.tools.
+func Example_python() {
+	b, err := memcached.Open(context.Background(), "memcached://"+address()+"?hash=ketama&python_lock=true", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	region := dogpile.NewRegion("")
+	err = region.Configure(b, &dogpile.Options{Expiration: time.Hour, Prefix: dogpile.NoPrefix, KeyFunc: dogpile.PythonKeys("myapp.tools")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	double := dogpile.NewFunc(region, "double", func(_ context.Context, n int) (int, error) { return 2 * n, nil }, nil)
+	fmt.Println(double.Key(21))
+	fmt.Println(double.Call(context.Background(), 21))
+	// Output:
+	// myapp.tools:double|21 <nil>
+	// 42 <nil>
+}

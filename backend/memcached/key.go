@@ -1,0 +1,76 @@
+package memcached
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/dogpile-go/dogpile/internal/memcache"
+)
+
+const (
+	maxKey      = 250               // bytes of a key
+	hashed      = "sha256:"         // begins the name of a key that memcached cannot have
+	maxRelative = 60 * 60 * 24 * 30 // seconds; what is longer is taken for a date
+)
+
+// fits reports whether memcached can have an item of that name, of which the
+// lease needs a longer one.
+func fits(key string, longest int) bool {
+	if key == "" || len(key) > longest {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// mangler returns what keeps keys that fit and gives all others a name. A key
+// that looks like such a name gets another one, so that the two cannot meet.
+func mangler(longest int) func(key string) string {
+	return func(key string) string {
+		if fits(key, longest) && !strings.HasPrefix(key, hashed) {
+			return key
+		}
+		sum := sha256.Sum256([]byte(key))
+		return hashed + hex.EncodeToString(sum[:])
+	}
+}
+
+// check refuses a key before anything is sent.
+func (c *core) check(key string) error {
+	longest := maxKey - len(c.lockPrefix)
+	if fits(key, longest) {
+		return nil
+	}
+	return fmt.Errorf("%w: %.40q of %d bytes; it has 1 to %d, and no space or control byte", memcache.ErrKey, key, len(key), longest)
+}
+
+// seconds returns d as memcached is told it: in seconds, rounded up, or as a date
+// if that is many; 0 for no limit. It is a second more than that, because
+// memcached's clock ticks once a second, and an item that has n seconds may be
+// gone after n-1. Dates that memcached cannot have, after 2038, are no limit.
+func seconds(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	return clamp(ceil(d) + 1)
+}
+
+func ceil(d time.Duration) int64 { return int64((d-1)/time.Second) + 1 }
+
+func clamp(n int64) uint32 {
+	if n <= maxRelative {
+		return uint32(n)
+	}
+	if n += time.Now().Unix(); n > math.MaxInt32 {
+		return 0
+	}
+	return uint32(n)
+}

@@ -1,0 +1,184 @@
+package memcached
+
+import (
+	"context"
+	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/memcache"
+)
+
+// plain is a core whose leases are those of dogpile.cache: see plainLease.
+type plain struct{ *core }
+
+// Caps implements driver.Describer.
+func (p plain) Caps() driver.Caps { return p.caps(false) }
+
+// TryLock implements driver.Locker. It reads the entry, for the Get that
+// follows: in the same round trip, if that is on the same server.
+func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	if err := p.lockable(key, ttl); err != nil {
+		return nil, err
+	}
+	if err := p.begin(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := p.bound(ctx)
+	defer cancel()
+	l := &plainLease{c: p.core, token: newToken(), reading: reading{key: key}}
+	l.s, l.lock = p.lockAt(key)
+	switch held, err := l.take(ctx, ttl); {
+	case err != nil:
+		p.giveUp(l.s, l.lock, l.token, ttl, err)
+		return nil, failed("lock", err)
+	case !held:
+		return nil, nil
+	}
+	return l, nil
+}
+
+// round sends one op for each of n items that has one, and calls answer with
+// what came of it.
+func (c *core) round(ctx context.Context, n int, op func(i int) (to doer, op memcache.Op, some bool), answer func(i int, op *memcache.Op, err error)) {
+	p := c.newParts()
+	defer c.free(p)
+	for i := range n {
+		if to, op, some := op(i); some {
+			p.add(to, i, op)
+		}
+	}
+	p.do(ctx)
+	p.each(answer)
+}
+
+// step is how far a Set or Delete has got with one of its keys.
+type step struct {
+	failed  bool
+	lease   *plainLease
+	lock    *server
+	name    string // of the lease
+	lockCAS uint64 // of the lease if it is held by this program or one like it; 0: it is not
+}
+
+// look looks at the leases on keys that have not failed.
+func (p plain) look(ctx context.Context, steps []step, key func(i int) string, bad *faults) {
+	p.round(ctx, len(steps), func(i int) (doer, memcache.Op, bool) {
+		st := &steps[i]
+		if st.failed {
+			return nil, memcache.Op{}, false
+		}
+		st.lock, st.name = p.lockAt(key(i))
+		return st.lock, memcache.Op{Kind: memcache.Get, Key: st.name}, true
+	}, func(i int, got *memcache.Op, err error) {
+		st := &steps[i]
+		st.failed = err != nil
+		bad.note(i, err)
+		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || string(got.Value) == st.lease.token) {
+			st.lockCAS = got.CAS
+		}
+	})
+}
+
+// unlock frees the leases that were looked at, of those steps.
+func (p plain) unlock(ctx context.Context, steps []step, of func(*step) bool, answer func(i int, op *memcache.Op, err error)) {
+	p.round(ctx, len(steps), func(i int) (doer, memcache.Op, bool) {
+		st := &steps[i]
+		return st.lock, memcache.Op{Kind: memcache.Delete, Key: st.name, CAS: st.lockCAS}, !st.failed && st.lockCAS != 0 && of(st)
+	}, answer)
+}
+
+// Set implements driver.Backend. It looks at the leases, revokes those on keys
+// that are set unconditionally, stores, and releases the leases under which it
+// has stored: each in one round trip to each server that has any of them.
+//
+// A lease is revoked before the entry is stored: one who holds it and looks at
+// it later does not store.
+func (p plain) Set(ctx context.Context, items []driver.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := p.bound(ctx)
+	defer cancel()
+	bad := faults{op: "set", items: items}
+	steps := make([]step, len(items))
+	lose := func(i int) { steps[i].failed, items[i].Err = true, driver.ErrLeaseLost }
+	for i := range items {
+		it := &items[i]
+		if err := p.settable(it); err != nil {
+			steps[i].failed = true
+			bad.note(i, err)
+		} else if it.Lease != nil && !p.use(&steps[i], it) {
+			lose(i)
+		}
+	}
+	p.look(ctx, steps, func(i int) string { return items[i].Key }, &bad)
+	p.unlock(ctx, steps, func(st *step) bool { return st.lease == nil }, func(i int, _ *memcache.Op, err error) {
+		steps[i].failed = err != nil
+		bad.note(i, err)
+	})
+	p.round(ctx, len(items), func(i int) (doer, memcache.Op, bool) {
+		st, it := &steps[i], &items[i]
+		if !st.failed && st.lease != nil && st.lockCAS == 0 {
+			lose(i)
+		}
+		op := setOp(it)
+		if st.lease != nil {
+			op.CAS, op.Mode = st.lease.found()
+		}
+		return p.at(it.Key), op, !st.failed
+	}, func(i int, op *memcache.Op, err error) {
+		steps[i].failed = err != nil
+		bad.note(i, err)
+		if err == nil && op.Status != memcache.Done {
+			items[i].Err = driver.ErrLeaseLost
+		}
+	})
+	p.unlock(ctx, steps, func(st *step) bool { return st.lease != nil }, func(int, *memcache.Op, error) {})
+	return bad.all(len(items))
+}
+
+// use marks the lease of it as used up, if it can be used for it.
+func (p plain) use(st *step, it *driver.Item) bool {
+	l, ok := it.Lease.(*plainLease)
+	st.lease = l
+	return ok && l.c == p.core && l.key == it.Key && l.use()
+}
+
+// Delete implements driver.Backend. It looks at the leases, revokes those that
+// are held by programs like this one, and deletes: each in one round trip to
+// each server that has any of them. An error means that at least one of the keys
+// may not have been deleted.
+//
+// A lease is revoked before the entry is deleted: what is stored by one who had
+// looked at it until then is most likely deleted as well.
+func (p plain) Delete(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := p.bound(ctx)
+	defer cancel()
+	bad := faults{op: "delete"}
+	steps := make([]step, len(keys))
+	for i, key := range keys {
+		err := p.check(key)
+		steps[i].failed = err != nil
+		bad.note(i, err)
+	}
+	failed := func(i int, _ *memcache.Op, err error) {
+		steps[i].failed = steps[i].failed || err != nil
+		bad.note(i, err)
+	}
+	p.look(ctx, steps, func(i int) string { return keys[i] }, &bad)
+	p.unlock(ctx, steps, func(*step) bool { return true }, failed)
+	p.round(ctx, len(keys), func(i int) (doer, memcache.Op, bool) {
+		// Whatever became of the lease, the entry goes.
+		return p.at(keys[i]), memcache.Op{Kind: memcache.Delete, Key: keys[i]}, p.check(keys[i]) == nil
+	}, failed)
+	return bad.deleted(len(keys))
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// A client is a cache that processes share, in one configuration. All keep the
+// same strings, and are as their makers have them by default unless it is said
+// otherwise. Many processes can open the same one.
+type client struct {
+	name string
+	open func(s setting) (*conn, error) // nil: it is Python's, and only for processes
+}
+
+// A setting is what a client is opened with.
+type setting struct {
+	Client string        // its name
+	Addr   string        // of the server
+	Lease  time.Duration // of locks: how long they outlive a holder that dies
+	server string        // its process, in /proc
+	create func(ctx context.Context, key string) (string, error)
+}
+
+// A conn is an opened client.
+type conn struct {
+	// get returns what is stored under key. If there is nothing, it calls the
+	// setting's create and stores the result for ttl.
+	get   func(ctx context.Context, key string) (string, error)
+	close func()
+}
+
+// sharedValue returns the one right value of key: 100 bytes.
+func sharedValue(key string) string { return key + strings.Repeat(".", max(0, 100-len(key))) }
+
+// clientNamed returns the client of that name.
+func clientNamed(name string) (client, bool) {
+	for _, c := range redisClients {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return client{}, false
+}
+
+// openRegion opens a region on a backend that is its own.
+func openRegion(b driver.Backend, s setting, o dogpile.Options) (*conn, error) {
+	// Text stores a string as it is, which is what the others do with it.
+	o.Expiration, o.LockTTL, o.Codec = ttl, s.Lease, dogpile.Text
+	r := dogpile.NewRegion("bench")
+	if err := r.Configure(b, &o); err != nil {
+		driver.Close(b)
+		return nil, err
+	}
+	c := dogpile.NewCache[string](r, nil)
+	return &conn{
+		get: func(ctx context.Context, key string) (string, error) {
+			return c.GetOrCreate(ctx, key, func(ctx context.Context) (string, error) { return s.create(ctx, key) })
+		},
+		close: closeRegion(r),
+	}, nil
+}
