@@ -1,6 +1,6 @@
 # What the project promises is checked by `make test`; `make bench` prints how
-# fast it is beside others. Tests of backend/redis need a Redis server, Sentinel
-# and Python with dogpile.cache; on Debian they are installed where that is allowed.
+# fast it is beside others. Tests of backends need their servers, and Python with
+# dogpile.cache; on Debian they are installed where that is allowed.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTFLAGS ?=
@@ -33,8 +33,9 @@ vet:
 	go run $(STATICCHECK) ./...
 	cd bench && go run $(STATICCHECK) ./...
 
+# One package at a time: those with servers and processes load the machine alone.
 race:
-	go test -race $(GOTESTFLAGS) ./...
+	go test -race -p 1 $(GOTESTFLAGS) ./...
 	cd bench && go test -race $(GOTESTFLAGS) ./...
 
 # The race detector allocates; what counts allocations runs without it.

@@ -3,13 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/breaker"
 )
 
 // ErrOpen is the error of a call that a Breaker did not let through.
@@ -43,119 +40,75 @@ type BreakerOptions struct {
 // A nil o stands for the zero BreakerOptions. Each backend that is wrapped is
 // watched by itself.
 func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
-	failures, rest := uint32(5), 5*time.Second
-	if o != nil && o.Failures != 0 {
-		failures = uint32(max(o.Failures, 1))
+	if o == nil {
+		o = &BreakerOptions{}
 	}
-	if o != nil && o.Rest != 0 {
-		rest = max(o.Rest, 1)
-	}
+	failures, rest := o.Failures, o.Rest
 	return func(b driver.Backend) driver.Backend {
-		return &breaker{
-			Proxy: driver.Proxy{Backend: b},
-			cb: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-				MaxRequests: 1,
-				Timeout:     rest,
-				ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
-				IsExcluded:  uncounted,
-			}),
-		}
+		return &breakerProxy{Proxy: driver.Proxy{Backend: b}, b: breaker.New(failures, rest, context.Canceled, errors.ErrUnsupported, driver.ErrLeaseLost)}
 	}
 }
 
-type breaker struct {
+type breakerProxy struct {
 	driver.Proxy
-	cb *gobreaker.TwoStepCircuitBreaker[struct{}]
-	// ailing is set by a failure and cleared by a success. While it is not set
-	// another success changes nothing, and costs nothing.
-	ailing atomic.Bool
-	mu     sync.Mutex // orders what cb and ailing are told
+	b *breaker.Breaker
 }
-
-func uncounted(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, driver.ErrLeaseLost)
-}
-
-var errPanic = errors.New("the backend panicked")
 
 // try makes a call if the backend is not left alone, and counts it.
-func (b *breaker) try(call func() error) error {
-	var done func(error)
-	if b.ailing.Load() {
-		var err error
-		if done, err = b.cb.Allow(); err != nil {
-			return ErrOpen
-		}
+func (p *breakerProxy) try(call func() error) error {
+	through, err := p.b.Do(call)
+	if !through {
+		return ErrOpen
 	}
-	result := errPanic
-	defer func() { b.count(done, result) }()
-	result = call()
-	return result
-}
-
-// count counts a call; done is nil if the breaker was not asked for leave.
-func (b *breaker) count(done func(error), result error) {
-	if done == nil && (result == nil || uncounted(result)) {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if done == nil {
-		var err error
-		if done, err = b.cb.Allow(); err != nil {
-			return
-		}
-	}
-	done(result)
-	b.ailing.Store(result != nil || b.cb.State() != gobreaker.StateClosed)
+	return err
 }
 
 // Get implements driver.Backend.
-func (b *breaker) Get(ctx context.Context, items []driver.Item) error {
+func (p *breakerProxy) Get(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
-		return b.Proxy.Get(ctx, items)
+		return p.Proxy.Get(ctx, items)
 	}
-	return b.try(func() error { return b.Proxy.Get(ctx, items) })
+	return p.try(func() error { return p.Proxy.Get(ctx, items) })
 }
 
 // Set implements driver.Backend.
-func (b *breaker) Set(ctx context.Context, items []driver.Item) error {
+func (p *breakerProxy) Set(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
-		return b.Proxy.Set(ctx, items)
+		return p.Proxy.Set(ctx, items)
 	}
-	return b.try(func() error { return b.Proxy.Set(ctx, items) })
+	return p.try(func() error { return p.Proxy.Set(ctx, items) })
 }
 
 // Delete implements driver.Backend.
-func (b *breaker) Delete(ctx context.Context, keys []string) error {
+func (p *breakerProxy) Delete(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
-		return b.Proxy.Delete(ctx, keys)
+		return p.Proxy.Delete(ctx, keys)
 	}
-	return b.try(func() error { return b.Proxy.Delete(ctx, keys) })
+	return p.try(func() error { return p.Proxy.Delete(ctx, keys) })
 }
 
 // TryLock implements driver.Locker.
-func (b *breaker) TryLock(ctx context.Context, key string, ttl time.Duration) (l driver.Lease, err error) {
-	err = b.try(func() (err error) {
-		l, err = b.Proxy.TryLock(ctx, key, ttl)
+func (p *breakerProxy) TryLock(ctx context.Context, key string, ttl time.Duration) (l driver.Lease, err error) {
+	err = p.try(func() (err error) {
+		l, err = p.Proxy.TryLock(ctx, key, ttl)
 		return err
 	})
 	return l, err
 }
 
 // Locked implements driver.Locker.
-func (b *breaker) Locked(ctx context.Context, key string) (locked bool, err error) {
-	err = b.try(func() (err error) {
-		locked, err = b.Proxy.Locked(ctx, key)
+func (p *breakerProxy) Locked(ctx context.Context, key string) (locked bool, err error) {
+	err = p.try(func() (err error) {
+		locked, err = p.Proxy.Locked(ctx, key)
 		return err
 	})
 	return locked, err
 }
 
 // Wait implements driver.Locker.
-func (b *breaker) Wait(ctx context.Context, key string) error {
-	if b.cb.State() != gobreaker.StateClosed {
+func (p *breakerProxy) Wait(ctx context.Context, key string) error {
+	if !p.b.Closed() {
 		return ErrOpen
 	}
-	return b.Proxy.Wait(ctx, key)
+	return p.Proxy.Wait(ctx, key)
 }

@@ -84,29 +84,24 @@ func (p *parts) each(f func(at int, op *memcache.Op, err error)) {
 	}
 }
 
-// faults counts the items or keys for which nothing could be done.
+// faults are the items or keys for which nothing could be done.
 type faults struct {
 	op    string
 	items []driver.Item // whose Err is set; nil: they are keys
-	n     int
-	last  int // counted last
+	bad   map[int]bool
 	first error
 }
 
-// note notes err, if it is one, of the i-th. What is noted of one follows on
-// each other.
+// note notes err, if it is one, of the i-th.
 func (f *faults) note(i int, err error) {
 	if err == nil {
 		return
 	}
 	err = failed(f.op, err)
-	if f.n == 0 {
-		f.first = err
+	if f.bad == nil {
+		f.first, f.bad = err, make(map[int]bool)
 	}
-	if f.n == 0 || f.last != i {
-		f.n++
-	}
-	f.last = i
+	f.bad[i] = true
 	if f.items != nil {
 		f.items[i].Err = err
 	}
@@ -115,7 +110,7 @@ func (f *faults) note(i int, err error) {
 // all returns the first error if there was one for each of those that were
 // asked for.
 func (f *faults) all(asked int) error {
-	if f.n > 0 && f.n == asked {
+	if f.bad != nil && len(f.bad) == asked {
 		return f.first
 	}
 	return nil
@@ -188,8 +183,8 @@ func setOp(it *driver.Item) memcache.Op {
 
 // deleted returns the error of a Delete of that many keys.
 func (f *faults) deleted(asked int) error {
-	if f.n == 0 {
+	if f.bad == nil {
 		return nil
 	}
-	return fmt.Errorf("%d of %d keys: %w", f.n, asked, f.first)
+	return fmt.Errorf("%d of %d keys: %w", len(f.bad), asked, f.first)
 }

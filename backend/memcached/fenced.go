@@ -53,6 +53,7 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 	if err := f.begin(ctx); err != nil {
 		return err
 	}
+	began := time.Now()
 	p := f.newParts()
 	defer f.free(p)
 	bad := faults{op: "set", items: items}
@@ -85,11 +86,15 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 			bad.note(i, err)
 		}
 	})
-	for _, i := range again {
-		if err := items[i].Lease.(*fencedLease).setAlone(ctx, &items[i]); err == driver.ErrLeaseLost {
-			items[i].Err = err
-		} else {
-			bad.note(i, err)
+	if len(again) > 0 {
+		ctx, cancel := f.boundSince(ctx, began)
+		defer cancel()
+		for _, i := range again {
+			if err := items[i].Lease.(*fencedLease).setAlone(ctx, &items[i]); err == driver.ErrLeaseLost {
+				items[i].Err = err
+			} else {
+				bad.note(i, err)
+			}
 		}
 	}
 	return bad.all(len(items))

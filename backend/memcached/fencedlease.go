@@ -41,9 +41,9 @@ type state int
 
 const (
 	held   state = iota
-	unsure       // the answer to a command has not come
-	lost
-	over // released, or used up
+	unsure       // the answer to a command has not come: sync finds out
+	lost         // but its item may still be there, to be deleted by Release
+	over         // released, or used up
 )
 
 var (
@@ -125,6 +125,7 @@ func (l *fencedLease) setOp(value []byte, flags, secs uint32) memcache.Op {
 	return memcache.Op{Kind: memcache.Set, Key: l.key, Value: value, Flags: flags, TTL: secs, CAS: l.cas}
 }
 
+// whole returns d in whole seconds, rounded up.
 func whole(d time.Duration) time.Duration {
 	const most = time.Duration(1<<63-1) / time.Second
 	return min(time.Duration(ceil(d)), most) * time.Second
@@ -280,8 +281,6 @@ func (l *fencedLease) judge(set *memcache.Op, err error) error {
 
 // setAlone stores it under a lease of which more has to be known first.
 func (l *fencedLease) setAlone(ctx context.Context, it *driver.Item) error {
-	ctx, cancel := l.c.bound(ctx)
-	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.twice(ctx, func() error {

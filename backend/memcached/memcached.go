@@ -26,7 +26,8 @@
 // nothing was there, a value whose creation began before a Delete may be stored
 // just after it. And a holder that stops between the two steps, for as long as
 // its lease lasts, may store beside the next one. The same is true with
-// Options.Binary. Caps.Fenced is false for both.
+// Options.Binary. Caps.Fenced is false for both. With PythonLock, what is created
+// for longer than the server keeps the old entry is not stored.
 //
 // A server that has no room evicts leases and empty items like any other. Then
 // two may create the same key at once; but only one of them stores.
@@ -97,9 +98,9 @@ type Options struct {
 	// Open does as the URL says.
 	TLS *tls.Config
 
-	// MaxValue is the size from which a value is refused without asking a
-	// server, in bytes. 0: servers refuse what is too large for them, by default
-	// more than 1 MiB, and drop what was stored under the key.
+	// MaxValue is the size of the largest value that is sent, in bytes; larger
+	// ones are errors of their items. 0: servers refuse what is too large for
+	// them, by default more than 1 MiB, and drop what they have under the key.
 	MaxValue int
 
 	// Conns is the number of connections to each server. 0: 2, which all calls
@@ -142,6 +143,7 @@ type core struct {
 	lockPrefix string
 	maxValue   int
 	apart      bool          // a lease is where its own name belongs, and not with the key
+	python     bool          // Options.PythonLock
 	parts      sync.Pool     // of *parts
 	inDoubt    chan struct{} // one for each lease that is being given back in the background
 
@@ -182,7 +184,7 @@ func newBackend(servers []string, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &core{lockPrefix: o.LockPrefix, maxValue: o.MaxValue}
+	c := &core{lockPrefix: o.LockPrefix, maxValue: o.MaxValue, python: o.PythonLock}
 	if c.ring, err = ring.New(o.Hash, list); err != nil {
 		return nil, err
 	}
@@ -259,10 +261,14 @@ func (c *core) background(task func()) {
 // bound limits ctx to what a call may take. Calls of one round trip need not be
 // limited, since a client answers in time by itself.
 func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return c.boundSince(ctx, time.Now())
+}
+
+func (c *core) boundSince(ctx context.Context, began time.Time) (context.Context, context.CancelFunc) {
 	if c.limit == 0 {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, c.limit)
+	return context.WithDeadline(ctx, began.Add(c.limit))
 }
 
 // begin is where every call starts.

@@ -21,6 +21,8 @@ type network struct {
 	before atomic.Pointer[func(commands string)] // called with what is about to be sent
 
 	mu    sync.Mutex
+	lines []int64 // see expect
+	since int64   // trips before
 	down  bool
 	conns map[net.Conn]bool
 }
@@ -51,8 +53,9 @@ func newNetwork(t testing.TB, target string) *network {
 }
 
 // carry takes bytes to and fro. What goes to the server after an answer has
-// come from it is another round trip. Answers are held back until nothing has
-// been sent for a while, so that a batch that is written in pieces is one.
+// come from it is another round trip. The answer is held back until as many lines
+// have been sent as the trip is to have, so that it does not matter how a batch
+// is cut to pieces.
 func (n *network) carry(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", n.target)
@@ -60,30 +63,22 @@ func (n *network) carry(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var answered, sent atomic.Int64
-	answered.Store(1)
+	var answered atomic.Bool
+	var lines atomic.Int64 // of this trip
+	answered.Store(true)
 	go func() {
 		defer client.Close()
 		buf := make([]byte, 1<<20)
 		for {
 			k, err := server.Read(buf)
-			for before := int64(-1); before != sent.Load(); {
-				before = sent.Load()
-				if before > 1 {
-					pause(50 * time.Millisecond)
-				}
+			for err == nil && lines.Load() < n.expected() {
+				pause(time.Millisecond)
 			}
-			sent.Store(0)
-			answered.Store(1)
-			if n.deaf.Load() {
+			if err != nil || n.deaf.Load() {
 				return
 			}
-			if k > 0 {
-				if _, err := client.Write(buf[:k]); err != nil {
-					return
-				}
-			}
-			if err != nil {
+			answered.Store(true)
+			if _, err := client.Write(buf[:k]); err != nil {
 				return
 			}
 		}
@@ -92,11 +87,15 @@ func (n *network) carry(client net.Conn) {
 	for {
 		k, err := client.Read(buf)
 		if k > 0 {
+			commands := string(buf[:k])
 			if f := n.before.Load(); f != nil {
-				(*f)(string(buf[:k]))
+				(*f)(commands)
 			}
-			n.trips.Add(answered.Swap(0))
-			sent.Add(1)
+			if answered.Swap(false) {
+				n.trips.Add(1)
+				lines.Store(0)
+			}
+			lines.Add(int64(strings.Count(commands, "\n")))
 			if _, err := server.Write(buf[:k]); err != nil {
 				return
 			}
@@ -105,6 +104,22 @@ func (n *network) carry(client net.Conn) {
 			return
 		}
 	}
+}
+
+// expect says how many lines each of the next round trips is to have, at least.
+func (n *network) expect(lines []int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines, n.since = lines, n.trips.Load()
+}
+
+func (n *network) expected() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if trip := n.trips.Load() - n.since - 1; trip >= 0 && trip < int64(len(n.lines)) {
+		return n.lines[trip]
+	}
+	return 0
 }
 
 func (n *network) enter(conns ...net.Conn) bool {

@@ -2,6 +2,7 @@ package memcached
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -54,24 +55,27 @@ func (c *core) round(ctx context.Context, n int, op func(i int) (to doer, op mem
 // step is how far a Set or Delete has got with one of its keys.
 type step struct {
 	failed  bool
-	lease   *plainLease
+	looked  bool
+	gone    bool        // what was under the key when the lease was taken is not there any more
+	stored  bool        // or refused
+	lease   *plainLease // under which it is set
 	lock    *server
 	name    string // of the lease
-	lockCAS uint64 // of the lease if it is held by this program or one like it; 0: it is not
+	lockCAS uint64 // of the lease if a program like this one holds it, with a Set under a lease that one; 0: not so
 }
 
-// look looks at the leases on keys that have not failed.
+// look looks at the leases on keys, unless that is done.
 func (p plain) look(ctx context.Context, steps []step, key func(i int) string, bad *faults) {
 	p.round(ctx, len(steps), func(i int) (doer, memcache.Op, bool) {
 		st := &steps[i]
-		if st.failed {
+		if st.failed || st.looked {
 			return nil, memcache.Op{}, false
 		}
 		st.lock, st.name = p.lockAt(key(i))
 		return st.lock, memcache.Op{Kind: memcache.Get, Key: st.name}, true
 	}, func(i int, got *memcache.Op, err error) {
 		st := &steps[i]
-		st.failed = err != nil
+		st.looked, st.failed, st.lockCAS = true, err != nil, 0
 		bad.note(i, err)
 		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || string(got.Value) == st.lease.token) {
 			st.lockCAS = got.CAS
@@ -86,6 +90,39 @@ func (p plain) unlock(ctx context.Context, steps []step, of func(*step) bool, an
 		return st.lock, memcache.Op{Kind: memcache.Delete, Key: st.name, CAS: st.lockCAS}, !st.failed && st.lockCAS != 0 && of(st)
 	}, answer)
 }
+
+// revoke looks at the leases on keys, and frees those that are held, but for the
+// ones under which something is set. A lease that its holder has extended
+// meanwhile is looked at again.
+func (p plain) revoke(ctx context.Context, steps []step, key func(i int) string, bad *faults) {
+	for range revocations {
+		p.look(ctx, steps, key, bad)
+		again := false
+		p.unlock(ctx, steps, func(st *step) bool { return st.lease == nil }, func(i int, op *memcache.Op, err error) {
+			st := &steps[i]
+			st.failed, st.lockCAS = err != nil, 0
+			bad.note(i, err)
+			if op.Status == memcache.Changed {
+				st.looked, again = false, true
+			}
+		})
+		if !again {
+			return
+		}
+	}
+	for i := range steps {
+		if st := &steps[i]; !st.failed && !st.looked {
+			st.failed = true
+			bad.note(i, errBusy)
+		}
+	}
+}
+
+// revocations is how often a lease is tried to be revoked that is extended again
+// and again.
+const revocations = 10
+
+var errBusy = errors.New("the lease is extended all the time and could not be revoked")
 
 // Set implements driver.Backend. It looks at the leases, revokes those on keys
 // that are set unconditionally, stores, and releases the leases under which it
@@ -104,40 +141,60 @@ func (p plain) Set(ctx context.Context, items []driver.Item) error {
 	defer cancel()
 	bad := faults{op: "set", items: items}
 	steps := make([]step, len(items))
-	lose := func(i int) { steps[i].failed, items[i].Err = true, driver.ErrLeaseLost }
 	for i := range items {
 		it := &items[i]
 		if err := p.settable(it); err != nil {
 			steps[i].failed = true
 			bad.note(i, err)
 		} else if it.Lease != nil && !p.use(&steps[i], it) {
-			lose(i)
+			steps[i].failed, it.Err = true, driver.ErrLeaseLost
 		}
 	}
-	p.look(ctx, steps, func(i int) string { return items[i].Key }, &bad)
-	p.unlock(ctx, steps, func(st *step) bool { return st.lease == nil }, func(i int, _ *memcache.Op, err error) {
-		steps[i].failed = err != nil
-		bad.note(i, err)
-	})
-	p.round(ctx, len(items), func(i int) (doer, memcache.Op, bool) {
-		st, it := &steps[i], &items[i]
-		if !st.failed && st.lease != nil && st.lockCAS == 0 {
-			lose(i)
-		}
-		op := setOp(it)
-		if st.lease != nil {
-			op.CAS, op.Mode = st.lease.found()
-		}
-		return p.at(it.Key), op, !st.failed
-	}, func(i int, op *memcache.Op, err error) {
-		steps[i].failed = err != nil
-		bad.note(i, err)
-		if err == nil && op.Status != memcache.Done {
-			items[i].Err = driver.ErrLeaseLost
-		}
-	})
+	p.revoke(ctx, steps, func(i int) string { return items[i].Key }, &bad)
+	for p.store(ctx, steps, items, &bad) {
+		p.look(ctx, steps, func(i int) string { return items[i].Key }, &bad)
+	}
 	p.unlock(ctx, steps, func(st *step) bool { return st.lease != nil }, func(int, *memcache.Op, error) {})
 	return bad.all(len(items))
+}
+
+// store stores what is not stored yet. It reports whether there are entries that
+// were gone: if the lease is still held when that is looked at afterwards, they
+// were not deleted, since a Delete revokes the lease first. That of Python does
+// not, so that with Python nothing is stored then.
+func (p plain) store(ctx context.Context, steps []step, items []driver.Item, bad *faults) (again bool) {
+	p.round(ctx, len(items), func(i int) (doer, memcache.Op, bool) {
+		st, it := &steps[i], &items[i]
+		op := setOp(it)
+		switch {
+		case st.failed || st.stored:
+			return nil, op, false
+		case st.lease == nil:
+		case st.lockCAS == 0:
+			st.failed, it.Err = true, driver.ErrLeaseLost
+			return nil, op, false
+		case st.gone || st.lease.cas == 0:
+			op.Mode = memcache.Add
+		default:
+			op.CAS = st.lease.cas
+		}
+		return p.at(it.Key), op, true
+	}, func(i int, op *memcache.Op, err error) {
+		st := &steps[i]
+		switch {
+		case err != nil:
+			st.failed = true
+			bad.note(i, err)
+		case op.Status == memcache.Missing && !p.python:
+			st.gone, st.looked, again = true, false, true
+		default:
+			st.stored = true
+			if op.Status != memcache.Done {
+				items[i].Err = driver.ErrLeaseLost
+			}
+		}
+	})
+	return again
 }
 
 // use marks the lease of it as used up, if it can be used for it.
@@ -170,15 +227,10 @@ func (p plain) Delete(ctx context.Context, keys []string) error {
 		steps[i].failed = err != nil
 		bad.note(i, err)
 	}
-	failed := func(i int, _ *memcache.Op, err error) {
-		steps[i].failed = steps[i].failed || err != nil
-		bad.note(i, err)
-	}
-	p.look(ctx, steps, func(i int) string { return keys[i] }, &bad)
-	p.unlock(ctx, steps, func(*step) bool { return true }, failed)
+	p.revoke(ctx, steps, func(i int) string { return keys[i] }, &bad)
 	p.round(ctx, len(keys), func(i int) (doer, memcache.Op, bool) {
 		// Whatever became of the lease, the entry goes.
 		return p.at(keys[i]), memcache.Op{Kind: memcache.Delete, Key: keys[i]}, p.check(keys[i]) == nil
-	}, failed)
+	}, func(i int, _ *memcache.Op, err error) { bad.note(i, err) })
 	return bad.deleted(len(keys))
 }

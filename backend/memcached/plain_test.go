@@ -123,6 +123,40 @@ func TestPlainLeaseAndDelete(t *testing.T) {
 	wantValue(t, h.n, h.key, "new")
 }
 
+func TestPlainLeaseOverAnEntryThatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]*memcached.Options{"python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+		// 1. P takes the lease over an entry.  2. That is gone.  3. P stores: not if it
+		// may have been deleted by Python, which does not revoke the lease.
+		b, raw, ctx := open(t, "memcached://"+sharedServer(t).addr, o), sharedServer(t).dial(t), t.Context()
+		key := unique(t)
+		ok(t, try(ctx, b, driver.Item{Key: key, Data: []byte("old")}))
+		p := hold(t, b, key, time.Minute)
+		raw.one("md " + key)
+		err := try(ctx, b, driver.Item{Key: key, Data: []byte("P"), Lease: p})
+		want := "P"
+		if o.PythonLock {
+			want = "(none)"
+		}
+		if errors.Is(err, driver.ErrLeaseLost) != o.PythonLock || err != nil && !o.PythonLock {
+			t.Errorf("%s: Set over an entry that is gone = %v", name, err)
+		}
+		wantValue(t, b, key, want)
+		if raw.has("_lock" + key) {
+			t.Errorf("%s: Set under the lease has left it", name)
+		}
+
+		// One that a program like this has deleted, it does not store anyway.
+		ok(t, try(ctx, b, driver.Item{Key: key, Data: []byte("old")}))
+		p = hold(t, b, key, time.Minute)
+		ok(t, b.Delete(ctx, []string{key}))
+		if err := try(ctx, b, driver.Item{Key: key, Data: []byte("P"), Lease: p}); !errors.Is(err, driver.ErrLeaseLost) {
+			t.Errorf("%s: Set after a Delete = %v", name, err)
+		}
+		wantValue(t, b, key, "(none)")
+	}
+}
+
 func TestPlainLeaseIsNotFenced(t *testing.T) {
 	h := newPlainHolders(t)
 	// This is what Caps.Fenced being false, and the package comment, are about.
@@ -144,6 +178,18 @@ func TestPlainRevocationIsBeforeTheEntry(t *testing.T) {
 	p := hold(h, h.p, h.key, time.Minute)
 	h.nNet.once("md "+h.key+" ", func() { h.wantLost("P's Set", h.set(p, h.p, "P")) })
 	ok(t, h.n.Delete(t.Context(), []string{h.key}))
+	wantValue(t, h.n, h.key, "(none)")
+}
+
+func TestPlainLeaseThatIsExtendedWhileItIsRevoked(t *testing.T) {
+	h := newPlainHolders(t)
+	// 1. P takes the lease over nothing.  2. N is about to delete, and looks at the
+	// lease.  3. P extends it, which gives its item another CAS.  4. N revokes it
+	// nevertheless.  5. P stores: refused.
+	p := hold(h, h.p, h.key, time.Minute)
+	h.nNet.once("md _lock"+h.key+" ", func() { ok(t, p.Extend(t.Context(), time.Minute)) })
+	ok(t, h.n.Delete(t.Context(), []string{h.key}))
+	h.wantLost("P's Set", h.set(p, h.p, "P"))
 	wantValue(t, h.n, h.key, "(none)")
 }
 

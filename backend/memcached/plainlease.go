@@ -56,14 +56,6 @@ func (l *plainLease) take(ctx context.Context, ttl time.Duration) (bool, error) 
 	return true, nil
 }
 
-// found returns what has to be under the key for an entry to be stored.
-func (l *plainLease) found() (cas uint64, mode memcache.Mode) {
-	if l.cas == 0 {
-		return 0, memcache.Add
-	}
-	return l.cas, memcache.Always
-}
-
 func (l *plainLease) held() bool { return !l.over && time.Now().Before(l.until) }
 
 // use marks the lease as used up. It reports whether it was held until then.

@@ -2,14 +2,12 @@ package memcached
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 
+	"github.com/dogpile-go/dogpile/internal/breaker"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/binary"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
@@ -19,7 +17,7 @@ import (
 // server is one of the servers, with its breaker.
 type server struct {
 	client  client
-	breaker *breaker // nil: none
+	breaker *breaker.Breaker // nil: none
 }
 
 // doer is a server, or one connection to it.
@@ -39,18 +37,22 @@ func newServer(addr string, o *Options) *server {
 		s.client = memcache.New(dialed(addr), co)
 	}
 	if o.Breaker != nil {
-		s.breaker = newBreaker(o.Breaker)
+		s.breaker = breaker.New(o.Breaker.Failures, o.Breaker.Rest, context.Canceled, memcache.ErrGone)
 	}
 	return s
 }
 
 // Do sends ops to the server, unless that is left alone.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
-	if !s.breaker.allow() {
+	return s.guard(func() error { return s.client.Do(ctx, ops) })
+}
+
+// guard makes a call, unless the server is left alone.
+func (s *server) guard(call func() error) error {
+	through, err := s.breaker.Do(call)
+	if !through {
 		return proxy.ErrOpen
 	}
-	err := s.client.Do(ctx, ops)
-	s.breaker.done(err)
 	return err
 }
 
@@ -61,72 +63,22 @@ type session struct {
 }
 
 func (s *server) session(ctx context.Context) (session, error) {
-	if s.breaker.resting() {
-		return session{}, proxy.ErrOpen
+	if !s.breaker.Closed() {
+		// That there is a connection does not tell that the server answers.
+		if err := s.Do(ctx, []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}}); err != nil {
+			return session{}, err
+		}
 	}
 	ms, err := s.client.(*memcache.Client).Session(ctx)
 	if err != nil {
-		s.breaker.done(err)
+		err = s.guard(func() error { return err })
 	}
 	return session{s, ms}, err
 }
 
 // Do sends ops over the connection, or nothing if that is gone.
 func (s session) Do(ctx context.Context, ops []memcache.Op) error {
-	if !s.s.breaker.allow() {
-		return proxy.ErrOpen
-	}
-	err := s.Session.Do(ctx, ops)
-	s.s.breaker.done(err)
-	return err
-}
-
-// breaker is a proxy.Breaker for one server, which costs no lock. A nil one lets
-// everything through.
-type breaker struct {
-	limit int64         // of failures in a row
-	rest  time.Duration // for which the server is left alone then
-
-	failures atomic.Int64
-	until    atomic.Int64 // on the clock of now, the end of the rest; 0: the breaker is closed
-}
-
-var base = time.Now()
-
-func now() int64 { return int64(time.Since(base)) }
-
-func newBreaker(o *proxy.BreakerOptions) *breaker {
-	b := &breaker{limit: int64(o.Failures), rest: o.Rest}
-	setDefault(&b.limit, 5)
-	setDefault(&b.rest, 5*time.Second)
-	b.rest = max(b.rest, 1)
-	return b
-}
-
-func (b *breaker) resting() bool { return b != nil && b.until.Load() > now() }
-
-// allow reports whether a call may be made, of which done is told the outcome.
-// When a rest is over that is one call, and others have to wait for what comes
-// of it.
-func (b *breaker) allow() bool {
-	if b == nil {
-		return true
-	}
-	until := b.until.Load()
-	return until == 0 || until <= now() && b.until.CompareAndSwap(until, now()+int64(b.rest))
-}
-
-func (b *breaker) done(err error) {
-	switch {
-	case b == nil, errors.Is(err, context.Canceled), errors.Is(err, memcache.ErrGone):
-	case err == nil:
-		if b.failures.Load() != 0 {
-			b.failures.Store(0)
-			b.until.Store(0)
-		}
-	case b.failures.Add(1) >= b.limit:
-		b.until.Store(now() + int64(b.rest))
-	}
+	return s.s.guard(func() error { return s.Session.Do(ctx, ops) })
 }
 
 // parseServers takes "address*weight" apart.

@@ -139,6 +139,9 @@ func TestLostServerFailsItsKeysAlone(t *testing.T) {
 				wantValue(t, b, keys[0], "(none)")
 				wantValue(t, b, keys[2], "new")
 			}
+			if err := b.Delete(ctx, []string{keys[1], keys[1] + ".2", keys[1]}); err == nil || !strings.Contains(err.Error(), " of 3 keys") || strings.Contains(err.Error(), "4 of 3") {
+				t.Errorf("Delete of three keys = %v", err)
+			}
 			if l, err := b.TryLock(ctx, keys[1], time.Minute); err == nil || l != nil {
 				t.Errorf("TryLock without a server = %v, %v", l, err)
 			}

@@ -353,8 +353,8 @@ func TestEvictingServer(t *testing.T) {
 	for i := range 300 {
 		key, old := fmt.Sprint("k", i), fmt.Sprint("k", i/2)
 		ops := do(t, c, memcache.Op{Kind: set, Key: key, Value: []byte(key + strings.Repeat("x", 50_000))}, memcache.Op{Key: old})
-		if ops[0].Err != nil || ops[1].Err != nil {
-			t.Fatal(ops[0].Err, ops[1].Err)
+		if err := ops[0].Err; err != nil && !strings.Contains(err.Error(), "out of memory") {
+			t.Fatal(err) // even this server may find nothing to evict
 		}
 		if ops[1].Status == memcache.Missing {
 			missing++

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,20 +15,13 @@ import (
 
 const (
 	readBuffer = 32 << 10
-	maxSpare   = 64 << 10 // a larger write buffer is not kept
-	maxQueued  = 1 << 20  // bytes to be written, above which callers wait
-	maxWrites  = 4        // writes that a caller makes, its own and for others
+	maxQueued  = 1 << 20 // bytes to be written, above which callers wait
+	maxWrites  = 4       // writes that a caller makes, its own and for others
 
 	// busy is how many bytes may be under way before a connection counts as
 	// busy. Below it a write does not block: the kernel takes as much, whether
 	// or not the server reads.
 	busy = 16 << 10
-
-	// maxRecord is how many bytes of whole commands go into a TLS record, and
-	// with it into the server's buffer. A larger command has records of its own:
-	// memcached 1.6.18 does not look at what is left of a record in which a value
-	// ends, until more arrives.
-	maxRecord = 8 << 10
 )
 
 // call is what one Do has a connection do.
@@ -60,8 +52,8 @@ type conn struct {
 	nc       net.Conn
 	timeout  time.Duration // 0: none
 	maxValue int
-	secured  bool           // TLS
-	broken   atomic.Bool    // err is set
+	noted    bool           // its end is; guarded by Client.mu
+	broken   atomic.Bool    // err and wasted are as they stay
 	load     atomic.Int64   // bytes under way, as far as is known
 	wake     chan struct{}  // has run read, or end
 	tasks    sync.WaitGroup // goroutines beside run
@@ -75,9 +67,8 @@ type conn struct {
 	err      error         // why it is of no use any more
 	worked   bool          // has answered a call
 	wasted   bool          // has failed under a call before it had answered any
-	out      []byte        // to be written
-	cuts     []int         // where out is cut into writes
-	spare    []byte        // the buffer that was out before
+	out      batch         // to be written
+	spare    batch         // empty
 	flushing bool          // somebody is writing, or about to
 	reading  bool          // somebody is reading, or about to
 	space    chan struct{} // closed when out has been taken
@@ -89,7 +80,10 @@ type conn struct {
 }
 
 func newConn(nc net.Conn, o *Options) *conn {
+	none := batch{secured: o.TLS != nil}
 	return &conn{
+		out:      none,
+		spare:    none,
 		nc:       nc,
 		timeout:  max(o.Timeout, 0),
 		maxValue: o.MaxValue,
@@ -136,7 +130,7 @@ func (c *conn) do(ctx context.Context, cl *call) error {
 // lockWithSpace locks c.mu when there is room for more to be written.
 func (c *conn) lockWithSpace(ctx context.Context) error {
 	c.mu.Lock()
-	for c.err == nil && len(c.out) > maxQueued {
+	for c.err == nil && c.out.size > maxQueued {
 		if c.space == nil {
 			c.space = make(chan struct{})
 		}
@@ -158,22 +152,15 @@ func (c *conn) lockWithSpace(ctx context.Context) error {
 
 // enqueue appends the commands of cl to what is to be written. c.mu is held.
 func (c *conn) enqueue(cl *call) {
-	before := len(c.out)
+	before := c.out.size
 	cl.opaque = c.opaque
 	for i := range cl.ops {
-		op := &cl.ops[i]
-		if op.Err != nil {
-			continue
-		}
-		start := len(c.out)
-		c.out = slices.Grow(c.out, len(op.Value)+len(op.Key)+maxCommand)
-		c.out = appendOp(c.out, op, c.opaque)
-		c.opaque++
-		if c.secured {
-			c.cut(start)
+		if op := &cl.ops[i]; op.Err == nil {
+			c.out.add(op, c.opaque)
+			c.opaque++
 		}
 	}
-	cl.size = len(c.out) - before
+	cl.size = c.out.size - before
 	c.load.Add(int64(cl.size))
 	cl.solo = c.first == nil
 	if cl.solo {
@@ -186,24 +173,6 @@ func (c *conn) enqueue(cl *call) {
 	c.lookIn(c.timeout)
 }
 
-// cut gives the command that begins at start a record of its own if it does not
-// fit into the last one.
-func (c *conn) cut(start int) {
-	last := 0
-	if n := len(c.cuts); n > 0 {
-		last = c.cuts[n-1]
-	}
-	if len(c.out)-last <= maxRecord {
-		return
-	}
-	if start > last {
-		c.cuts = append(c.cuts, start)
-	}
-	if len(c.out)-start > maxRecord {
-		c.cuts = append(c.cuts, len(c.out))
-	}
-}
-
 // flush writes what is queued until nothing is. If shared, those who are about
 // to send something get the chance to have it written along. Unless apart, it
 // does not write often, nor what might block, but leaves that to a goroutine.
@@ -212,7 +181,7 @@ func (c *conn) flush(shared, apart bool) {
 		runtime.Gosched()
 	}
 	c.mu.Lock()
-	for n := 0; len(c.out) > 0; n++ {
+	for n := 0; c.out.size > 0; n++ {
 		if !apart && (n == maxWrites || c.load.Load() > busy) {
 			c.tasks.Add(1)
 			c.mu.Unlock()
@@ -220,37 +189,19 @@ func (c *conn) flush(shared, apart bool) {
 			return
 		}
 		b := c.out
-		cuts := c.cuts
-		c.out, c.cuts, c.spare = c.spare[:0], nil, nil
+		c.out, c.spare = c.spare, batch{secured: b.secured}
 		c.gotSpace()
 		c.mu.Unlock()
 
-		if err := c.write(b, cuts); err != nil {
+		if err := b.write(c.nc); err != nil {
 			c.fail(err)
 		}
 
 		c.mu.Lock()
-		if cap(b) <= maxSpare {
-			c.spare = b
-		}
+		c.spare = b.empty()
 	}
 	c.flushing = false
 	c.mu.Unlock()
-}
-
-func (c *conn) write(b []byte, cuts []int) error {
-	start := 0
-	for _, end := range cuts {
-		if _, err := c.nc.Write(b[start:end]); err != nil {
-			return err
-		}
-		start = end
-	}
-	if start == len(b) {
-		return nil
-	}
-	_, err := c.nc.Write(b[start:])
-	return err
 }
 
 func (c *conn) flushApart() {
@@ -320,11 +271,11 @@ func (c *conn) fail(err error) {
 		c.mu.Unlock()
 		return
 	}
-	c.err = err
-	c.broken.Store(true)
 	cl := c.first
+	c.err = err
 	c.wasted = cl != nil && !c.worked
-	c.first, c.last, c.out = nil, nil, nil
+	c.broken.Store(true)
+	c.first, c.last, c.out = nil, nil, batch{}
 	c.gotSpace()
 	if c.watching && c.watch.Stop() {
 		c.watching = false

@@ -47,8 +47,12 @@ func (c *Client) connect(s *slot) (*dial, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}
-	if conn := s.conn.Load(); conn != nil && !conn.broken.Load() {
-		d := &dial{done: make(chan struct{}), conn: conn} // since the caller has looked
+	switch conn := s.conn.Load(); {
+	case conn == nil:
+	case conn.broken.Load():
+		c.lost(conn)
+	default: // since the caller has looked
+		d := &dial{done: make(chan struct{}), conn: conn}
 		close(d.done)
 		return d, nil
 	}
@@ -83,14 +87,19 @@ func (c *Client) run(s *slot, d *dial) {
 	close(d.done)
 	if d.err == nil {
 		d.conn.run()
+		c.mu.Lock()
 		c.lost(d.conn)
+		c.mu.Unlock()
 	}
 }
 
-// lost notes what the end of a connection says about the server.
+// lost notes what the end of a connection says about the server, once for each.
+// c.mu is held.
 func (c *Client) lost(conn *conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if conn.noted {
+		return
+	}
+	conn.noted = true
 	var late *timeoutError
 	switch {
 	case conn.wasted:
@@ -165,7 +174,6 @@ func (c *Client) greet(ctx context.Context, nc net.Conn) (*conn, error) {
 		nc = secured
 	}
 	conn := newConn(nc, &c.o)
-	conn.secured = c.o.TLS != nil
 	return conn, conn.greet(c.o.Username, c.o.Password)
 }
 

@@ -6,10 +6,7 @@ import (
 	"strconv"
 )
 
-const (
-	maxKey     = 250
-	maxCommand = 96 // bytes of a command beside its key and value
-)
+const maxKey = 250
 
 // checkKey refuses what would be cut short, split in two or taken for another
 // command.
@@ -25,7 +22,7 @@ func checkKey(key string) error {
 	return nil
 }
 
-// appendOp appends op as a command. Every reply to it but an error carries the
+// appendOp appends op as a command, without the value. Every reply to it but an error carries the
 // opaque token, which is better than the key, that could be had as well: two
 // commands for one key differ in it.
 func appendOp(b []byte, op *Op, opaque uint32) []byte {
@@ -66,12 +63,7 @@ func appendOp(b []byte, op *Op, opaque uint32) []byte {
 	}
 	b = append(b, " O"...)
 	b = appendOpaque(b, opaque)
-	b = append(b, "\r\n"...)
-	if op.Kind == Set {
-		b = append(b, op.Value...)
-		b = append(b, "\r\n"...)
-	}
-	return b
+	return append(b, "\r\n"...)
 }
 
 // appendFlag appends a flag with its number, unless that is 0, which is what
