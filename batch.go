@@ -106,14 +106,7 @@ func (b *batch[V]) fetch(ctx context.Context, at []int) ([]*found[V], error) {
 			known = nil
 		}
 	}
-	fs, room := make([]*found[V], len(at)), make([]found[V], len(at))
-	for i := range fs {
-		fs[i] = &room[i]
-	}
-	if err := b.c.readAll(ctx, b.s, "get", keys, items, fs, known); err != nil {
-		return nil, err
-	}
-	return fs, nil
+	return b.c.readMany(ctx, b.s, "get", keys, items, known)
 }
 
 func (b *batch[V]) read(ctx context.Context, at []int) ([]*found[V], []time.Time, error) {

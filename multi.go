@@ -19,29 +19,33 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.batch(ctx, s, keys)
-	if err != nil {
-		return nil, err
+	keys = slices.Clone(keys)
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	items := make([]driver.Item, len(keys)+1)
+	for i, key := range keys {
+		if items[i].Key, err = s.key("get", key); err != nil {
+			return nil, err
+		}
 	}
 	vals := make(map[string]V, len(keys))
-	if len(b.members) == 0 {
+	if len(keys) == 0 {
 		return vals, nil
 	}
-	fs, err := b.fetch(ctx, b.all())
+	fs, err := c.readMany(ctx, s, "get", keys, items, nil)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for i, f := range fs {
-		cr := b.members[i]
 		switch {
 		case f.err != nil:
-			errs = append(errs, &BackendError{"get", cr.key, f.err})
+			errs = append(errs, &BackendError{"get", keys[i], f.err})
 		case f.band == fresh:
-			s.told(ctx, countHits, s.o.Hooks.Hit, "get", cr.key)
-			b.deliver(vals, i, f.value)
+			s.told(ctx, countHits, s.o.Hooks.Hit, "get", keys[i])
+			vals[keys[i]] = f.value
 		default:
-			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", cr.key)
+			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", keys[i])
 		}
 	}
 	return vals, errors.Join(errs...)

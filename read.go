@@ -27,6 +27,18 @@ func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, 
 	return &r.f, nil
 }
 
+// readMany is readAll for any number of keys.
+func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []string, items []driver.Item, known *token) ([]*found[V], error) {
+	fs, room := make([]*found[V], len(keys)), make([]found[V], len(keys))
+	for i := range fs {
+		fs[i] = &room[i]
+	}
+	if err := c.readAll(ctx, s, op, keys, items, fs, known); err != nil {
+		return nil, err
+	}
+	return fs, nil
+}
+
 // readAll reads entries and the version token in one call of the backend,
 // judges them and puts them into fs. items has room for the token at its end. An
 // entry that the backend could not answer for has an err. A token that is known
