@@ -10,7 +10,7 @@ BENCHFLAGS  ?=
 
 .PHONY: packages test vet race allocs fuzz bench demo
 
-PACKAGES = redis-server redis-sentinel python3-dogpile.cache python3-redis openssl \
+PACKAGES = redis-server redis-sentinel python3-dogpile.cache python3-redis python3-gdbm openssl \
   memcached python3-memcache python3-pylibmc python3-pymemcache sasl2-bin libsasl2-modules libsasl2-modules-db
 
 test: packages vet race allocs fuzz

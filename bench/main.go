@@ -57,11 +57,21 @@ var tables = []struct {
 	{"redis-stampede", printRedisStampede},
 	{"redis-wake", printRedisWake},
 	{"redis-holder", printRedisHolder},
+	{"memcached", printMemcachedHits},
+	{"memcached-multi", printMemcachedMulti},
+	{"file", printFile},
+	{"file-processes", printFileProcesses},
 }
 
 func main() {
 	if role := os.Getenv(roleEnv); role != "" {
 		if err := work(role, os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	if role := os.Getenv(fileEnv); role != "" {
+		if err := workFile(role, os.Stdin, os.Stdout); err != nil {
 			os.Exit(1)
 		}
 		return
@@ -86,7 +96,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
 	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "how long to measure a contestant for, in one round")
-	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, stampede and redis")
+	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, stampede, redis, memcached and file")
 	all, _ := tableNames("")
 	names := fs.String("tables", "", "comma-separated subset of "+strings.Join(all, ",")+" (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")

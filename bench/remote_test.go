@@ -15,7 +15,7 @@ import (
 
 // TestMain lets the test binary be what it starts of itself.
 func TestMain(m *testing.M) {
-	if os.Getenv(roleEnv) != "" {
+	if os.Getenv(roleEnv) != "" || os.Getenv(fileEnv) != "" {
 		main()
 		return
 	}
