@@ -101,7 +101,7 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
 			b.waiters.wake(items[i].Key)
 		}
 	}
-	b.wrote(v.store, len(items), written, over)
+	b.wrote(v.store, &l, len(items), written, over)
 	return nil
 }
 
@@ -171,6 +171,6 @@ func (b *Backend) Delete(ctx context.Context, keys []string) (err error) {
 	for _, key := range keys {
 		b.waiters.wake(key)
 	}
-	b.wrote(v.store, len(keys), 0, waste)
+	b.wrote(v.store, &l, len(keys), 0, waste)
 	return nil
 }

@@ -46,7 +46,7 @@ const (
 type Options struct {
 	// MaxBytes bounds the size of the file, in bytes. Once it is reached, the
 	// entries that were written first make room for others. The -wal file comes on
-	// top, with about a quarter of that or 4 MiB, whichever is less. 0: no bound.
+	// top, with up to about half of that or 16 MiB, whichever is less. 0: no bound.
 	// Less than MinBytes is an error. Of several processes that use a file each
 	// keeps to its own bound when it writes.
 	MaxBytes int

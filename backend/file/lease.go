@@ -135,11 +135,10 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 // Wait implements driver.Locker. What this Backend frees it learns at once; for
 // other processes it looks every 7 to 15 milliseconds.
 func (b *Backend) Wait(ctx context.Context, key string) error {
+	freed, done := b.waiters.join(key)
+	defer done()
 	for {
-		freed, done := b.waiters.join(key)
-		err := b.waitOnce(ctx, key, freed)
-		done()
-		if err != errHeld {
+		if err := b.waitOnce(ctx, key, freed); err != errHeld {
 			return failed("wait", err)
 		}
 	}

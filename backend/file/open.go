@@ -138,6 +138,7 @@ func openPath(ctx context.Context, path string, o *Options) (*Backend, error) {
 		return nil, err
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
-	b.wrote(b.store, 0, 0, b.o.MaxBytes > 0) // the bound may be a new one
+	l := b.limit(ctx)
+	b.wrote(b.store, &l, 0, 0, b.o.MaxBytes > 0) // the bound may be a new one
 	return b, nil
 }

@@ -54,7 +54,7 @@ type child struct {
 func launch(t testing.TB, attr *syscall.SysProcAttr, role, path string, args ...string) *child {
 	t.Helper()
 	c := &child{t: t, cmd: exec.Command(os.Args[0]), lines: make(chan string, 1<<10)}
-	c.cmd.Env = append(os.Environ(), "DOGPILE_FILE_TEST="+strings.Join(append([]string{role, path}, args...), "\n"))
+	c.cmd.Env = append(os.Environ(), "DOGPILE_FILE_TEST="+strings.Join(append([]string{role, path}, args...), "\n"), "GORACE=atexit_sleep_ms=0")
 	if attr == nil {
 		attr = &syscall.SysProcAttr{}
 	}

@@ -99,7 +99,7 @@ func newStore(ctx context.Context, path string, lock *lockFile, o *Options) (s *
 		keeper:  make(chan *conn, 1),
 	}
 	if o.MaxBytes > 0 {
-		s.limits = limits{pages: int64(o.MaxBytes / pageSize), log: min(logSize, int64(o.MaxBytes/4))}
+		s.limits = limits{pages: int64(o.MaxBytes / pageSize), log: min(logSize, int64(o.MaxBytes/8))}
 	}
 	if err := s.open(ctx, o); err != nil {
 		if s.pin != nil {

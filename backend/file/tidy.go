@@ -45,10 +45,18 @@ type janitor struct {
 // wrote counts a write of n entries with that many bytes. large says that the
 // file was left larger than it should be. It is called during a visit, so that
 // Close knows of all tasks.
-func (b *Backend) wrote(s *store, n, bytes int, large bool) {
+func (b *Backend) wrote(s *store, l *limit, n, bytes int, large bool) {
 	j := &b.janitor
 	writes := j.writes.Add(int64(n))
-	logged := j.logged.Add(int64(bytes + 2*n*pageSize)) // an entry is on two pages or so
+	pages := 2 // that change with an entry, besides those of its value
+	if s.limits.pages > 0 {
+		pages = 5
+	}
+	logged := j.logged.Add(int64(2*bytes + n*pages*pageSize))
+	if logged >= 2*s.limits.log {
+		// The janitor cannot keep up, so those who write do its work.
+		_ = b.restart(s, l)
+	}
 	if !large && writes < sweepEvery && logged < s.limits.log {
 		return
 	}
@@ -225,10 +233,10 @@ func (s *store) fit(c *conn, most int64) (over bool, err error) {
 			return true, nil
 		}
 		// Towards the end in ever smaller steps: entries may be of any size.
-		if freed := before - excess; before == 0 || freed <= 0 {
-			n *= 2
-		} else {
+		if freed := before - excess; before > 0 && freed > 0 {
 			n = max(1, min(2*n, n*excess/(2*freed)))
+		} else if before > 0 {
+			n *= 2
 		}
 		n, before = min(n, most), excess
 		if err := c.run(evict, n); err != nil || c.Changes() == 0 {
@@ -250,23 +258,34 @@ func (b *Backend) flush(s *store, l *limit) error {
 	if logged < s.limits.log {
 		return nil
 	}
-	j.logged.Add(-logged)
 	if besideWriters {
+		j.logged.Add(-logged)
 		c, err := s.take(l, s.keeper)
 		if err != nil {
 			return err
 		}
 		size, err := c.number(checkpoint, 1)
 		s.give(s.keeper, c)
-		if err != nil || size*pageSize < 4*s.limits.log {
+		if err != nil || size*pageSize < 2*s.limits.log {
 			return err
 		}
 	}
+	return b.restart(s, l)
+}
+
+// restart starts the log anew, after a checkpoint that is under way.
+func (b *Backend) restart(s *store, l *limit) error {
+	k, err := s.take(l, s.keeper)
+	if err != nil {
+		return err
+	}
+	defer s.give(s.keeper, k)
 	c, err := s.take(l, s.writer)
 	if err != nil {
 		return err
 	}
 	defer s.give(s.writer, c)
+	b.janitor.logged.Store(0)
 	return c.startLog()
 }
 

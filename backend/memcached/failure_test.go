@@ -32,7 +32,7 @@ type load struct {
 // quick gives up on a server sooner than the defaults do.
 func quick() *memcached.Options {
 	return &memcached.Options{
-		Timeout: 300 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond,
+		Timeout: time.Second, ConnectTimeout: time.Second,
 		Breaker: &proxy.BreakerOptions{Failures: 3, Rest: 300 * time.Millisecond},
 	}
 }
@@ -43,11 +43,11 @@ func startLoad(t *testing.T, url string, o *memcached.Options, keys int, pad str
 	l := &load{t: t, keys: keys, pad: pad, cache: dogpile.NewCache[string](r, nil)}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for range 20 {
+	for range 10 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				l.call(rand.IntN(keys))
-				pause(2 * time.Millisecond)
+				pause(5 * time.Millisecond)
 			}
 		})
 	}

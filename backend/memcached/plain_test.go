@@ -157,6 +157,24 @@ func TestPlainLeaseOverAnEntryThatIsGone(t *testing.T) {
 	}
 }
 
+func TestPlainLeaseAndDeleteOverTheBinaryProtocol(t *testing.T) {
+	t.Parallel()
+	// 1. P takes the lease over an entry.  2. P is about to store: it has looked at
+	// the lease, which held.  3. The key is deleted.  4. P finds the entry gone, looks
+	// again, and does not store.
+	s, ctx := sharedServer(t), t.Context()
+	o := &memcached.Options{Binary: true}
+	b, n := through(t, s, o)
+	other, key := open(t, "memcached://"+s.addr, o), unique(t)
+	ok(t, try(ctx, b, driver.Item{Key: key, Data: []byte("old")}))
+	p := hold(t, b, key, time.Minute)
+	n.once("value of P", func() { ok(t, other.Delete(ctx, []string{key})) })
+	if err := try(ctx, b, driver.Item{Key: key, Data: []byte("value of P"), Lease: p}); !errors.Is(err, driver.ErrLeaseLost) {
+		t.Errorf("P's Set = %v", err)
+	}
+	wantValue(t, b, key, "(none)")
+}
+
 func TestPlainLeaseIsNotFenced(t *testing.T) {
 	h := newPlainHolders(t)
 	// This is what Caps.Fenced being false, and the package comment, are about.

@@ -67,7 +67,7 @@ func TestKeysAreWhereTheHashSays(t *testing.T) {
 		python := open(t, "memcached://"+strings.Join(hosts, ",")+"?python_lock=true&hash="+name, nil)
 		var items []driver.Item
 		space := unique(t)
-		for i := range 300 {
+		for i := range 100 {
 			items = append(items, driver.Item{Key: fmt.Sprint(space, i), Data: []byte(hash)})
 		}
 		ok(t, b.Set(t.Context(), items))
@@ -214,7 +214,7 @@ func TestServerThatHangsCostsNothingAfterAWhile(t *testing.T) {
 	}
 	s.resume(t)
 	eventually(t, "the breaker to close", func() bool { return get() == nil })
-	ok(t, b.Delete(t.Context(), []string{"k"}))
+	eventually(t, "a Delete in time", func() bool { return b.Delete(t.Context(), []string{"k"}) == nil })
 }
 
 func TestNewHasNoBreakerUnlessAsked(t *testing.T) {

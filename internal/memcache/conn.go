@@ -45,9 +45,8 @@ type call struct {
 //
 // Callers write. The first one to find that nobody does writes for all who have
 // something to send by then. Who reads is whoever has set reading: the
-// connection's own goroutine, which runs run, or a caller that is alone, whom
-// another goroutine between it and the answer would cost as much as all the
-// rest.
+// connection's own goroutine, in run, or a caller that is alone, in lead, which
+// saves it the way to that goroutine and back.
 type conn struct {
 	nc       net.Conn
 	timeout  time.Duration // 0: none
@@ -189,7 +188,7 @@ func (c *conn) flush(shared, apart bool) {
 			return
 		}
 		b := c.out
-		c.out, c.spare = c.spare, batch{secured: b.secured}
+		c.out = c.spare
 		c.gotSpace()
 		c.mu.Unlock()
 

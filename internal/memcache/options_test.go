@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -175,6 +176,7 @@ func TestTLS(t *testing.T) {
 			if err != nil || !bytes.Equal(ops[1].Value, large) {
 				t.Fatalf("Do = %v, %v", err, ops[1].Status)
 			}
+			manyValues(t, c)
 			// With a context that can end, calls that are alone read with a
 			// deadline, which passes now and then.
 			ctx, cancel := context.WithCancel(t.Context())
@@ -193,6 +195,25 @@ func TestTLS(t *testing.T) {
 	c := newClient(t, s.addr, memcache.Options{ConnectTimeout: time.Second})
 	if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil {
 		t.Error("a client without TLS has been served by a server with TLS")
+	}
+}
+
+// manyValues are sent at once, more than fit into a record, and asked for.
+func manyValues(t *testing.T, c *memcache.Client) {
+	t.Helper()
+	for _, size := range []int{50, 3000, 4096, 5000, 8192, 20000} {
+		var ops []memcache.Op
+		for i := range 200 {
+			ops = append(ops, memcache.Op{Kind: set, Key: fmt.Sprint("many", i/2), Value: make([]byte, size+i/2)})
+			if i%2 == 1 {
+				ops[i] = memcache.Op{Key: ops[i-1].Key}
+			}
+		}
+		for i, op := range do(t, c, ops...) {
+			if op.Status != found || len(op.Value) != size+i/2 {
+				t.Fatalf("%d bytes, op %d: %v, %d bytes", size, i, op.Status, len(op.Value))
+			}
+		}
 	}
 }
 

@@ -90,6 +90,33 @@ func TestCallerThatLeaves(t *testing.T) {
 	}
 }
 
+// A caller that reads for itself reads no further than its own answer, and
+// leaves the others to the connection.
+//
+//  1. A asks, and reads. 2. B and C ask. 3. A has its answer and goes.
+//  4. B and C have theirs, no later than the server gave them.
+func TestCallerThatReadsForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{serve: slow(500 * time.Microsecond)}
+		c := f.client(t, memcache.Options{})
+		for range 10 {
+			isFor(t, do(t, c, memcache.Op{Key: "x"})[0], "x")
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * time.Microsecond)
+				isFor(t, do(t, c, memcache.Op{Key: "k"})[0], "k")
+				if took := time.Since(start); took != time.Duration(i+1)*500*time.Microsecond {
+					t.Errorf("call %d had its answer after %v", i, took)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
 // A caller that leaves in the middle of a batch keeps what was answered.
 func TestBatchIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -492,7 +519,7 @@ func TestSecondConnection(t *testing.T) {
 			}
 		}}
 		c := f.client(t, memcache.Options{Timeout: time.Hour})
-		for range 100 {
+		for range 2000 {
 			isFor(t, do(t, c, memcache.Op{Key: "k"})[0], "k")
 		}
 		if n := f.dials.Load(); n != 1 {
