@@ -44,7 +44,8 @@ func (s *server) start(t testing.TB) {
 	t.Helper()
 	args := s.args
 	if os.Getuid() == 0 {
-		args = append(slices.Clip(args), "-u", "nobody")
+		// Another user's process would not die with this one.
+		args = append(slices.Clip(args), "-u", "root")
 	}
 	s.log = new(bytes.Buffer)
 	s.cmd = exec.Command("/usr/bin/memcached", args...)
