@@ -36,7 +36,7 @@ type creation[V any] struct {
 
 	held     holding
 	freeSlot func()      // gives back the place among MaxCreators
-	kept     atomic.Bool // there is a place that TryLock has not used yet
+	place    *place      // the last one taken; nil: there was none
 	last     *found[V]   // what was read last; never nil
 	ran      atomic.Bool // the creator was run here
 	made     stored.Meta // of the value just created
@@ -82,7 +82,7 @@ func (cr *creation[V]) stamp(f *found[V]) time.Time {
 
 func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 	if cr.offline {
-		return cr.last, time.Time{}, nil
+		return cr.took(ctx, nil, nil)
 	}
 	l := cr.held.current()
 	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, l, cr.known(l))
@@ -91,6 +91,9 @@ func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
 
 // took takes note of what was read.
 func (cr *creation[V]) took(ctx context.Context, f *found[V], err error) (*found[V], time.Time, error) {
+	if cr.offline {
+		return cr.last, time.Time{}, nil
+	}
 	if err != nil {
 		if cr.s.o.Strict || gaveUp(ctx, err) {
 			return nil, time.Time{}, err
@@ -213,7 +216,7 @@ func (cr *creation[V]) takeSlot(ctx context.Context) bool {
 		cr.freeSlot = func() {}
 		return true
 	}
-	if cr.kept.Swap(false) {
+	if p := cr.place; p != nil && p.ctx == ctx && p.kept.Swap(false) {
 		return true
 	}
 	select {
@@ -225,12 +228,21 @@ func (cr *creation[V]) takeSlot(ctx context.Context) bool {
 	return true
 }
 
-func (cr *creation[V]) hasSlot(ctx context.Context) {
+// place is one among MaxCreators, for the flight whose context ctx is.
+type place struct {
+	ctx  context.Context
+	kept atomic.Bool // TryLock has not used it yet
+}
+
+func (cr *creation[V]) hasSlot(ctx context.Context) *place {
+	p := &place{ctx: ctx}
+	cr.place = p
 	cr.freeSlot = sync.OnceFunc(func() {
-		cr.kept.Store(false)
+		p.kept.Store(false)
 		<-cr.s.slots
 	})
 	context.AfterFunc(ctx, cr.freeSlot)
+	return p
 }
 
 // waitSlot waits for a place, and keeps it for the TryLock that follows: were it
@@ -238,8 +250,7 @@ func (cr *creation[V]) hasSlot(ctx context.Context) {
 func (cr *creation[V]) waitSlot(ctx context.Context) error {
 	select {
 	case cr.s.slots <- struct{}{}:
-		cr.hasSlot(ctx)
-		cr.kept.Store(true)
+		cr.hasSlot(ctx).kept.Store(true)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -270,6 +281,8 @@ func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
 	cr.at = now()
 	cr.made = stored.Meta{Created: time.Now().UnixNano(), Version: version}
 	var v V
+	// Whoever found it missing at first may have been served a stale one since.
+	cr.unseen = cr.unseen || cr.s.o.Runner != nil && !cr.renew && cr.last.band == stale
 	err = cr.s.observed(ctx, Event{Op: cr.op, Key: cr.key}, cr.unseen, func() (err error) { v, err = cr.create(ctx); return err })
 	switch {
 	case err != nil && context.Cause(ctx) == driver.ErrLeaseLost:

@@ -37,6 +37,13 @@ type tokens struct {
 	key  string
 	last atomic.Pointer[sighting]
 	turn chan struct{} // has room for the one who looks after a token that is absent
+	fell atomic.Pointer[failure]
+}
+
+// failure is what became of the last turn, if it failed.
+type failure struct {
+	err error
+	at  int64 // when, on the clock of now
 }
 
 // sighting is a token as it was read.
@@ -119,14 +126,16 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 		return t, nil
 	}
 	called := now()
-	select {
-	case ts.turn <- struct{}{}:
-		defer func() { <-ts.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	leave, err := ts.enter(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	if seen := ts.last.Load(); seen != nil && seen.at > called {
 		return seen.token, nil
+	}
+	if f := ts.fell.Load(); f != nil && f.at > called {
+		return nil, f.err
 	}
 	asked := now()
 	t, err := ts.read(ctx, nil)
@@ -138,10 +147,34 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 			return &token{Version: newVersion()}
 		})
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		ts.last.Store(&sighting{token: t, at: asked})
+	case !gaveUp(ctx, err):
+		ts.fell.Store(&failure{err, now()})
 	}
 	return t, err
+}
+
+// enter waits for the turn, but not for ever: its holder may be in a hook that asks
+// for a token itself.
+func (ts *tokens) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-ts.turn }
+	select {
+	case ts.turn <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	timer := time.NewTimer(2 * defaultBackendTimeout)
+	defer timer.Stop()
+	select {
+	case ts.turn <- struct{}{}:
+		return leave, nil
+	case <-timer.C:
+		return func() {}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // invalidate replaces the token. A hard invalidation does not look at the old

@@ -83,7 +83,12 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 			return
 		}
 		began := now()
-		ctx, cancel := context.WithTimeout(ctx, every/2)
+		left := time.Duration(sure - began)
+		if left <= 0 {
+			lost(driver.ErrLeaseLost)
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, min(every, left))
 		defer cancel()
 		next := every
 		switch err := s.extend(ctx, l); {
@@ -93,7 +98,7 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 			lost(driver.ErrLeaseLost)
 			return
 		default:
-			next = min(every/4, max(0, time.Duration(sure-now())))
+			next = min(every/4, time.Duration(sure-now()))
 		}
 		timer.Reset(next)
 	}

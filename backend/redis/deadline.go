@@ -24,7 +24,7 @@ type eras struct {
 func (es *eras) bound(ctx context.Context) context.Context {
 	e, now := es.now.Load(), time.Now()
 	if e == nil || now.After(e.ends) {
-		ctx, cancel := context.WithDeadline(context.Background(), now.Add(es.timeout+es.timeout/8))
+		ctx, cancel := context.WithDeadline(context.Background(), now.Add(es.timeout).Add(es.timeout/8))
 		context.AfterFunc(ctx, cancel)
 		e = &era{ctx, now.Add(es.timeout / 8)}
 		es.now.Store(e)

@@ -66,14 +66,18 @@ func (b *Breaker) Do(call func() error) (through bool, err error) {
 	return true, err
 }
 
-// count counts a call; done is nil if cb was not asked for leave.
+// count counts a call; done is nil if cb was not asked for leave, because all was
+// well then. Once the breaker is open such calls come too late to count.
 func (b *Breaker) count(done func(error), result error) {
-	if done == nil && (result == nil || b.excluded(result)) {
+	if done == nil && (result == nil && !b.ailing.Load() || result != nil && b.excluded(result)) {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if done == nil {
+		if !b.Closed() {
+			return
+		}
 		var err error
 		if done, err = b.cb.Allow(); err != nil {
 			return
