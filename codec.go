@@ -54,6 +54,7 @@ func codecNamed(name string) (Codec, error) { return codecs.named(name) }
 
 type jsonCodec struct{}
 
+// Append implements Codec. It does not escape HTML.
 func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	w := appendWriter{dst}
 	e := json.NewEncoder(&w)
@@ -73,11 +74,14 @@ func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 
 type appendWriter struct{ data []byte }
 
+// Write implements io.Writer and never fails.
 func (w *appendWriter) Write(p []byte) (int, error) {
 	w.data = append(w.data, p...)
 	return len(p), nil
 }
 
+// Decode implements Codec. Numbers decoded into interfaces are json.Number;
+// anything after the value is an error, and so is null for what cannot be nil.
 func (jsonCodec) Decode(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -100,6 +104,7 @@ func (jsonCodec) Decode(data []byte, v any) error {
 
 type bytesCodec struct{}
 
+// Append implements Codec for types whose elements are bytes.
 func (bytesCodec) Append(dst []byte, v any) ([]byte, error) {
 	if b, ok := v.([]byte); ok {
 		return append(dst, b...), nil
@@ -110,6 +115,7 @@ func (bytesCodec) Append(dst []byte, v any) ([]byte, error) {
 	return dst, fmt.Errorf("bytes: cannot encode %T", v)
 }
 
+// Decode implements Codec. The value is a copy, and never nil.
 func (bytesCodec) Decode(data []byte, v any) error {
 	if p, ok := v.(*[]byte); ok && p != nil {
 		*p = append([]byte{}, data...)
@@ -135,6 +141,7 @@ type texter interface {
 	encoding.TextUnmarshaler
 }
 
+// Append implements Codec for strings and for what marshals and unmarshals text.
 func (textCodec) Append(dst []byte, v any) ([]byte, error) {
 	if s, ok := v.(string); ok {
 		return append(dst, s...), nil
@@ -157,6 +164,7 @@ func (textCodec) Append(dst []byte, v any) ([]byte, error) {
 	return dst, fmt.Errorf("text: cannot encode %T", v)
 }
 
+// Decode implements Codec.
 func (textCodec) Decode(data []byte, v any) error {
 	if p, ok := v.(*string); ok && p != nil {
 		*p = string(data)

@@ -361,6 +361,7 @@ func (s *state) observed(ctx context.Context, e Event, unseen bool, create func(
 // creatorError is a creator's own error, on its way through the lock.
 type creatorError struct{ err error }
 
+// Error returns what the creator's own error says.
 func (e *creatorError) Error() string { return e.err.Error() }
 
 // broke returns err, of a creator, for all who wait for it. Each of them may have

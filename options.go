@@ -114,6 +114,7 @@ func (o *Options) complete(region string) (Options, error) {
 // optionError is a fault of one option.
 type optionError struct{ name, problem string }
 
+// Error names the option and what is wrong with it.
 func (e *optionError) Error() string { return e.name + ": " + e.problem }
 
 func setDefault(d *time.Duration, v time.Duration) {

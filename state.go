@@ -61,6 +61,7 @@ func (g *guarded) Set(ctx context.Context, items []driver.Item) error {
 	})
 }
 
+// Get implements driver.Backend; see Set.
 func (g *guarded) Get(ctx context.Context, items []driver.Item) error {
 	return withoutLeases(items, func(items []driver.Item) error { return g.Backend.Get(ctx, items) })
 }
@@ -82,6 +83,7 @@ func withoutLeases(items []driver.Item, do func([]driver.Item) error) error {
 	return err
 }
 
+// Delete implements driver.Backend. It revokes the leases of this process.
 func (g *guarded) Delete(ctx context.Context, keys []string) error {
 	return g.Guard.Delete(ctx, keys, func(keys []string) error { return g.Backend.Delete(ctx, keys) })
 }

@@ -91,6 +91,7 @@ var decoders = map[string]func([]byte) (any, error){
 // a key is written in two ways.
 type parser func([]byte) (any, error)
 
+// Unmarshal implements koanf.Parser.
 func (p parser) Unmarshal(b []byte) (map[string]any, error) {
 	tree, err := p(b)
 	if err != nil {
@@ -99,6 +100,7 @@ func (p parser) Unmarshal(b []byte) (map[string]any, error) {
 	return flatten(tree)
 }
 
+// Marshal is of no use here and returns errors.ErrUnsupported.
 func (p parser) Marshal(map[string]any) ([]byte, error) { return nil, errors.ErrUnsupported }
 
 func stringsOf(k *koanf.Koanf) map[string]string {

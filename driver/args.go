@@ -40,6 +40,7 @@ type ArgError struct {
 	Problem string // "is not a whole number"
 }
 
+// Error names the argument and never shows its value.
 func (e *ArgError) Error() string { return fmt.Sprintf("argument %q %s", e.Name, e.Problem) }
 
 func parseArgs(rawURL string, more map[string]string) (*Args, error) {

@@ -55,6 +55,7 @@ type PanicError struct {
 	Stack []byte // where, as debug.Stack tells it
 }
 
+// Error shows what the creator panicked with, and not the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("creator panicked: %v", e.Value) }
 
 // Unwrap returns the panic's value if it is an error, else nil.

@@ -38,4 +38,5 @@ type valued struct {
 	values context.Context
 }
 
+// Value implements context.Context by the values of the caller's.
 func (v valued) Value(key any) any { return v.values.Value(key) }

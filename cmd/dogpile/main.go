@@ -40,6 +40,7 @@ func main() {
 // failure is an error of the run itself, as opposed to one of the command line.
 type failure struct{ error }
 
+// Unwrap returns the error of the run.
 func (f failure) Unwrap() error { return f.error }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

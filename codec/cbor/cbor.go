@@ -73,6 +73,7 @@ type codec struct {
 	dec cbor.DecMode
 }
 
+// Append implements dogpile.Codec.
 func (c codec) Append(dst []byte, v any) ([]byte, error) {
 	// Methods with pointer receivers are found only on what has an address.
 	if rv := reflect.ValueOf(v); rv.IsValid() && rv.Kind() != reflect.Pointer {
@@ -87,6 +88,7 @@ func (c codec) Append(dst []byte, v any) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// Decode implements dogpile.Codec. What is over the limits of Codec is an error.
 func (c codec) Decode(data []byte, v any) error {
 	if err := c.dec.Unmarshal(data, v); err != nil {
 		return err
