@@ -3,15 +3,14 @@ package memcached
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/memcache"
+	"github.com/dogpile-go/dogpile/internal/tlsargs"
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
@@ -76,14 +75,19 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 		opts = *o
 	}
 	err := opts.read(args)
-	load := tlsFiles(args)
+	load := func() (*tls.Config, error) { return nil, nil }
+	if args.Scheme == schemeTLS {
+		load = tlsargs.Read(args)
+	}
 	servers, misplaced := place(args)
 	_, invalid := opts.complete()
 	if err := errors.Join(args.Err(), err, misplaced, invalid); err != nil {
 		return nil, err
 	}
-	if opts.TLS, err = load(opts.TLS); err != nil {
-		return nil, err
+	if opts.TLS == nil {
+		if opts.TLS, err = load(); err != nil {
+			return nil, err
+		}
 	}
 	b, err := newBackend(servers, &opts)
 	if err != nil {
@@ -216,44 +220,4 @@ func (c *core) reach(ctx context.Context) error {
 		}
 	}
 	return errors.Join(all...)
-}
-
-// tlsFiles reads the arguments about TLS and returns what loads the files that
-// they name.
-func tlsFiles(args *driver.Args) func(own *tls.Config) (*tls.Config, error) {
-	if args.Scheme != schemeTLS {
-		return func(own *tls.Config) (*tls.Config, error) { return own, nil }
-	}
-	ca, cert, key := args.String("ca_file", ""), args.String("cert_file", ""), args.String("key_file", "")
-	c := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         args.String("server_name", ""),
-		InsecureSkipVerify: args.Bool("insecure", false),
-	}
-	return func(own *tls.Config) (*tls.Config, error) {
-		if own != nil {
-			return own, nil
-		}
-		if ca != "" {
-			pem, err := os.ReadFile(ca)
-			if err != nil {
-				return nil, fmt.Errorf("ca_file: %w", err)
-			}
-			c.RootCAs = x509.NewCertPool()
-			if !c.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, errors.New("ca_file has no certificate in PEM form")
-			}
-		}
-		if (cert == "") != (key == "") {
-			return nil, errors.New("cert_file and key_file go together")
-		}
-		if cert != "" {
-			pair, err := tls.LoadX509KeyPair(cert, key)
-			if err != nil {
-				return nil, fmt.Errorf("cert_file and key_file: %w", err)
-			}
-			c.Certificates = []tls.Certificate{pair}
-		}
-		return c, nil
-	}
 }

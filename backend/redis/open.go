@@ -3,11 +3,9 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/tlsargs"
 )
 
 // kind is what a URL's scheme says.
@@ -214,47 +213,20 @@ func withPort(host, port string) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
 
-// tlsFiles reads the arguments about TLS and returns what loads the files that
-// they name.
+// tlsFiles returns what makes the TLS configuration: the user's own, or what the
+// URL says.
 func tlsFiles(args *driver.Args, k kind) func(own *tls.Config) (*tls.Config, error) {
-	if !k.tls {
-		return func(own *tls.Config) (*tls.Config, error) {
-			if own != nil && k.where == "unix" {
-				return nil, errors.New("a unix socket has no TLS")
-			}
-			return own, nil
-		}
-	}
-	ca, cert, key := args.String("ca_file", ""), args.String("cert_file", ""), args.String("key_file", "")
-	c := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         args.String("server_name", ""),
-		InsecureSkipVerify: args.Bool("insecure", false),
+	load := func() (*tls.Config, error) { return nil, nil }
+	if k.tls {
+		load = tlsargs.Read(args)
 	}
 	return func(own *tls.Config) (*tls.Config, error) {
-		if own != nil {
+		switch {
+		case own != nil && k.where == "unix":
+			return nil, errors.New("a unix socket has no TLS")
+		case own != nil:
 			return own, nil
 		}
-		if ca != "" {
-			pem, err := os.ReadFile(ca)
-			if err != nil {
-				return nil, fmt.Errorf("ca_file: %w", err)
-			}
-			c.RootCAs = x509.NewCertPool()
-			if !c.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, errors.New("ca_file has no certificate in PEM form")
-			}
-		}
-		if (cert == "") != (key == "") {
-			return nil, errors.New("cert_file and key_file go together")
-		}
-		if cert != "" {
-			pair, err := tls.LoadX509KeyPair(cert, key)
-			if err != nil {
-				return nil, fmt.Errorf("cert_file and key_file: %w", err)
-			}
-			c.Certificates = []tls.Certificate{pair}
-		}
-		return c, nil
+		return load()
 	}
 }
