@@ -61,6 +61,11 @@ func TestLoadValues(t *testing.T) {
 	}{
 		{"extension in capitals", "a.JSON", `{"a": 1}`, map[string]string{"a": "1"}},
 		{"yml is YAML", "a.yml", `a: 1`, map[string]string{"a": "1"}},
+		{"TOML with a byte order mark", "a.toml", "\ufeffa = 1\r\nb = 'x'\r\n", map[string]string{"a": "1", "b": "x"}},
+		{"YAML with a byte order mark", "a.yaml", "\ufeffa: 1\r\nb: x\r\n", map[string]string{"a": "1", "b": "x"}},
+		{"JSON with a byte order mark", "a.json", "\ufeff{\"a\": 1,\r\n\"b\": \"x\"}\r\n", map[string]string{"a": "1", "b": "x"}},
+		{"nothing but a byte order mark", "a.toml", "\ufeff", map[string]string{}},
+		{"byte order mark in a value", "a.json", `{"a": "\ufeffx"}`, map[string]string{"a": "\ufeffx"}},
 		{"empty TOML", "a.toml", "", map[string]string{}},
 		{"empty YAML", "a.yaml", "# nothing\n", map[string]string{}},
 		{"empty JSON", "a.json", "{}", map[string]string{}},
@@ -100,6 +105,11 @@ var loadErrors = []struct{ name, file, content, want string }{
 	{"unknown extension", "a.ini", "a=hunter2", `unknown extension ".ini"; known: .json, .toml, .yaml, .yml`},
 	{"no extension", "settings", "a=hunter2", `unknown extension ""; known: .json, .toml, .yaml, .yml`},
 
+	{"TOML not in UTF-8", "a.toml", "a = 'hunter2\xff'", "the file is not in UTF-8"},
+	{"YAML in UTF-16", "a.yaml", "\xff\xfea\x00:\x00 \x001\x00", "the file is not in UTF-8"},
+	{"JSON not in UTF-8", "a.json", "{\"a\": \"hunter2\xff\"}", "the file is not in UTF-8"},
+	{"line after a byte order mark", "a.json", "\ufeff{\"a\": 1,\n\"b\": hunter2}", "syntax error on line 2"},
+
 	{"TOML syntax", "a.toml", "a = 1\nb = hunter2\n", "syntax error on line 2"},
 	{"TOML string not ended", "a.toml", "a = \"hunter2\nb = 1", "syntax error on line 1"},
 	{"TOML integer too large", "a.toml", "p='hunter2'\na = 12345678901234567890", "syntax error on line 2"},
@@ -107,6 +117,12 @@ var loadErrors = []struct{ name, file, content, want string }{
 		`key "a" is defined twice, the second time on line 6`},
 	{"TOML table twice", "a.toml", "[c.u]\na = 'hunter2'\n[c.u]\n", `key "u" is defined twice, the second time on line 3`},
 	{"TOML value and table", "a.toml", "p='hunter2'\na = 1\na.b = 2", `key "a" is both a value and a table on line 3`},
+	{"TOML value and later table", "a.toml", "a = 'hunter2'\n[a]\nb = 1", `key "a" is both a value and a table on line 2`},
+	{"TOML value and list of tables", "a.toml", "a = 'hunter2'\n[[a]]\nb = 1", `key "a" is both a value and a table on line 2`},
+	{"TOML table in a value", "a.toml", "a = 'hunter2'\n[a.b]\nc = 1", `key "a" is both a value and a table on line 2`},
+	{"TOML inline key twice", "a.toml", "\na = {b = 'hunter2', b = 1}", `key "b" is defined twice, the second time on line 2`},
+	{"TOML dotted table twice", "a.toml", "c.u = 'hunter2'\n[c]", `key "c" is defined twice, the second time on line 2`},
+	{"TOML key of two lines twice", "a.toml", "\"b\\nc\" = 'hunter2'\n\"b\\nc\" = 1", `key "b\nc" is defined twice, the second time on line 2`},
 	{"TOML dotted and nested", "a.toml", "'c.u.p' = 'hunter2'\n[c.u]\np = 'hunter2'", `key "c.u.p" is defined twice`},
 	{"TOML list of tables", "a.toml", "[[c.u]]\np = 'hunter2'", `key "c.u" is a list in which value 1 is no plain value`},
 
@@ -156,7 +172,7 @@ func TestLoadErrors(t *testing.T) {
 				t.Errorf("error shows a value: %q", err)
 			}
 			if got != nil {
-				t.Errorf("a map beside the error: %v", got)
+				t.Errorf("a map as well as an error: %v", got)
 			}
 		})
 	}
@@ -201,7 +217,7 @@ func TestFromEnv(t *testing.T) {
 		"cache.users.arguments.hash.x": "below a value",
 		"single":                       "1e6",
 	}
-	for range 20 { // koanf's maps are walked in random order
+	for range 20 { // maps are walked in random order
 		if got := config.FromEnv("DPTEST_"); !maps.Equal(got, want) {
 			t.Fatalf("got:\n%swant:\n%s", dump(got), dump(want))
 		}
@@ -217,9 +233,13 @@ func FuzzLoad(f *testing.F) {
 	f.Add(0, []byte("a.b = 1\n[c]\nd = 'x'\n"))
 	f.Add(1, []byte("a.b: 1\nc: {d: x}\n"))
 	f.Add(2, []byte(`{"a.b": 1, "c": {"d": "x"}}`))
+	dir := f.TempDir() // one for all inputs: to make it takes longer than Load
 	f.Fuzz(func(t *testing.T, i int, content []byte) {
-		ext := extensions[uint(i)%uint(len(extensions))]
-		got, err := config.Load(write(t, "a"+ext, string(content)))
+		path := filepath.Join(dir, "a"+extensions[uint(i)%uint(len(extensions))])
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.Load(path)
 		if (got == nil) == (err == nil) {
 			t.Fatalf("map %v and error %v", got, err)
 		}

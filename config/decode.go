@@ -8,16 +8,18 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
+	"strings"
 
-	"github.com/knadh/koanf/parsers/toml/v2"
+	"github.com/pelletier/go-toml/v2"
 	"go.yaml.in/yaml/v3"
 )
 
-// decodeJSON keeps numbers as they are written and names that come twice;
-// koanf's own parser turns the former into float64 and drops the latter.
+// decodeJSON keeps numbers as they are written, and names that come twice.
+// Decoding into a map would turn the former into float64 and drop the latter.
 func decodeJSON(b []byte) (any, error) {
+	// A Decoder would take the first value and not look at what follows it, and not
+	// all of its errors say where they are.
 	var whole json.RawMessage
 	if err := json.Unmarshal(b, &whole); err != nil {
 		var syntax *json.SyntaxError
@@ -69,15 +71,14 @@ func jsonValue(dec *json.Decoder) (any, error) {
 }
 
 func decodeTOML(b []byte) (any, error) {
-	tree, err := toml.Parser().Unmarshal(b)
-	if err != nil {
-		return nil, tomlError(b, err)
+	var tree map[string]any
+	if err := toml.Unmarshal(b, &tree); err != nil {
+		return nil, tomlError(err)
 	}
 	return tree, nil
 }
 
-// decodeYAML does what koanf's own parser does, and refuses a second document,
-// which that one drops.
+// decodeYAML refuses a second document: yaml.Unmarshal would drop it.
 func decodeYAML(b []byte) (any, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	var tree, second any
@@ -99,47 +100,42 @@ func decodeYAML(b []byte) (any, error) {
 var (
 	yamlTwice = regexp.MustCompile(`(?s)line (\d+): mapping key (.*?) already defined at line (\d+)`)
 	yamlLine  = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n  )?line (\d+):`)
-	tomlTwice = regexp.MustCompile(`^toml: (?:key|table|array table) (.*) (?:is already defined|already exists)`)
-	tomlMixed = regexp.MustCompile(`^toml: expected (.*) to be a table, not a value`)
+	tomlTaken = regexp.MustCompile(`(?s)^toml: (?:key|table) (.*) (is already defined|already exists.*|should be a table.*)$`)
 )
 
 func yamlError(err error) error {
 	if m := yamlTwice.FindStringSubmatch(err.Error()); m != nil {
 		name, err := strconv.Unquote(m[2])
 		if err != nil {
-			name = m[2] // a number
+			name = m[2] // a number, which is not quoted
 		}
 		return fmt.Errorf("key %q is defined twice, on lines %s and %s", name, m[3], m[1])
 	}
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Errorf("syntax error near line %s", m[1]) // that line or the next
+		// The fault is on that line or on the next.
+		return fmt.Errorf("syntax error near line %s", m[1])
 	}
 	return errors.New("not valid YAML")
 }
 
-func tomlError(b []byte, err error) error {
-	var at interface{ Position() (line, column int) }
-	if errors.As(err, &at) {
-		line, _ := at.Position()
+func tomlError(err error) error {
+	var at *toml.DecodeError
+	if !errors.As(err, &at) {
+		return errors.New("not valid TOML")
+	}
+	line, _ := at.Position()
+	m := tomlTaken.FindStringSubmatch(err.Error())
+	if m == nil {
 		return syntaxError(line)
 	}
-	if m := tomlTwice.FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Errorf("key %q is defined twice, the second time on line %d", m[1], tomlLine(b, err))
+	// Of "a = 1" and then "a.b = 2" the parser says that a is defined already, while
+	// it reads the key a.b.
+	name, key := m[1], at.Key()
+	i := slices.Index(key, name)
+	if 0 <= i && i < len(key)-1 || strings.Contains(m[2], "a value") {
+		return fmt.Errorf("key %q is both a value and a table on line %d", name, line)
 	}
-	if m := tomlMixed.FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Errorf("key %q is both a value and a table on line %d", m[1], tomlLine(b, err))
-	}
-	return errors.New("not valid TOML")
-}
-
-// tomlLine returns the line of an error that does not tell: the first with
-// which the file has it.
-func tomlLine(b []byte, want error) int {
-	lines := slices.Collect(bytes.Lines(b))
-	return 1 + sort.Search(len(lines)-1, func(i int) bool {
-		_, err := toml.Parser().Unmarshal(bytes.Join(lines[:i+1], nil))
-		return err != nil && err.Error() == want.Error()
-	})
+	return fmt.Errorf("key %q is defined twice, the second time on line %d", name, line)
 }
 
 func syntaxError(line int) error { return fmt.Errorf("syntax error on line %d", line) }

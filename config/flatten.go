@@ -21,12 +21,15 @@ type member struct {
 }
 
 type flattener struct {
-	values map[string]any  // of string
+	values map[string]string
 	tables map[string]bool // keys that have others below them
 }
 
-func flatten(tree any) (map[string]any, error) {
-	f := flattener{values: map[string]any{}, tables: map[string]bool{}}
+// flatten returns the values of a tree with their keys in full. Two keys that
+// mean the same are an error, and so are a key and another below it: if one of
+// them won, it would depend on the order in which a map is walked.
+func flatten(tree any) (map[string]string, error) {
+	f := flattener{values: map[string]string{}, tables: map[string]bool{}}
 	top, err := membersOf(tree)
 	if err != nil {
 		return nil, err
@@ -146,6 +149,7 @@ func scalar(v any) (string, error) {
 		}
 		return float(x)
 	case time.Time:
+		// YAML's parser gives a date without a time of day as midnight in UTC.
 		if v.Equal(v.Truncate(24*time.Hour)) && v.Location() == time.UTC {
 			return v.Format(time.DateOnly), nil
 		}

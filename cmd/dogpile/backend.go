@@ -7,27 +7,28 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
 )
 
 const (
-	// temporary, in the place of a URL, is a file that is removed afterwards. It is
-	// what --backend is unless it is given.
+	// temporary stands for a URL and means a cache file that is removed after the
+	// run. It is the default of --backend.
 	temporary = "file"
 
-	// defaultProcesses is how many processes there are, if they can share the
+	// defaultProcesses is how many processes run the clients, if they can share the
 	// backend.
 	defaultProcesses = 4
 )
 
-// backend is what the clients use. It is open here to see what it can do, and to
-// be cleaned.
+// backend is the backend that the clients use. The demo opens it as well: to see
+// what it can do, and to remove the entries of a run.
 type backend struct {
 	opened    driver.Backend
 	url       string // may hold secrets
-	dir       string // to be removed in the end; "": none
-	processes int    // that are to use it
+	dir       string // which is removed in the end; "": none
+	processes int    // how many processes use it
 }
 
 // open opens the backend and decides on the number of processes.
@@ -57,10 +58,25 @@ func (b *backend) open(ctx context.Context) (err error) {
 		}
 		b.url = "file://?path=" + url.QueryEscape(filepath.Join(b.dir, "cache.db"))
 	}
-	if b.opened, err = driver.Open(ctx, b.url); err != nil {
+	b.opened, err = driver.Open(ctx, b.url)
+	if err == nil {
+		err = reach(ctx, b.opened)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // interrupted, whatever the backend makes of it
+	}
+	if err != nil {
 		return fmt.Errorf("--backend: %s", strings.TrimPrefix(err.Error(), "dogpile: "))
 	}
 	return nil
+}
+
+// reach asks the backend for something. Opening one need not connect to its
+// server, and a run without it would show nothing but errors.
+func reach(ctx context.Context, b driver.Backend) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return b.Get(ctx, []driver.Item{{Key: "dogpile-demo"}})
 }
 
 func (b *backend) scheme() string {

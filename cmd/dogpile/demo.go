@@ -88,7 +88,7 @@ unless --duration or --requests cut it off.`,
 }
 
 const (
-	most          = 10_000_000 // requests, keys, clients or workers
+	most          = 10_000_000 // of requests, keys, clients or workers
 	mostProcesses = 1000
 	longest       = 24 * time.Hour
 )

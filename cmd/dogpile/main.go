@@ -1,7 +1,7 @@
 // Command dogpile shows what the cache of the same name does.
 //
 //	dogpile demo       put one load before an origin, unprotected and protected
-//	dogpile version    print the version
+//	dogpile --version  print the version, the revision and the Go that it was built with
 //
 // It exits with 0 if all went well, with 2 and one line on standard error if
 // what it was asked for cannot be done, with 130 if it was interrupted, and with
@@ -15,7 +15,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -28,11 +27,14 @@ import (
 	_ "github.com/dogpile-go/dogpile/backend/null"
 	_ "github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/fleet"
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/version"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second interrupt kills
+	// The first interrupt ends ctx and lets the demo clean up. Without a handler the
+	// second one kills.
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	os.Exit(code)
 }
@@ -66,9 +68,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot() *cobra.Command {
+	info, _ := debug.ReadBuildInfo()
 	root := &cobra.Command{
-		Use:   "dogpile",
-		Short: "A cache that lets one caller create a value while the others go on reading",
+		Use:     "dogpile",
+		Version: version.Line(info),
+		Short:   "A cache that lets one caller create a value while the others go on reading",
 		Long: `dogpile shows what the cache of the same name does.
 
 Begin with "dogpile demo": it puts the same load before a slow origin three
@@ -81,8 +85,29 @@ as a table and as a page, report.html. It needs no server.`,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newDemo(), newProcess(), newVersion())
 	return root
+}
+
+// newHelp is cobra's own command, except that help about something that is not
+// there is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("unknown command %q", rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			return about.Help()
+		},
+	}
 }
 
 const processCommand = "demo-process"
@@ -95,8 +120,8 @@ func newProcess() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// Who interrupts the demo at its terminal interrupts this too, and it is
-			// the demo's to stop.
+			// A terminal sends its interrupt to this process as well as to the demo. It
+			// is the demo that stops its processes, in its own time.
 			signal.Ignore(os.Interrupt)
 			signal.Reset(syscall.SIGTERM)
 			return fleet.Serve(cmd.InOrStdin(), cmd.OutOrStdout())
@@ -107,14 +132,10 @@ func newProcess() *cobra.Command {
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, as --version does",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "(unknown)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "dogpile %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Version)
 			return err
 		},
 	}

@@ -1,16 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/report"
 )
 
-// pageFile is the page while it is not complete yet: a file beside its final
-// place, made first so that a place where none can be made is noticed before the
-// run. A nil pageFile is no page.
+// pageFile is the page while it is not complete yet: a file in the directory where
+// it will be, made first so that a place where none can be made is noticed before
+// the run. A nil pageFile is no page.
 type pageFile struct {
 	file *os.File
 	path string
@@ -25,6 +27,11 @@ func newPage(path string) (*pageFile, error) {
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), ".dogpile-*.html")
 	if err != nil {
+		// A PathError names the temporary file, which nobody has asked for.
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
 		return nil, fmt.Errorf("--report: cannot write %s: %w", path, err)
 	}
 	return &pageFile{file, path}, nil

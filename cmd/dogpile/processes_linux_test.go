@@ -176,10 +176,11 @@ func TestDefaultProcesses(t *testing.T) {
 	}
 }
 
-// long is a run of an hour in dir, in the four processes that it returns.
+// long is a run of ten minutes in dir, in the four processes that it returns. Its
+// first request comes after a second.
 func long(t *testing.T, dir, backend string) (cmd *exec.Cmd, stderr *bytes.Buffer, pids []int) {
 	t.Helper()
-	cmd, stderr = started(t, dir, "demo", "--duration=1h", "--requests=100000", "--cost=1ms", "--backend="+backend)
+	cmd, stderr = started(t, dir, "demo", "--duration=10m", "--requests=100000", "--cost=1ms", "--backend="+backend)
 	eventually(t, "four processes", func() bool {
 		pids = children(t, cmd.Process.Pid)
 		return len(pids) == 4

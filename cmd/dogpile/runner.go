@@ -15,6 +15,7 @@ import (
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/report"
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/screen"
 )
 
 // runner runs the demonstration.
@@ -24,7 +25,7 @@ type runner struct {
 	progress io.Writer // for how it goes
 	backend  *backend
 	fleet    fleet.Fleet
-	task     demo.Task // of all modes, but for the mode
+	task     demo.Task // the same for all modes, but without a mode
 	report   report.Report
 }
 
@@ -45,8 +46,8 @@ func (r *runner) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err := r.prepare(ctx, requests); err != nil {
 		return err
 	}
-	fmt.Fprintln(r.progress, r.intent())
-	show := newScreen(r.progress, demo.Modes, len(requests))
+	show := screen.New(r.progress, demo.Modes, len(requests))
+	show.Print(r.intent())
 	for _, mode := range demo.Modes {
 		result, err := r.runMode(ctx, mode, show)
 		if err != nil {
@@ -54,7 +55,7 @@ func (r *runner) run(ctx context.Context, flags *pflag.FlagSet) error {
 		}
 		r.report.Results = append(r.report.Results, result)
 	}
-	if err := r.show(page); err != nil {
+	if err := r.show(page, show); err != nil {
 		return failure{err}
 	}
 	return nil
@@ -111,13 +112,13 @@ func (r *runner) intent() string {
 
 // runMode runs the load in one mode. Its processes are new ones, which share
 // nothing with those of the mode before but the backend.
-func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *screen) (*demo.Result, error) {
+func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *screen.Screen) (*demo.Result, error) {
 	task := r.task
 	task.Mode = mode
 	defer demo.Clean(&task, r.backend.opened)
 	o := origin.New(r.flags.workers, r.report.Settings.TileSize)
 	run := r.fleet.Start(ctx, &task, o.Create)
-	stop := show.follow(mode, run.Counts)
+	stop := show.Follow(mode, run.Counts)
 	start, outcomes, err := run.Wait()
 	stop()
 	if err != nil {
@@ -127,12 +128,16 @@ func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *screen) (*de
 }
 
 // show writes the results.
-func (r *runner) show(page *pageFile) (err error) {
+func (r *runner) show(page *pageFile, on *screen.Screen) (err error) {
 	if r.flags.json {
 		err = r.report.JSON(r.out)
 	} else {
 		fmt.Fprintln(r.out)
-		err = r.report.Table(r.out)
+		err = r.report.Table(r.out, on.Columns())
+		fmt.Fprintln(r.out)
+		for _, sentence := range r.report.Verdict() {
+			on.Print(sentence)
+		}
 	}
 	if err != nil {
 		return err

@@ -138,7 +138,7 @@ func FuzzParse(f *testing.F) {
 		e, err := accesslog.Parse(line)
 		if err != nil {
 			if e != (accesslog.Entry{}) {
-				t.Fatalf("an entry beside an error: %v", e)
+				t.Fatalf("an entry as well as an error: %v", e)
 			}
 			return
 		}

@@ -1,5 +1,5 @@
-// Package demo runs one load through a cache in several ways and measures what
-// the origin behind it and the clients in front of it get to feel.
+// Package demo runs one load through a cache in several ways, and measures what
+// that means for the origin behind the cache and for the clients in front of it.
 package demo
 
 import (
@@ -17,7 +17,7 @@ type Mode string
 
 const (
 	None      Mode = "none"      // get, else create and set
-	Coalesced Mode = "coalesced" // the same, and who misses while another in the process creates waits for that one
+	Coalesced Mode = "coalesced" // the same, but callers in one process that miss the same key share one creation
 	Dogpile   Mode = "dogpile"   // a dogpile.Cache that creates in the background
 )
 
@@ -109,8 +109,7 @@ type Create func(ctx context.Context, key string) ([]byte, error)
 
 // Run puts the load of t through b, from start on, and returns what became of
 // each request, when the last one has its answer and no creation goes on. The
-// entries that it made are still there. It returns ctx's error when that ends
-// first.
+// entries that it made are still there. It returns ctx's error if that ends first.
 func Run(ctx context.Context, start time.Time, t *Task, b driver.Backend, create Create, p *Progress) ([]Outcome, error) {
 	runCtx, cancel := context.WithDeadline(ctx, start.Add(t.End))
 	defer cancel()
@@ -129,8 +128,10 @@ func Run(ctx context.Context, start time.Time, t *Task, b driver.Backend, create
 		})
 	}
 	clients.Wait()
-	// A creation that is cut off gives up its lease before the origin knows of it,
-	// and another process would create the same: let them end.
+	// Creations have to end before this process does. If one were cut off:
+	//  1. this process gives up its lease, and the origin still works for it;
+	//  2. another process takes the lease and asks the origin for the same key;
+	//  3. the origin counts two creators at once, which were never meant to be.
 	stop()
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -166,8 +167,8 @@ func ask(ctx context.Context, start time.Time, r load.Request, fetch Create, p *
 	return Outcome{waited, Failed}
 }
 
-// over reports whether ctx has ended or is just about to: what is bound to its
-// deadline may end a moment before it does.
+// over reports whether ctx has ended or its deadline has passed. A call that
+// watches the deadline by itself may fail a moment before ctx says that it ended.
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)

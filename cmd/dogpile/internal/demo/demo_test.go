@@ -207,16 +207,17 @@ func TestLatencyCountsFromArrival(t *testing.T) {
 	})
 }
 
-func TestBuckets(t *testing.T) {
+func TestPhases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		// Each second is a third of the run.
+		// Each second is a third of the run. The first one is the cold start, as
+		// entries expire after a second.
 		rs := append(requests("/a", 0, 0, time.Second), requests("/b", 2*time.Second)...)
 		r := run(t, task(demo.None, rs...), backend(t), 0)
 		if len(r.Buckets) != demo.BucketCount {
 			t.Fatalf("%d buckets", len(r.Buckets))
 		}
-		want := map[int]demo.Bucket{
+		want := map[int]demo.Phase{
 			0:                        {2, 2, demo.Latency{P50: 3 * time.Second, P99: 3 * time.Second, Max: 3 * time.Second}},
 			demo.BucketCount / 3:     {1, 1, demo.Latency{P50: 2 * time.Second, P99: 2 * time.Second, Max: 2 * time.Second}},
 			demo.BucketCount * 2 / 3: {1, 1, demo.Latency{P50: time.Second, P99: time.Second, Max: time.Second}},
@@ -225,6 +226,10 @@ func TestBuckets(t *testing.T) {
 			if b != want[i] {
 				t.Errorf("bucket %d: %+v, want %+v", i, b, want[i])
 			}
+		}
+		steady := demo.Phase{Creations: 2, Requests: 2, Latency: demo.Latency{P50: time.Second, P99: 2 * time.Second, Max: 2 * time.Second}}
+		if r.Cold != want[0] || r.Steady != steady {
+			t.Errorf("cold start %+v, want %+v; steady state %+v, want %+v", r.Cold, want[0], r.Steady, steady)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 // fetcher returns the function by which the clients of t get a value, and one
 // that waits for the creations that still go on, until ctx ends. All modes use a
-// region over the same backend; they differ in what they call of it.
+// region over the same backend; they differ in the methods that they call.
 func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *Progress) (fetch Create, stop func(), err error) {
 	region, err := t.region(b, &dogpile.Hooks{
 		Stale: func(context.Context, dogpile.Event) { p.staleServed.Add(1) },
@@ -97,6 +97,8 @@ func (f *flights) do(ctx context.Context, key string, call Create) ([]byte, erro
 			return nil, ctx.Err()
 		}
 	}
+	// Without an error from the beginning, callers that wait would get a nil value
+	// from a call that panics.
 	mine := &flight{done: make(chan struct{}), err: errors.New("the creator did not return")}
 	if f.m == nil {
 		f.m = make(map[string]*flight)
@@ -104,6 +106,8 @@ func (f *flights) do(ctx context.Context, key string, call Create) ([]byte, erro
 	f.m[key] = mine
 	f.mu.Unlock()
 	defer func() {
+		// First out of the map: a caller that comes after the answer shall look into
+		// the cache, and not get an answer that is as old as this flight.
 		f.mu.Lock()
 		delete(f.m, key)
 		f.mu.Unlock()

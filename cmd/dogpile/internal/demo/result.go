@@ -21,20 +21,22 @@ type Result struct {
 	StaleServed int
 	Unanswered  int // requests neither answered nor failed when the run ended
 	Errors      int
-	Buckets     []Bucket // the run in equal slices of time, without gaps
+	Cold        Phase   // the time before Task.Expiration has passed: nothing can have expired yet
+	Steady      Phase   // the time from then on
+	Buckets     []Phase // the run in equal slices of time, without gaps
+}
+
+// Phase is a part of a run.
+type Phase struct {
+	Creations int // begun in this part
+	Requests  int // arrived in this part
+	Latency       // of those
 }
 
 // Latency sums up how long requests waited for their answers, from when they
 // arrived.
 type Latency struct {
 	P50, P99, Max time.Duration
-}
-
-// Bucket is one slice of the time of a run.
-type Bucket struct {
-	Creations int // begun in this slice
-	Requests  int // arrived in this slice
-	Latency       // of those
 }
 
 // BucketCount is how many slices a run is cut into.
@@ -67,28 +69,37 @@ func Summarise(t *Task, start time.Time, outcomes []Outcome, o origin.Stats, c C
 		OriginCPU:   o.CPU,
 		StaleServed: c.StaleServed,
 		Errors:      c.Errors,
-		Buckets:     make([]Bucket, BucketCount),
-	}
-	bucket := func(at time.Duration) int {
-		return min(max(0, int(float64(at)/float64(t.End)*BucketCount)), BucketCount-1)
+		Buckets:     make([]Phase, BucketCount),
 	}
 	for _, at := range o.Creations {
-		r.Buckets[bucket(at.Sub(start))].Creations++
+		for _, p := range r.phases(t, at.Sub(start)) {
+			p.Creations++
+		}
 	}
 	all := make([]time.Duration, len(outcomes))
-	by := make([][]time.Duration, BucketCount)
+	waits := make(map[*Phase][]time.Duration)
 	for i, got := range outcomes {
 		all[i] = got.Waited
-		b := bucket(t.Requests[i].At)
-		by[b] = append(by[b], got.Waited)
+		for _, p := range r.phases(t, t.Requests[i].At) {
+			waits[p] = append(waits[p], got.Waited)
+		}
 		if got.End == Unanswered {
 			r.Unanswered++
 		}
 	}
 	r.Latency = latencyOf(all)
-	for i, waits := range by {
-		r.Buckets[i].Requests = len(waits)
-		r.Buckets[i].Latency = latencyOf(waits)
+	for p, w := range waits {
+		p.Requests, p.Latency = len(w), latencyOf(w)
 	}
 	return r
+}
+
+// phases returns the parts of the run of t that a moment belongs to.
+func (r *Result) phases(t *Task, at time.Duration) [2]*Phase {
+	part := &r.Steady
+	if at < t.Expiration {
+		part = &r.Cold
+	}
+	i := int(float64(at) / float64(t.End) * BucketCount)
+	return [2]*Phase{part, &r.Buckets[min(max(0, i), BucketCount-1)]}
 }

@@ -59,7 +59,9 @@ func (c *client) serve(j *job) error {
 	go c.listen()
 	c.tell(word{Ready: true})
 	start := <-c.start
-	start = time.Now().Add(time.Until(start)) // by the clock that nobody sets
+	// A time that was sent has no monotonic part. With one, the run is not disturbed
+	// when somebody sets the clock.
+	start = time.Now().Add(time.Until(start))
 	var p demo.Progress
 	stop := c.keepTelling(&p, start.Add(j.Task.End))
 	outcomes, err := demo.Run(ctx, start, j.Task, b, c.create, &p)
@@ -71,8 +73,8 @@ func (c *client) serve(j *job) error {
 	return nil
 }
 
-// listen takes orders. Without the one who gives them there is nothing left to
-// do, and nobody to tell.
+// listen takes orders. When they end, the process that gives them is gone: there is
+// nothing left to do, and nobody to tell of it.
 func (c *client) listen() {
 	for {
 		var o order
@@ -119,8 +121,9 @@ func (c *client) forget(id int) chan *made {
 	return answer
 }
 
-// keepTelling tells how far the run has come until the function that it returns
-// has been called, but no longer than until end: who then says nothing hangs.
+// keepTelling tells how far the run has come, until the function that it returns
+// has been called, and at the latest until end. A client that hangs is noticed by
+// its silence, and must not be kept talking by this.
 func (c *client) keepTelling(p *demo.Progress, end time.Time) (stop func()) {
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	var ended sync.WaitGroup

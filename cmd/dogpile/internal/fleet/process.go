@@ -25,7 +25,9 @@ type process struct {
 
 // process starts the n-th process and returns when it has ended.
 func (r *Run) process(n int, part *demo.Task) error {
-	// To the kernel the parent of a process is the thread that started it.
+	// The process dies with its parent (see attributes), and to the kernel that is the
+	// thread that started it. As long as this goroutine is locked to the thread,
+	// nothing else can end it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(r.ctx, r.fleet.Command[0], r.fleet.Command[1:]...)
@@ -62,8 +64,8 @@ func (r *Run) process(n int, part *demo.Task) error {
 	return nil
 }
 
-// listen does what the process asks for until it has said its last word, or none
-// more comes. It calls heard at every word.
+// listen does what the process asks for, until its last word or until no more words
+// come. It calls heard at every word.
 func (p *process) listen(in *json.Decoder, heard func()) (*done, error) {
 	defer p.creations.Wait()
 	ctx, cancel := context.WithCancel(p.run.ctx)

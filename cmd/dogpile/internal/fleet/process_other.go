@@ -4,5 +4,5 @@ package fleet
 
 import "syscall"
 
-// attributes are none: a process notices that its standard input ends.
+// attributes are none here: a process ends because its standard input does.
 func attributes() *syscall.SysProcAttr { return nil }

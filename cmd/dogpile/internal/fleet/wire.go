@@ -1,8 +1,8 @@
-// Package fleet runs the clients of a demonstration in processes of their own.
-// The one that starts them has the origin and the clock; the others are clients,
-// as the servers of a fleet are clients of their database.
+// Package fleet runs the clients of a demonstration in processes of their own. The
+// process that starts them has the origin and the clock. The others are its
+// clients, as the servers of a fleet are clients of their database.
 //
-// They talk by pipes, in JSON, a message to a line. A client is told its task,
+// They talk by pipes, in JSON, one message to a line. A client is told its task,
 // then when to start, and then what the origin made for it. It tells that it is
 // ready, what it wants of the origin, how far it has come, and at last what
 // became of its requests.
@@ -29,7 +29,7 @@ type order struct {
 	Made  *made     `json:",omitempty"`
 }
 
-// made is what the origin answered to a want.
+// made is the answer of the origin to a want.
 type made struct {
 	ID   int
 	Data []byte `json:",omitempty"`
@@ -64,8 +64,8 @@ type teller struct {
 
 func newTeller(w io.Writer) *teller { return &teller{enc: json.NewEncoder(w)} }
 
-// tell drops what cannot be written: that the other side is gone shows in that
-// nothing more comes from there.
+// tell drops a message that cannot be written. The other side is gone then, which
+// shows where its messages are read.
 func (t *teller) tell(message any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -41,6 +41,7 @@ func Zipf(n, keys int, skew float64, d time.Duration, seed uint64) []Request {
 	for i := range requests {
 		rank := sort.SearchFloat64s(upTo, random.Float64()*sum)
 		at := time.Duration(arrival(random.Float64()) * float64(d))
+		// A number that was rounded up may be one past the last.
 		requests[i] = Request{min(at, d-1), names[min(rank, keys-1)]}
 	}
 	slices.SortStableFunc(requests, func(a, b Request) int { return cmp.Compare(a.At, b.At) })
@@ -50,6 +51,8 @@ func Zipf(n, keys int, skew float64, d time.Duration, seed uint64) []Request {
 // arrival returns the part of the time by which the fraction u of all requests
 // has arrived.
 func arrival(u float64) float64 {
+	// The rate grows to 1 during ramp. By the time x the area below it is x²/(2·ramp),
+	// and after the ramp x - ramp/2.
 	const ramp = 0.2
 	area := u * (1 - ramp/2)
 	if area < ramp/2 {
@@ -59,7 +62,7 @@ func arrival(u float64) float64 {
 }
 
 // Replay returns the requests of a log at speed times its pace, in the order of
-// their times whatever order they are in. Logs count whole seconds: the requests
+// their times, whatever the order of entries. Logs count whole seconds: the requests
 // of one second are spread evenly over it. An At that a Duration cannot hold is
 // math.MaxInt64. Speed is greater than 0; entries is not changed.
 func Replay(entries []accesslog.Entry, speed float64) []Request {

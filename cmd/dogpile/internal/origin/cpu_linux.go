@@ -8,6 +8,7 @@ import (
 
 // measure runs f and returns the CPU time that it took.
 func measure(f func()) time.Duration {
+	// The kernel counts by threads, and a goroutine may move to another one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := threadCPU()

@@ -4,8 +4,8 @@ package origin
 
 import "time"
 
-// measure runs f and returns the time that it took, since the CPU time of one
-// thread is not to be had here.
+// measure runs f and returns the time that it took: there is no way here to learn
+// the CPU time of one thread.
 func measure(f func()) time.Duration {
 	start := time.Now()
 	f()

@@ -1,5 +1,5 @@
-// Package origin is what the cache of the demonstration stands before: it
-// renders images, which costs CPU time.
+// Package origin has the origin of the demonstration, which the cache is to spare:
+// it renders images, which costs CPU time.
 package origin
 
 import (
@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Origin renders tiles, a limited number at once; who asks for more waits in
-// line. It counts what is asked of it. Its methods may be called from many
-// goroutines.
+// Origin renders tiles, a limited number at once; further calls wait in line. It
+// counts what is asked of it. Its methods may be called from many goroutines.
 type Origin struct {
 	size  int
 	slots chan struct{}
@@ -29,7 +28,7 @@ type Stats struct {
 }
 
 // New returns an origin that renders tiles of size × size pixels, workers at
-// once. Without workers everybody waits.
+// once. With 0 workers every call waits until its context ends.
 func New(workers, size int) *Origin {
 	return &Origin{
 		size:  size,

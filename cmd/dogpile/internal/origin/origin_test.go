@@ -87,7 +87,7 @@ func TestCreateCountsCallers(t *testing.T) {
 		}
 		ask("a")
 		synctest.Wait()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		ask("a")
 		ask("b")
 		ask("a")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
@@ -18,28 +19,38 @@ var page = template.Must(template.New("page").Parse(pageText))
 
 // modeTexts say what a mode does.
 var modeTexts = map[demo.Mode]string{
-	demo.None:      "Get; on a miss create and set. Everybody who misses creates.",
+	demo.None:      "Get; on a miss create and set. Every caller that misses creates.",
 	demo.Coalesced: "Callers of one process that miss the same key share one creation and wait for it.",
-	demo.Dogpile:   "One creator in the background; everybody else reads the old value meanwhile.",
+	demo.Dogpile:   "One creator in the background; all other callers read the old value meanwhile.",
 }
 
 type card struct {
 	*demo.Result
-	Text, P50Text, P99Text string
+	Text, P99Text string
 }
 
 type fact struct{ Name, Value string }
 
 // HTML writes the report as a page that needs nothing else: no script, no
-// picture, no font from outside.
+// picture, no font from outside. The modes stand in the reverse of their order, so
+// that a narrow screen shows mode dogpile first.
 func (r *Report) HTML(w io.Writer) error {
-	end := time.Duration(r.Settings.Duration*float64(time.Second)) + demo.Grace
+	results := slices.Clone(r.Results)
+	slices.Reverse(results)
+	axis := timeAxis{
+		end:  time.Duration(r.Settings.Duration*float64(time.Second)) + demo.Grace,
+		cold: time.Duration(r.Settings.Expiration * float64(time.Second)),
+	}
 	data := struct {
 		Began, Where       string
+		Verdict            []string
 		Cards              []card
-		Head               row
-		Rows               []row
-		Creations, Latency []panel
+		P99Name            string
+		Modes              row
+		Columns            int // of the table
+		Whole              []row
+		Phases             []phase
+		Creations, Latency chart
 		Slice              string
 		Facts              []fact
 		Tiles              []template.URL
@@ -47,18 +58,27 @@ func (r *Report) HTML(w io.Writer) error {
 	}{
 		Began:     r.Settings.Began.Format("2 January 2006, 15:04:05 MST"),
 		Where:     r.Settings.Where(),
-		Head:      r.rows()[0],
-		Rows:      r.rows()[1:],
-		Creations: creationPanels(r.Results, end),
-		Latency:   latencyPanels(r.Results, end),
-		Slice:     span(end / demo.BucketCount),
+		Verdict:   r.Verdict(),
+		Modes:     modesOf(results),
+		Columns:   1 + len(results),
+		Whole:     r.whole(results),
+		Phases:    r.phases(results),
+		Creations: creationChart(results, axis),
+		Latency:   latencyChart(results, axis),
+		Slice:     span(axis.end / demo.BucketCount),
 		Facts:     r.Settings.facts(),
 		Grace:     demo.Grace.String(),
 	}
-	for _, m := range r.Results {
-		data.Cards = append(data.Cards, card{m, modeTexts[m.Mode], span(m.P50), span(m.P99)})
+	for _, m := range results {
+		c := card{m, modeTexts[m.Mode], span(m.Steady.P99)}
+		data.P99Name = "latency p99, steady state"
+		if m.Steady.Requests == 0 {
+			c.P99Text, data.P99Name = span(m.P99), "latency p99"
+		}
+		data.Cards = append(data.Cards, c)
 	}
 	for _, png := range r.Tiles {
+		// html/template drops a URL with data in it unless it is declared to be safe.
 		data.Tiles = append(data.Tiles, template.URL("data:image/png;base64,"+base64.StdEncoding.EncodeToString(png)))
 	}
 	return page.Execute(w, data)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
@@ -32,7 +31,7 @@ type Settings struct {
 	StaleFor   float64   `json:"stale_for_s"`
 	Workers    int       `json:"origin_workers"`
 	TileSize   int       `json:"tile_px"`
-	Cost       float64   `json:"tile_cost_ms"` // that the size was chosen for
+	Cost       float64   `json:"tile_cost_ms"` // of CPU time, which the size was chosen for
 	CPUs       int       `json:"cpus"`
 	Zipf       *Zipf     `json:"zipf,omitempty"`
 	Log        *Log      `json:"log,omitempty"`
@@ -73,83 +72,38 @@ type modeJSON struct {
 	StaleServed int       `json:"stale_served"`
 }
 
+type phaseJSON struct {
+	Requests  int     `json:"requests"`
+	Creations int     `json:"creations"`
+	P50       float64 `json:"p50_ms"`
+	P99       float64 `json:"p99_ms"`
+	Max       float64 `json:"max_ms"`
+}
+
 // JSON writes the report as one object on one line.
 func (r *Report) JSON(w io.Writer) error {
 	out := struct {
-		Modes      []modeJSON        `json:"modes"`
-		Unanswered map[demo.Mode]int `json:"unanswered"`
-		Errors     map[demo.Mode]int `json:"errors"`
-		Settings   Settings          `json:"settings"`
-	}{[]modeJSON{}, map[demo.Mode]int{}, map[demo.Mode]int{}, r.Settings}
+		Modes      []modeJSON              `json:"modes"`
+		Cold       map[demo.Mode]phaseJSON `json:"cold_start"`
+		Steady     map[demo.Mode]phaseJSON `json:"steady_state"`
+		Unanswered map[demo.Mode]int       `json:"unanswered"`
+		Errors     map[demo.Mode]int       `json:"errors"`
+		Settings   Settings                `json:"settings"`
+	}{[]modeJSON{}, map[demo.Mode]phaseJSON{}, map[demo.Mode]phaseJSON{}, map[demo.Mode]int{}, map[demo.Mode]int{}, r.Settings}
 	for _, m := range r.Results {
 		out.Modes = append(out.Modes, modeJSON{
 			m.Mode, m.Requests, m.Creations, m.MaxCreators, m.OriginCPU.Seconds(),
 			millis(m.P50), millis(m.P99), millis(m.Max), m.StaleServed,
 		})
+		out.Cold[m.Mode], out.Steady[m.Mode] = jsonOf(m.Cold), jsonOf(m.Steady)
 		out.Unanswered[m.Mode] = m.Unanswered
 		out.Errors[m.Mode] = m.Errors
 	}
 	return json.NewEncoder(w).Encode(out)
 }
 
-// Table writes the report as text, with a column for each mode.
-func (r *Report) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	for _, row := range r.rows() {
-		fmt.Fprint(tw, row.Name, "\t")
-		for _, cell := range row.Cells {
-			fmt.Fprint(tw, cell, "\t")
-		}
-		fmt.Fprintln(tw)
-	}
-	return tw.Flush()
-}
-
-type row struct {
-	Name  string
-	Cells []string // one for each result
-}
-
-// rows returns the table, whose first row has the names of the modes.
-func (r *Report) rows() []row {
-	columns := []struct {
-		name string
-		cell func(*demo.Result) string
-	}{
-		{"", func(m *demo.Result) string { return string(m.Mode) }},
-		{"requests", func(m *demo.Result) string { return fmt.Sprint(m.Requests) }},
-		{"processes", func(*demo.Result) string { return fmt.Sprint(r.Settings.Processes) }},
-		{"creations", func(m *demo.Result) string { return fmt.Sprint(m.Creations) }},
-		{"most creators at once for one key", func(m *demo.Result) string { return fmt.Sprint(m.MaxCreators) }},
-		{"CPU time of the origin", func(m *demo.Result) string { return fmt.Sprintf("%.2f s", m.OriginCPU.Seconds()) }},
-		{"latency p50", func(m *demo.Result) string { return span(m.P50) }},
-		{"latency p99", func(m *demo.Result) string { return span(m.P99) }},
-		{"latency max", func(m *demo.Result) string { return span(m.Max) }},
-		{"stale served", func(m *demo.Result) string { return fmt.Sprint(m.StaleServed) }},
-		{"unanswered at the end", func(m *demo.Result) string { return fmt.Sprint(m.Unanswered) }},
-		{"errors", func(m *demo.Result) string { return fmt.Sprint(m.Errors) }},
-	}
-	rows := make([]row, len(columns))
-	for i, c := range columns {
-		rows[i].Name = c.name
-		for _, m := range r.Results {
-			rows[i].Cells = append(rows[i].Cells, c.cell(m))
-		}
-	}
-	return rows
+func jsonOf(p demo.Phase) phaseJSON {
+	return phaseJSON{p.Requests, p.Creations, millis(p.P50), millis(p.P99), millis(p.Max)}
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// span writes a duration with three digits or less.
-func span(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d >= time.Second:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	case d >= 10*time.Millisecond:
-		return fmt.Sprintf("%.0f ms", millis(d))
-	}
-	return fmt.Sprintf("%.2f ms", millis(d))
-}
