@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// Args is what a URL says about a backend, for its Opener:
+// Args is what a URL says about a backend, for its [Opener]:
 //
 //	scheme://user:password@host1:port,host2/path?name=value
 //
-// Each value is read by a method that knows its type; a name that was given
-// and never read counts as unknown. Err reports all faults together. An Args
+// Each argument is read by a method that knows its type; one that was given and
+// never read counts as unknown. [Args.Err] reports all faults together. An Args
 // is used by one goroutine. Printed or logged it shows scheme, hosts and path
 // alone.
 type Args struct {
@@ -34,7 +34,8 @@ type Args struct {
 	faults []error
 }
 
-// An ArgError is a fault of one argument. It does not show the value.
+// An ArgError is a fault of one argument; [Args.Err] joins them. It does not
+// show the value.
 type ArgError struct {
 	Name    string // of the argument
 	Problem string // "is not a whole number"
@@ -54,16 +55,15 @@ func parseArgs(rawURL string, more map[string]string) (*Args, error) {
 	}
 	for name, value := range more {
 		if _, twice := a.values[name]; twice {
-			a.fault(name, "is given twice, in the URL and beside it")
+			a.fault(name, "is given twice, in the URL and outside it")
 		}
 		a.values[name] = []string{value}
 	}
 	return a, nil
 }
 
-// parseRest takes apart what follows "scheme://". It is not url.Parse, whose
-// errors quote the URL and which takes a list of hosts with ports for a
-// mistake.
+// parseRest takes apart what follows "scheme://". url.Parse would not do: its
+// errors quote the URL, and it refuses a list of hosts with ports.
 func (a *Args) parseRest(rest string) error {
 	if strings.Contains(rest, "#") {
 		return errors.New("a # has to be written as %23")
@@ -73,6 +73,8 @@ func (a *Args) parseRest(rest string) error {
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		authority, a.Path = rest[:i], rest[i:]
 	}
+	// A host has no @, but a password that was not escaped may have one: the last
+	// @ ends it.
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 		user, password, _ := strings.Cut(authority[:i], ":")
 		var err1, err2 error
@@ -84,7 +86,8 @@ func (a *Args) parseRest(rest string) error {
 		authority = authority[i+1:]
 	}
 	if strings.Contains(a.Path+query, "@") {
-		// It may be that of a password with / or ? in it, which must not be shown.
+		// The @ may end a password with an unescaped / or ? in it. The first part of
+		// that password would then stand among the hosts, and errors show hosts.
 		return errors.New("an @ comes after the hosts; write it as %40, and / and ? in a password as %2F and %3F")
 	}
 	for host := range strings.SplitSeq(authority, ",") {
@@ -126,15 +129,15 @@ func (a *Args) Int(name string, def int) int {
 		}
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		a.fault(name, "is not a whole number")
-		return def
-	}
-	if n > math.MaxInt/unit || n < math.MinInt/unit {
+	switch {
+	case errors.Is(err, strconv.ErrRange), n > math.MaxInt/unit, n < math.MinInt/unit:
 		a.fault(name, "is too large")
-		return def
+	case err != nil:
+		a.fault(name, "is not a whole number")
+	default:
+		return n * unit
 	}
-	return n * unit
+	return def
 }
 
 // Bool returns a truth value, written true or false in any case, or 1 or 0; or
@@ -154,8 +157,8 @@ func (a *Args) Bool(name string, def bool) bool {
 	return def
 }
 
-// Duration returns a duration, written as time.ParseDuration reads it or as a
-// number of seconds, or def if the argument was not given or is "None".
+// Duration returns a duration, written as [ParseDuration] reads it, or def if
+// the argument was not given or is "None".
 func (a *Args) Duration(name string, def time.Duration) time.Duration {
 	s, ok := a.plain(name)
 	if !ok {
@@ -185,7 +188,7 @@ func (a *Args) Strings(name string) []string {
 }
 
 // Err reports every argument that was malformed, given twice or never read, in
-// one error, in alphabetical order; nil if there is none. Each is an *ArgError.
+// one error, in alphabetical order; nil if there is none. Each is an *[ArgError].
 func (a *Args) Err() error {
 	faults := slices.Clone(a.faults)
 	for name := range a.values {
@@ -238,7 +241,7 @@ func (a *Args) plain(name string) (string, bool) {
 	return s, ok && s != "None"
 }
 
-// ParseDuration reads a duration of a settings file: what time.ParseDuration
+// ParseDuration reads a duration of a settings file: what [time.ParseDuration]
 // reads, or a decimal number, which counts seconds. "-1", "never" and "Never"
 // are -1 ns, the mark for no limit. White space around it is ignored. Numbers
 // that are not finite or overflow a time.Duration are errors.

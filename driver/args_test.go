@@ -130,8 +130,7 @@ func TestArguments(t *testing.T) {
 		{"1GiB", typed{"1GiB", 1 << 30, true, time.Hour}, "bool duration"},
 		{"5KiBMiB", typed{"5KiBMiB", -7, true, time.Hour}, "int bool duration"},
 		{"5MiBKiB", typed{"5MiBKiB", -7, true, time.Hour}, "int bool duration"},
-		{"9223372036854775807", typed{"9223372036854775807", math.MaxInt, true, time.Hour}, "bool duration"},
-		{"9223372036854775808", typed{"9223372036854775808", -7, true, time.Hour}, "int bool duration"},
+		{"9223372036854775808", typed{"9223372036854775808", -7, true, time.Hour}, "large bool duration"},
 		{"9007199254740992GiB", typed{"9007199254740992GiB", -7, true, time.Hour}, "large bool duration"},
 		{"-9007199254740992GiB", typed{"-9007199254740992GiB", -7, true, time.Hour}, "large bool duration"},
 	} {
@@ -181,6 +180,32 @@ func checkFaults(t *testing.T, err error, want []string) {
 	}
 }
 
+func TestIntsUpToTheSizeOfAnInt(t *testing.T) {
+	const most = math.MaxInt >> 30 // GiB
+	for _, row := range []struct {
+		value string
+		want  int
+		fault string
+	}{
+		{fmt.Sprint(math.MaxInt), math.MaxInt, ""},
+		{fmt.Sprint(math.MinInt), math.MinInt, ""},
+		{fmt.Sprint(uint(math.MaxInt) + 1), -7, "is too large"},
+		{fmt.Sprintf("%dGiB", most), most << 30, ""},
+		{fmt.Sprintf("%dGiB", most+1), -7, "is too large"},
+		{fmt.Sprintf("%dGiB", -most-2), -7, "is too large"},
+	} {
+		t.Run(row.value, func(t *testing.T) {
+			a := argsOf(t, "x", map[string]string{"a": row.value})
+			if got := a.Int("a", -7); got != row.want {
+				t.Errorf("got %d, want %d", got, row.want)
+			}
+			if err := a.Err(); (err != nil) != (row.fault != "") || err != nil && !strings.HasSuffix(err.Error(), row.fault) {
+				t.Errorf("Err = %v, want %q", err, row.fault)
+			}
+		})
+	}
+}
+
 func TestArgumentsThatAreNotGiven(t *testing.T) {
 	a := argsOf(t, "x", nil)
 	got := typed{a.String("a", unset.String), a.Int("a", unset.Int), a.Bool("a", unset.Bool), a.Duration("a", unset.Duration)}
@@ -213,7 +238,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	a.String("both", "")
 	a.String("absent", "")
 	want := `argument "b" is neither true nor false
-argument "both" is given twice, in the URL and beside it
+argument "both" is given twice, in the URL and outside it
 argument "d" is neither a duration like "1m30s" nor a number of seconds
 argument "more" is unknown
 argument "n" is not a whole number

@@ -1,12 +1,16 @@
-// Package driver defines what a cache backend implements and what a proxy
-// wraps. Most code should use package dogpile; this one is for authors of
-// backends and proxies. It depends on the standard library only.
+// Package driver defines what a cache backend implements, [Backend], and what
+// a proxy embeds, [Proxy]. Most code should use package dogpile; this one is for
+// authors of backends and proxies. It depends on the standard library only.
+//
+// Errors of a backend carry no prefix "dogpile: ". A region puts it in front,
+// with the operation and the key, and so does [Open].
 package driver
 
 import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"time"
 )
 
@@ -16,26 +20,34 @@ import (
 // nothing and does no I/O.
 //
 // A method returns an error when nothing could be done; what concerns one item
-// goes into that item's Err.
+// goes into that item's [Item.Err].
 type Backend interface {
-	// Get fills Data or Object of each item that is found and leaves the
-	// others as they are. An item that could not be read gets an Err: ErrCorrupt
-	// when what is stored under its key is damaged, any other when the key could
-	// not be asked for.
+	// Get fills [Item.Data] or [Item.Object] of each item that is found and
+	// leaves the others as they are. An item that could not be read gets an
+	// [Item.Err]: [ErrCorrupt] when what is stored under its key is damaged, any
+	// other error when the key could not be asked for. Keys and leases stay as
+	// they are, and items keep their order.
 	//
-	// An item that carries a Lease is read by the holder of the lease on its
+	// A Get that begins after a Set or Delete of the same key has returned sees
+	// what that call did, whichever process made it.
+	//
+	// An item that carries a [Lease] is read by the holder of the lease on its
 	// key. A backend whose TryLock has fetched the entry together with the lease
 	// may answer such an item, once, without another round trip.
 	Get(ctx context.Context, items []Item) error
 
-	// Set stores Data or Object of each item. An item with a Lease is stored
+	// Set stores Data or Object of each item. An item with a [Lease] is stored
 	// only while that lease is held, and the lease is released in the same step;
-	// once it is lost the item is not stored and gets ErrLeaseLost. An item
+	// once it is lost the item is not stored and gets [ErrLeaseLost]. An item
 	// without one is stored in any case, and any lease on its key is revoked.
+	//
+	// Set writes to nothing that it is handed but Err, and keeps neither the
+	// slice of items nor a pointer into it.
 	Set(ctx context.Context, items []Item) error
 
 	// Delete removes the entries under keys and revokes the leases on them. A
-	// key that is absent is not an error.
+	// key that is absent is not an error, and the keys after it are removed all
+	// the same.
 	Delete(ctx context.Context, keys []string) error
 }
 
@@ -46,16 +58,16 @@ type Item struct {
 	// Data is the entry as bytes. Once handed over, in either direction,
 	// neither side writes to it.
 	Data []byte
-	// Object is the entry as a Go value, for backends with Caps.Objects.
+	// Object is the entry as a Go value, for backends with [Caps.Objects].
 	Object any
 	// TTL is, in Set, the time after which the entry is dropped, rounded up to
-	// Caps.TTLUnit; 0 keeps it as long as the backend likes. In Get a backend
-	// that knows it sets it to what is left of that time.
+	// [Caps.TTLUnit]. With 0 no time ends the entry: it stays until the backend
+	// needs the room. In Get a backend that knows it sets TTL to what is left.
 	TTL time.Duration
 	// Lease is, in Set, the lease under which the entry is stored; nil stores it
 	// unconditionally. In Get it tells that the caller holds that lease.
 	Lease Lease
-	// Err is what went wrong with this item alone.
+	// Err is what went wrong with this item alone; see [Backend].
 	Err error
 }
 
@@ -63,7 +75,7 @@ type Item struct {
 func (it *Item) Found() bool { return it.Data != nil || it.Object != nil }
 
 // Describer is implemented by a backend that has something to say about
-// itself. One that does not implement it has the zero Caps.
+// itself. A backend that does not implement it has the zero [Caps].
 type Describer interface{ Caps() Caps }
 
 // Caps is what a backend can do and what it asks for. A region reads it once,
@@ -72,7 +84,7 @@ type Caps struct {
 	Name      string        // "redis", for metrics and messages
 	Objects   bool          // keeps Item.Object as it is: no codec runs
 	Shared    bool          // other processes see what is stored
-	Locks     bool          // implements Locker
+	Locks     bool          // implements Locker, and its methods work
 	Fenced    bool          // Set under a Lease is atomic with the check that it is still held
 	MaxKeyLen int           // bytes; 0: no limit
 	MaxValue  int           // bytes; 0: no limit
@@ -82,14 +94,15 @@ type Caps struct {
 	Mangle func(key string) string
 
 	// InMemory says that Get answers from the memory of this process: it never
-	// blocks, so that no timer is set for it, and it does not keep Item.Key once
+	// blocks, so that no timer is set for it, and it does not keep [Item.Key] once
 	// it has returned, so that the caller may use the bytes of the key again.
-	// Proxy turns it off; a proxy of which the same is true may turn it on again.
+	// [Proxy] turns it off; a proxy of which the same is true may turn it on
+	// again.
 	InMemory bool
 
 	// Timeout is how long a call takes at most, other than Wait, whatever its
 	// context: the backend sees to that itself, so that its callers need no timer
-	// for it. 0: there is no such bound. Proxy turns it off like InMemory.
+	// for it. 0: there is no such bound. [Proxy] turns it off like InMemory.
 	Timeout time.Duration
 
 	// Discards says that the backend keeps nothing. A region over it neither
@@ -98,50 +111,65 @@ type Caps struct {
 }
 
 // Locker is implemented by backends that can elect one holder for a key among
-// all their clients. Caps.Locks says whether it can be used, so that a type
+// all their clients. [Caps.Locks] says whether it can be used, so that a type
 // which forwards may implement it always.
 //
 // Leases carry no values: these travel in Get and Set alone.
 type Locker interface {
 	// TryLock takes the lease on key for ttl and returns it, or (nil, nil)
-	// when another holds it. It does not wait. A TryLock whose ctx ends before
-	// it returns holds nothing afterwards, or nothing that outlives ttl.
+	// when it is held already, which then lasts as long as it would have. It does
+	// not wait. A TryLock whose ctx ends before it returns holds nothing
+	// afterwards, or nothing that outlives ttl. Neither the lease nor its end
+	// removes or changes the entry under key.
 	TryLock(ctx context.Context, key string, ttl time.Duration) (Lease, error)
 
-	// Wait returns when the lease on key may be free, or with ctx's error. It
-	// may return early; it must return soon after the lease was released,
-	// revoked, or has run out.
+	// Wait returns nil when the lease on key may be free, or ctx's error. It may
+	// return early, though not so often that a caller spins; it must return soon
+	// after the lease was released, revoked, or has run out. Leases on other keys
+	// do not hold it up.
 	Wait(ctx context.Context, key string) error
 
-	// Locked reports whether anybody holds the lease on key.
+	// Locked reports whether the lease on key is held, by this client or another.
 	Locked(ctx context.Context, key string) (bool, error)
 }
 
 // Lease is a lock held for a limited time. Its methods may be called from any
 // goroutine.
 type Lease interface {
-	// Extend makes the lease last for ttl from now, or returns ErrLeaseLost once
-	// it has been lost: run out, revoked or used up by a Set.
+	// Extend makes the lease last for ttl from now. Once the lease has been lost,
+	// that is released, revoked, used up by a Set or run out, Extend returns
+	// [ErrLeaseLost] and takes nothing.
 	Extend(ctx context.Context, ttl time.Duration) error
 
-	// Release gives the lease up if it is still held. A lease that was lost or
-	// released before is not an error.
+	// Release gives the lease up if it is still held, and never that of another
+	// holder. A lease that was lost or released before is not an error.
 	Release(ctx context.Context) error
 }
 
-// ErrLeaseLost is the error of whoever acts under a lease that no longer holds.
-var ErrLeaseLost = errors.New("dogpile: lease lost")
+// ErrLeaseLost is the error of a call under a lease that holds no longer: it
+// has run out, was released or revoked, or was used up by a Set.
+var ErrLeaseLost = errors.New("lease lost")
 
 // ErrCorrupt is the error of an item whose stored bytes cannot be what was
 // once stored. To a region such an entry is missing.
-var ErrCorrupt = errors.New("dogpile: stored data is corrupt")
+var ErrCorrupt = errors.New("stored data is corrupt")
 
-// CapsOf returns what b says about itself, and the zero Caps for a backend
-// that says nothing. Locks and Fenced are false for a backend that does not
-// implement Locker, whatever it says.
+// IsNil reports whether b is nil or has a nil pointer in it, which no method
+// can be called on.
+func IsNil(b Backend) bool {
+	if b == nil {
+		return true
+	}
+	v := reflect.ValueOf(b)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// CapsOf returns what b says about itself. It is the zero [Caps] for a backend
+// that says nothing and for one of which [IsNil] is true. Locks and Fenced are
+// false for a backend that does not implement [Locker], whatever it says.
 func CapsOf(b Backend) Caps {
 	d, ok := b.(Describer)
-	if !ok {
+	if !ok || IsNil(b) {
 		return Caps{}
 	}
 	c := d.Caps()
@@ -151,10 +179,10 @@ func CapsOf(b Backend) Caps {
 	return c
 }
 
-// Close closes b if it can be closed; a backend that is no io.Closer has
-// nothing to close.
+// Close closes b if it can be closed. A backend that is no io.Closer has
+// nothing to close, nor has one of which [IsNil] is true.
 func Close(b Backend) error {
-	if c, ok := b.(io.Closer); ok {
+	if c, ok := b.(io.Closer); ok && !IsNil(b) {
 		return c.Close()
 	}
 	return nil

@@ -35,8 +35,8 @@ func (plain) Delete(context.Context, []string) error   { return nil }
 
 var errDown = errors.New("down")
 
-// full is a backend that has everything; its methods answer with errDown, which
-// tells who was asked.
+// full is a backend that has everything. Its methods answer with errDown, which
+// tells that they were reached.
 type full struct {
 	plain
 	caps   driver.Caps
@@ -120,7 +120,7 @@ func TestProxyOverWhatIsNotThere(t *testing.T) {
 	err2 := p.Wait(t.Context(), "k")
 	_, err3 := p.Locked(t.Context(), "k")
 	for _, err := range []error{err1, err2, err3} {
-		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "driver_test.plain has no leases") {
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.HasPrefix(err.Error(), "backend driver_test.plain has no leases: ") {
 			t.Errorf("error is %v", err)
 		}
 	}
@@ -153,6 +153,38 @@ func TestAs(t *testing.T) {
 	}
 	if _, ok := driver.As[*full](upper{}); ok {
 		t.Error("As of a proxy of nothing")
+	}
+}
+
+// A nil pointer in the interface is a backend that was forgotten. Looking at one
+// is no panic, so that a region can refuse it with a sentence.
+func TestNilPointersAreNoBackends(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]driver.Backend{
+		"nil":                nil,
+		"a nil backend":      (*full)(nil),
+		"a nil proxy":        (*upper)(nil),
+		"a nil driver.Proxy": (*driver.Proxy)(nil),
+	} {
+		for where, b := range map[string]driver.Backend{name: b, name + " in a proxy": upper{Proxy: driver.Proxy{Backend: b}}} {
+			if got, want := driver.IsNil(b), where == name; got != want {
+				t.Errorf("%s: IsNil = %v", where, got)
+			}
+			if c := driver.CapsOf(b); c.Name != "" || c.Locks {
+				t.Errorf("%s: CapsOf = %+v", where, c)
+			}
+			if got, ok := driver.As[*full](b); ok {
+				t.Errorf("%s: As = %v", where, got)
+			}
+			if err := driver.Close(b); err != nil {
+				t.Errorf("%s: Close = %v", where, err)
+			}
+		}
+	}
+	for name, b := range map[string]driver.Backend{"a pointer": &full{}, "a value": plain{}, "a proxy of nothing": upper{}} {
+		if driver.IsNil(b) {
+			t.Errorf("%s is nil", name)
+		}
 	}
 }
 
@@ -215,9 +247,12 @@ func TestOpen(t *testing.T) {
 	if !errors.As(err, &ae) || ae.Name != "m" || err.Error() != `dogpile: open x://host/0: argument "m" is unknown` {
 		t.Errorf("Open = %v", err)
 	}
-	opened(func(*driver.Args) error { return errDown })
-	if b, err := driver.Open(t.Context(), "x"); !errors.Is(err, errDown) || b != nil {
-		t.Errorf("Open = %v, %v", b, err)
+	for _, cause := range []error{errDown, fmt.Errorf("dogpile: %w", errDown)} {
+		opened(func(*driver.Args) error { return cause })
+		b, err := driver.Open(t.Context(), "x")
+		if !errors.Is(err, errDown) || err.Error() != "dogpile: open x://: down" || b != nil {
+			t.Errorf("Open = %v, %v", b, err)
+		}
 	}
 	_, err = driver.Open(t.Context(), "redis://u:pw@host")
 	if want := `dogpile: unknown backend "redis" (forgotten import?); known: ` + strings.Join(driver.Schemes(), ", "); err == nil || err.Error() != want {
@@ -262,4 +297,15 @@ func TestRegistryIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A region and Open put the prefix in front of what a backend returns, so it is
+// nowhere else.
+func TestErrorsOfBackendsHaveNoPrefix(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{driver.ErrLeaseLost: "lease lost", driver.ErrCorrupt: "stored data is corrupt"} {
+		if err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
 }

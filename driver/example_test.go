@@ -3,6 +3,7 @@ package driver_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -32,8 +33,21 @@ func ExampleRegister() {
 
 func ExampleOpen() {
 	_, err := driver.Open(context.Background(), "no-such-thing://user:secret@host")
-	fmt.Println(err != nil)
-	// Output: true
+	problem, _, _ := strings.Cut(err.Error(), ";") // the schemes that are known follow
+	fmt.Println(problem)
+	// Output: dogpile: unknown backend "no-such-thing" (forgotten import?)
+}
+
+func ExampleIsNil() {
+	var none *counting // what a function returns together with an error, say
+	backends := []driver.Backend{nil, none, &counting{}}
+	for _, b := range backends {
+		fmt.Println(b == nil, driver.IsNil(b))
+	}
+	// Output:
+	// true true
+	// false true
+	// false false
 }
 
 // counting counts the keys that are asked for.

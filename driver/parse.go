@@ -1,5 +1,5 @@
 package driver
 
-// ParseArgs takes rawURL apart, for a backend's own Open function. Its errors
-// never show a value of the URL.
+// ParseArgs takes rawURL apart, for the Open function of a backend's package.
+// Its errors begin with "dogpile: " and show the scheme of the URL alone.
 func ParseArgs(rawURL string) (*Args, error) { return parseArgs(rawURL, nil) }

@@ -21,23 +21,36 @@ import (
 //	}
 //
 // A proxy may change values, errors and timing, never keys. One that looks at
-// or changes Item.Data overrides Caps and turns Caps.Objects off there; values
-// then reach it, and every backend below it, as bytes.
+// or changes [Item.Data] overrides Caps and turns [Caps.Objects] off there;
+// values then reach it, and every backend below it, as bytes.
+//
+// A proxy must not answer Get from copies of its own, nor from a Get that was
+// under way before, and must not put off a Set or Delete. For keys of every
+// kind, a Get that begins once a Set or Delete has returned sees what that did,
+// also where the two went through proxies in two processes: that is how one
+// process tells the others that a value is no longer true. A region keeps a
+// version token under a key that contains "_inv:", and to invalidate the region
+// is to replace that one token. To a proxy that keeps a copy of it nothing has
+// happened: its process goes on serving what was invalidated, and no call
+// fails. For the same reason a proxy must not remember which leases are held,
+// and must not hold a lease back that its caller has released.
 type Proxy struct{ Backend }
 
-// Unwrap returns the backend that p forwards to.
+// Unwrap returns the backend that p forwards to, for [As].
 func (p Proxy) Unwrap() Backend { return p.Backend }
 
-// Caps returns what the backend inside can do, without InMemory and Timeout: a
-// proxy may block and may keep keys unless its author says that it does not.
+// Caps returns what the backend inside can do, without [Caps.InMemory] and
+// [Caps.Timeout]: a proxy may block and may keep keys unless its author says
+// that it does not.
 func (p Proxy) Caps() Caps {
 	c := CapsOf(p.Backend)
 	c.InMemory, c.Timeout = false, 0
 	return c
 }
 
-// TryLock forwards to the backend inside. One without leases makes it fail
-// with an error that wraps errors.ErrUnsupported; Caps.Locks tells beforehand.
+// TryLock forwards to the backend inside. Over a backend without leases it
+// returns an error that wraps [errors.ErrUnsupported]; [Caps.Locks] tells
+// beforehand.
 func (p Proxy) TryLock(ctx context.Context, key string, ttl time.Duration) (Lease, error) {
 	l, err := p.locker()
 	if err != nil {
@@ -46,7 +59,7 @@ func (p Proxy) TryLock(ctx context.Context, key string, ttl time.Duration) (Leas
 	return l.TryLock(ctx, key, ttl)
 }
 
-// Wait forwards to the backend inside; see TryLock.
+// Wait forwards to the backend inside; see [Proxy.TryLock].
 func (p Proxy) Wait(ctx context.Context, key string) error {
 	l, err := p.locker()
 	if err != nil {
@@ -55,7 +68,7 @@ func (p Proxy) Wait(ctx context.Context, key string) error {
 	return l.Wait(ctx, key)
 }
 
-// Locked forwards to the backend inside; see TryLock.
+// Locked forwards to the backend inside; see [Proxy.TryLock].
 func (p Proxy) Locked(ctx context.Context, key string) (bool, error) {
 	l, err := p.locker()
 	if err != nil {
@@ -71,14 +84,15 @@ func (p Proxy) locker() (Locker, error) {
 	if l, ok := p.Backend.(Locker); ok {
 		return l, nil
 	}
-	return nil, fmt.Errorf("dogpile: backend %T has no leases: %w", p.Backend, errors.ErrUnsupported)
+	return nil, fmt.Errorf("backend %T has no leases: %w", p.Backend, errors.ErrUnsupported)
 }
 
 // As looks down a chain of proxies, from the outside in, for the first backend
-// that is a T, and reports whether there is one. It is for looking at a
-// backend: data that goes past the proxies goes past what they do to it.
+// that is a T, and reports whether there is one. The chain ends where [IsNil]
+// is true. As is for looking at a backend: data that goes past the proxies goes
+// past what they do to it.
 func As[T any](b Backend) (T, bool) {
-	for b != nil {
+	for !IsNil(b) {
 		if t, ok := b.(T); ok {
 			return t, true
 		}

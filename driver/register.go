@@ -10,7 +10,8 @@ import (
 )
 
 // Opener makes a backend from the parts of a URL. It reads the arguments it
-// knows, returns args.Err if that reports anything, and only then connects.
+// knows, returns [Args.Err] if that reports anything, and only then connects.
+// Its errors need no prefix and do not name the URL: [Open] does both.
 type Opener func(ctx context.Context, args *Args) (Backend, error)
 
 var registry struct {
@@ -18,9 +19,9 @@ var registry struct {
 	openers map[string]Opener
 }
 
-// Register makes a backend known under a URL scheme; packages of backends call
-// it from init. It panics if open is nil, if scheme is not a legal URL scheme
-// in lower case, or if the scheme is taken.
+// Register makes a backend known to [Open] under a URL scheme. Packages of
+// backends call it from init. It panics if open is nil, if scheme is not a legal
+// URL scheme in lower case, or if the scheme is taken.
 func Register(scheme string, open Opener) {
 	if open == nil {
 		panic("dogpile: Register of backend " + scheme + " with a nil Opener")
@@ -39,8 +40,8 @@ func Register(scheme string, open Opener) {
 	registry.openers[scheme] = open
 }
 
-// Schemes returns the registered schemes in alphabetical order. The caller
-// owns the slice.
+// Schemes returns the schemes that were given to [Register], in alphabetical
+// order. The caller owns the slice.
 func Schemes() []string {
 	registry.RLock()
 	defer registry.RUnlock()
@@ -49,13 +50,15 @@ func Schemes() []string {
 
 // Open makes the backend that rawURL names, such as
 // "memory://?max_entries=100000". A scheme alone ("memory") is enough for a
-// backend that needs nothing else. Errors name the scheme and the arguments
-// but never show a value, which may be secret.
+// backend that needs nothing else.
+//
+// Errors begin with "dogpile: ", once. They name the scheme, the hosts and the
+// arguments at fault, and never show a value of an argument, which may be secret.
 func Open(ctx context.Context, rawURL string) (Backend, error) {
 	return OpenWith(ctx, rawURL, nil)
 }
 
-// OpenWith is Open with further arguments, beside those in the query of
+// OpenWith is [Open] with arguments in addition to those in the query of
 // rawURL. To give one in both places is an error.
 func OpenWith(ctx context.Context, rawURL string, arguments map[string]string) (Backend, error) {
 	args, err := parseArgs(rawURL, arguments)
@@ -71,10 +74,25 @@ func OpenWith(ctx context.Context, rawURL string, arguments map[string]string) (
 	}
 	b, err := open(ctx, args)
 	if err != nil {
-		return nil, fmt.Errorf("dogpile: open %s: %w", args, err)
+		return nil, &openError{args.redacted(), err}
 	}
 	return b, nil
 }
+
+// openError is what OpenWith makes of an Opener's error.
+type openError struct {
+	url string // without secrets
+	err error
+}
+
+// Error has the prefix once. The function behind an Opener is often one that
+// users may also call themselves, and then its errors begin with the prefix too.
+func (e *openError) Error() string {
+	return "dogpile: open " + e.url + ": " + strings.TrimPrefix(e.err.Error(), "dogpile: ")
+}
+
+// Unwrap returns the Opener's error as it was.
+func (e *openError) Unwrap() error { return e.err }
 
 func legalScheme(s string) bool {
 	if s == "" {

@@ -9,43 +9,49 @@ import (
 	"github.com/dogpile-go/dogpile/internal/breaker"
 )
 
-// ErrOpen is the error of a call that a Breaker did not let through.
-var ErrOpen = errors.New("dogpile: the backend is left alone after failures")
+// ErrOpen is the error of a call that a [Breaker] did not let through.
+var ErrOpen = errors.New("the circuit breaker is open: earlier calls of the backend failed")
 
-// BreakerOptions says when a Breaker opens and for how long. The zero value is
+// BreakerOptions says when a [Breaker] opens and for how long. The zero value is
 // ready to use.
 type BreakerOptions struct {
 	// Failures is how many calls in a row have to fail; 0: 5. A negative number
 	// counts as 1.
 	Failures int
 
-	// Rest is how long the backend is then left alone; 0: 5 s. A negative time
+	// Cooldown is how long the breaker then stays open; 0: 5 s. A negative time
 	// counts as 1 ns.
-	Rest time.Duration
+	Cooldown time.Duration
+
+	// Off means that there is no breaker: all calls go through.
+	Off bool
 }
 
 // Breaker returns a proxy that spares its callers a backend that keeps failing
 // or keeps them waiting. After Failures calls in a row have returned an error,
-// calls return ErrOpen at once, without reaching the backend. When Rest is over
-// one call is let through: if it succeeds, all are again; if it fails, another
-// Rest begins.
+// calls return [ErrOpen] at once, without reaching the backend. When Cooldown is
+// over one call is let through: if it succeeds, all are again; if it fails,
+// another Cooldown begins.
 //
-// A call that its context's deadline ended has failed: that is what a server
-// that hangs looks like. One whose caller cancelled it does not count, nor do
-// the errors of single items, ErrLeaseLost and what wraps
-// errors.ErrUnsupported. Wait does not count, since it is meant to take long,
+// A call that was ended by the deadline of its context has failed: that is what
+// a server that hangs looks like. A call that its caller cancelled does not
+// count, nor do the errors of single items, [driver.ErrLeaseLost] and what wraps
+// [errors.ErrUnsupported]. Wait does not count, since it is meant to take long,
 // and is let through only while all calls are. Leases that are held are not
 // watched. Empty batches go through.
 //
-// A nil o stands for the zero BreakerOptions. Each backend that is wrapped is
-// watched by itself.
+// A nil o stands for the zero BreakerOptions. Each backend that is wrapped has a
+// breaker of its own. With Off, backends are returned as they are.
 func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
-	if o == nil {
-		o = &BreakerOptions{}
+	var own BreakerOptions
+	if o != nil {
+		own = *o
 	}
-	failures, rest := o.Failures, o.Rest
 	return func(b driver.Backend) driver.Backend {
-		return &breakerProxy{Proxy: driver.Proxy{Backend: b}, b: breaker.New(failures, rest, context.Canceled, errors.ErrUnsupported, driver.ErrLeaseLost)}
+		if own.Off {
+			return b
+		}
+		return &breakerProxy{Proxy: driver.Proxy{Backend: b}, b: breaker.New(own.Failures, own.Cooldown, context.Canceled, errors.ErrUnsupported, driver.ErrLeaseLost)}
 	}
 }
 
@@ -54,7 +60,7 @@ type breakerProxy struct {
 	b *breaker.Breaker
 }
 
-// try makes a call if the backend is not left alone, and counts it.
+// try makes a call if the breaker lets it through, and counts it.
 func (p *breakerProxy) try(call func() error) error {
 	through, err := p.b.Do(call)
 	if !through {

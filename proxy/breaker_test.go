@@ -63,7 +63,7 @@ func wantOpen(t *testing.T, s *sick, b driver.Backend) {
 func TestBreakerOpensAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sick{do: failing}
-		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Rest: time.Minute})(s)
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Cooldown: time.Minute})(s)
 		get := func() error { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) }
 		for i := range 3 {
 			if err := get(); err != errSick {
@@ -92,7 +92,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 func TestBreakerSendsOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sick{do: failing}
-		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 1, Rest: time.Second})(s)
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 1, Cooldown: time.Second})(s)
 		call := func() error { return b.Delete(t.Context(), []string{"k"}) }
 		if err := call(); err != errSick {
 			t.Fatal(err)
@@ -161,6 +161,40 @@ func TestBreakerCounts(t *testing.T) {
 	}
 }
 
+func TestBreakerNilAndZeroOptionsMeanTheSame(t *testing.T) {
+	for name, o := range map[string]*proxy.BreakerOptions{"nil": nil, "zero": {}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sick{do: failing}
+			b := proxy.Breaker(o)(s)
+			get := func() error { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) }
+			for i := range 5 {
+				if err := get(); err != errSick {
+					t.Errorf("%s options: call %d = %v", name, i, err)
+				}
+			}
+			wantOpen(t, s, b)
+			time.Sleep(5 * time.Second)
+			wantOpen(t, s, b)
+			time.Sleep(time.Nanosecond)
+			if err := get(); err != errSick {
+				t.Errorf("%s options: the probe = %v", name, err)
+			}
+		})
+	}
+}
+
+// The caller's options are read once: writing to them later changes nothing.
+func TestBreakerKeepsNoPointerToItsOptions(t *testing.T) {
+	t.Parallel()
+	o := &proxy.BreakerOptions{Failures: 1, Cooldown: time.Hour}
+	wrap := proxy.Breaker(o)
+	o.Failures = 1000
+	s := &sick{do: failing}
+	b := wrap(s)
+	_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
+	wantOpen(t, s, b)
+}
+
 func TestBreakerForgetsFailuresAfterASuccess(t *testing.T) {
 	t.Parallel()
 	s := new(sick)
@@ -178,7 +212,7 @@ func TestBreakerForgetsFailuresAfterASuccess(t *testing.T) {
 func TestBreakerCountsPanics(t *testing.T) {
 	t.Parallel()
 	s := &sick{do: func(context.Context) error { panic("boom") }}
-	b := proxy.Breaker(&proxy.BreakerOptions{Failures: -1, Rest: time.Hour})(s)
+	b := proxy.Breaker(&proxy.BreakerOptions{Failures: -1, Cooldown: time.Hour})(s)
 	func() {
 		defer func() {
 			if p := recover(); p != "boom" {
@@ -188,4 +222,15 @@ func TestBreakerCountsPanics(t *testing.T) {
 		_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
 	}()
 	wantOpen(t, s, b)
+}
+
+func TestBreakerThatIsOffLetsEverythingThrough(t *testing.T) {
+	t.Parallel()
+	s := &sick{do: failing}
+	b := proxy.Breaker(&proxy.BreakerOptions{Off: true, Failures: 1})(s)
+	for i := range 10 {
+		if err := b.Get(t.Context(), []driver.Item{{Key: "k"}}); err != errSick {
+			t.Fatalf("call %d = %v", i, err)
+		}
+	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// ErrChaos is the error of an operation that Chaos made fail.
-var ErrChaos = errors.New("dogpile: chaos")
+// ErrChaos is the error of an operation that [Chaos] made fail.
+var ErrChaos = errors.New("proxy.Chaos made this call fail")
 
-// Op is a set of a backend's operations.
+// Op is a set of a backend's operations, for [ChaosOptions].
 type Op uint
 
 // The operations of a backend.
@@ -26,8 +26,8 @@ const (
 	OpLocked
 )
 
-// ChaosOptions says what goes wrong. Probabilities run from 0, never, to 1,
-// always; each is drawn by itself for each call of an operation.
+// ChaosOptions says what goes wrong under [Chaos]. Probabilities run from 0,
+// never, to 1, always; each is drawn by itself for each call of an operation.
 type ChaosOptions struct {
 	// Ops are the operations that are disturbed; 0: all of them.
 	Ops Op
@@ -42,8 +42,8 @@ type ChaosOptions struct {
 	Delay    float64
 	DelayFor time.Duration
 
-	// Error is the probability that a call fails with Err, nil as Err: ErrChaos,
-	// without having reached the backend.
+	// Error is the probability that a call fails with Err, without having reached
+	// the backend; nil as Err: [ErrChaos].
 	Error float64
 	Err   error
 
@@ -52,8 +52,8 @@ type ChaosOptions struct {
 	Seed uint64
 }
 
-// Chaos returns a proxy that makes calls fail, dawdle and hang, to try out how
-// an application fares with a backend that does. Empty batches, leases and
+// Chaos returns a proxy that makes calls fail, take long and hang, to try out
+// how an application fares with a backend that does. Empty batches, leases and
 // Close are left alone. A nil o disturbs nothing. Each backend that is wrapped
 // gets the sequence of faults from its beginning.
 func Chaos(o *ChaosOptions) func(driver.Backend) driver.Backend {
@@ -82,7 +82,7 @@ type chaos struct {
 	rnd *rand.Rand
 }
 
-// Get implements driver.Backend.
+// Get implements [driver.Backend].
 func (c *chaos) Get(ctx context.Context, items []driver.Item) error {
 	if err := c.disturb(ctx, OpGet, len(items)); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (c *chaos) Get(ctx context.Context, items []driver.Item) error {
 	return c.Proxy.Get(ctx, items)
 }
 
-// Set implements driver.Backend.
+// Set implements [driver.Backend].
 func (c *chaos) Set(ctx context.Context, items []driver.Item) error {
 	if err := c.disturb(ctx, OpSet, len(items)); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *chaos) Set(ctx context.Context, items []driver.Item) error {
 	return c.Proxy.Set(ctx, items)
 }
 
-// Delete implements driver.Backend.
+// Delete implements [driver.Backend].
 func (c *chaos) Delete(ctx context.Context, keys []string) error {
 	if err := c.disturb(ctx, OpDelete, len(keys)); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (c *chaos) Delete(ctx context.Context, keys []string) error {
 	return c.Proxy.Delete(ctx, keys)
 }
 
-// TryLock implements driver.Locker.
+// TryLock implements [driver.Locker].
 func (c *chaos) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	if err := c.disturb(ctx, OpTryLock, 1); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (c *chaos) TryLock(ctx context.Context, key string, ttl time.Duration) (dri
 	return c.Proxy.TryLock(ctx, key, ttl)
 }
 
-// Wait implements driver.Locker.
+// Wait implements [driver.Locker].
 func (c *chaos) Wait(ctx context.Context, key string) error {
 	if err := c.disturb(ctx, OpWait, 1); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (c *chaos) Wait(ctx context.Context, key string) error {
 	return c.Proxy.Wait(ctx, key)
 }
 
-// Locked implements driver.Locker.
+// Locked implements [driver.Locker].
 func (c *chaos) Locked(ctx context.Context, key string) (bool, error) {
 	if err := c.disturb(ctx, OpLocked, 1); err != nil {
 		return false, err
@@ -136,6 +136,7 @@ func (c *chaos) disturb(ctx context.Context, op Op, n int) error {
 		return nil
 	}
 	hang, delay, fail := c.draw()
+	// A hang comes first: a call that is to hang never gets as far as the others.
 	if hang {
 		<-ctx.Done()
 		return ctx.Err()
@@ -158,6 +159,8 @@ func (c *chaos) disturb(ctx context.Context, op Op, n int) error {
 // draw takes the same number of random numbers at every call, so that changing
 // one probability does not move the faults of another.
 func (c *chaos) draw() (hang, delay, fail bool) {
+	// One mutex for all three: if B drew between A's first and second number, the
+	// faults of both would depend on the scheduler and not on the order of calls.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hang = c.rnd.Float64() < c.o.Hang

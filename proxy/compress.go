@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// CompressOptions says what Compress does to values. The zero value is the
+// CompressOptions says what [Compress] does to values. The zero value is the
 // default.
 type CompressOptions struct {
 	// Zstd compresses with Zstandard, which makes values smaller and takes longer
@@ -26,13 +26,13 @@ type CompressOptions struct {
 	// -1: every value is tried.
 	MinSize int
 
-	// MaxSize is the size in bytes over which a value is not compressed, and past
-	// which none is decompressed, so that a few bytes cannot be made to fill the
+	// MaxSize is the size in bytes over which a value is not compressed, and over
+	// which none is decompressed, so that a few stored bytes cannot fill the
 	// memory; 0: 64 MiB; -1: no limit.
 	MaxSize int
 }
 
-// What is compressed begins with a header: the magic, one byte for the method,
+// A compressed value begins with a header: the magic, one byte for the method,
 // and the CRC-32C of the value, big-endian. What begins otherwise is a value as
 // it is. A value that happens to begin with the magic gets a header too.
 const (
@@ -48,12 +48,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Compress returns a proxy that keeps values compressed, where that makes them
 // smaller. Values that were stored without it, by Python or before it was put
 // in, are read as they are. A value that was damaged is not found, and its
-// item's Err wraps driver.ErrCorrupt.
+// item's Err wraps [driver.ErrCorrupt].
 //
-// It needs values as bytes and so turns Caps.Objects off. Caps.MaxValue is 0: a
-// value may be larger than the backend's limit if its compressed form is not.
-// One that does not fit gets an Err. A nil o stands for the zero
-// CompressOptions.
+// It needs values as bytes and so turns Objects of [driver.Caps] off. MaxValue
+// is 0: a value may be larger than the backend's limit if its compressed form is
+// not. One that does not fit gets an Err. nil and the zero CompressOptions mean
+// the same.
 func Compress(o *CompressOptions) func(driver.Backend) driver.Backend {
 	if o == nil {
 		o = &CompressOptions{}
@@ -84,7 +84,7 @@ type compressor struct {
 	maxValue int // of the backend; 0: no limit
 }
 
-// Caps implements driver.Describer.
+// Caps implements [driver.Describer].
 func (c *compressor) Caps() driver.Caps {
 	caps := c.Proxy.Caps()
 	caps.Objects = false
@@ -92,8 +92,10 @@ func (c *compressor) Caps() driver.Caps {
 	return caps
 }
 
-// Set implements driver.Backend.
+// Set implements [driver.Backend].
 func (c *compressor) Set(ctx context.Context, items []driver.Item) error {
+	// The items are the caller's, so what changes goes into a slice of our own,
+	// which is made at the first change: a batch of small values costs nothing.
 	packed := items
 	var at []int // where in items those of packed come from; nil: packed is items
 	for i := range items {
@@ -106,7 +108,7 @@ func (c *compressor) Set(ctx context.Context, items []driver.Item) error {
 			packed, at = slices.Clone(items[:i]), indices(i)
 		}
 		if refused {
-			items[i].Err = fmt.Errorf("dogpile: compress: %d bytes are over the backend's limit of %d", len(data), c.maxValue)
+			items[i].Err = fmt.Errorf("compressed, the value has %d bytes, over the backend's limit of %d", len(data), c.maxValue)
 			continue
 		}
 		it := items[i]
@@ -132,9 +134,11 @@ func indices(n int) []int {
 	return s
 }
 
-// Get implements driver.Backend.
+// Get implements [driver.Backend].
 func (c *compressor) Get(ctx context.Context, items []driver.Item) error {
 	err := c.Proxy.Get(ctx, items)
+	// Even when Get fails, items that were read before it did are unpacked: a
+	// caller that looks at them must not take compressed bytes for a value.
 	for i := range items {
 		if it := &items[i]; it.Data != nil {
 			data, err := c.unpack(it.Data)
@@ -163,9 +167,12 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 func newCodec(useZstd bool, minSize, maxSize int) *codec {
 	c := &codec{minSize: minSize, maxSize: maxSize, zstd: useZstd}
 	if useZstd {
-		// Its errors are about options, which are constant.
+		// Both errors here are about options, which are constant. Zstandard's own
+		// checksum is off: the header has one, over the value, for every method.
 		c.encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 	}
+	// The decoder is made when it is first needed, since it is there without Zstd
+	// too: for values that were stored with it.
 	c.decoder = sync.OnceValue(func() *zstd.Decoder {
 		d, _ := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(maxSize)), zstd.WithDecoderLowmem(true))
 		return d
@@ -192,6 +199,7 @@ func (c *codec) pack(data []byte) []byte {
 			return withHeader(method, data, *buf)
 		}
 	}
+	// Stored as it is, this value would be read as a header and refused.
 	if bytes.HasPrefix(data, []byte(magic)) {
 		return withHeader(methodNone, data, data)
 	}
@@ -230,6 +238,7 @@ func (c *codec) unpack(stored []byte) ([]byte, error) {
 	if err != nil {
 		return nil, corrupt(err.Error())
 	}
+	// A damaged stream may well decompress, to another value.
 	if crc32.Checksum(data, castagnoli) != sum {
 		return nil, corrupt("its checksum differs")
 	}
@@ -237,6 +246,7 @@ func (c *codec) unpack(stored []byte) ([]byte, error) {
 }
 
 func (c *codec) unpackS2(payload []byte) ([]byte, error) {
+	// The length that the stream claims is checked before so much is allocated.
 	n, err := s2.DecodedLen(payload)
 	if err != nil {
 		return nil, err

@@ -92,15 +92,15 @@ func ExampleBreaker() {
 	}
 	// A backend whose every Get fails.
 	sick := proxy.Chaos(&proxy.ChaosOptions{Ops: proxy.OpGet, Error: 1})(inner)
-	b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Rest: time.Minute})(sick)
+	b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Cooldown: time.Minute})(sick)
 
 	for range 5 {
 		fmt.Println(b.Get(context.Background(), []driver.Item{{Key: "k"}}))
 	}
 	// Output:
-	// dogpile: chaos
-	// dogpile: chaos
-	// dogpile: chaos
-	// dogpile: the backend is left alone after failures
-	// dogpile: the backend is left alone after failures
+	// proxy.Chaos made this call fail
+	// proxy.Chaos made this call fail
+	// proxy.Chaos made this call fail
+	// the circuit breaker is open: earlier calls of the backend failed
+	// the circuit breaker is open: earlier calls of the backend failed
 }

@@ -12,8 +12,8 @@ import (
 // level debug, or at level warn where the operation or one of its items has an
 // error. A record has the backend's name, the keys, the time taken and what
 // came of it; values are never written. Extend and Release go to the lease
-// itself and are not seen. A nil l is slog.Default at the time of each
-// operation.
+// itself and are not seen. With a nil l records go to [slog.Default] as it is at
+// the time of each operation.
 func Log(l *slog.Logger) func(driver.Backend) driver.Backend {
 	return func(b driver.Backend) driver.Backend {
 		return &logger{Proxy: driver.Proxy{Backend: b}, log: l, name: driver.CapsOf(b).Name}
@@ -26,7 +26,7 @@ type logger struct {
 	name string
 }
 
-// Get implements driver.Backend.
+// Get implements [driver.Backend].
 func (l *logger) Get(ctx context.Context, items []driver.Item) error {
 	start := time.Now()
 	err := l.Proxy.Get(ctx, items)
@@ -34,7 +34,7 @@ func (l *logger) Get(ctx context.Context, items []driver.Item) error {
 	return err
 }
 
-// Set implements driver.Backend.
+// Set implements [driver.Backend].
 func (l *logger) Set(ctx context.Context, items []driver.Item) error {
 	start := time.Now()
 	err := l.Proxy.Set(ctx, items)
@@ -42,7 +42,7 @@ func (l *logger) Set(ctx context.Context, items []driver.Item) error {
 	return err
 }
 
-// Delete implements driver.Backend.
+// Delete implements [driver.Backend].
 func (l *logger) Delete(ctx context.Context, keys []string) error {
 	start := time.Now()
 	err := l.Proxy.Delete(ctx, keys)
@@ -50,7 +50,7 @@ func (l *logger) Delete(ctx context.Context, keys []string) error {
 	return err
 }
 
-// TryLock implements driver.Locker.
+// TryLock implements [driver.Locker].
 func (l *logger) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	start := time.Now()
 	lease, err := l.Proxy.TryLock(ctx, key, ttl)
@@ -58,7 +58,7 @@ func (l *logger) TryLock(ctx context.Context, key string, ttl time.Duration) (dr
 	return lease, err
 }
 
-// Wait implements driver.Locker.
+// Wait implements [driver.Locker].
 func (l *logger) Wait(ctx context.Context, key string) error {
 	start := time.Now()
 	err := l.Proxy.Wait(ctx, key)
@@ -66,7 +66,7 @@ func (l *logger) Wait(ctx context.Context, key string) error {
 	return err
 }
 
-// Locked implements driver.Locker.
+// Locked implements [driver.Locker].
 func (l *logger) Locked(ctx context.Context, key string) (bool, error) {
 	start := time.Now()
 	locked, err := l.Proxy.Locked(ctx, key)

@@ -14,7 +14,7 @@ import (
 // 100 bytes. The backend is closed at the end.
 func Bench(b *testing.B, open func(b *testing.B) driver.Backend) {
 	be := open(b)
-	e := newEnv(b, be, &Options{}, false)
+	e := newEnv(b, func() driver.Backend { return be }, &Options{}, false)
 	value := noise(100)
 	keys := make([]string, 100)
 	for i := range keys {

@@ -1,5 +1,5 @@
 // Package drivertest is the contract of package driver as a test suite. A
-// backend that passes Run, and a proxy that passes RunProxy, can be used
+// backend that passes [Run], and a proxy that passes [RunProxy], can be used
 // wherever any other can.
 //
 //	func TestContract(t *testing.T) {
@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,16 +21,16 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// Options is what the suite cannot learn from a backend's Caps.
+// Options is what the suite cannot learn from a backend's [driver.Caps].
 type Options struct {
-	// Bubble runs every row in a testing/synctest bubble, where waiting takes no
-	// time and TTLs are checked to the nanosecond. It is for backends whose
-	// waiting and timekeeping is all done by package time in this process. Those
-	// with Caps.InMemory are run so in any case.
+	// Bubble runs every row in a [synctest] bubble, where waiting takes no time
+	// and TTLs are checked to the nanosecond. It is for backends whose waiting and
+	// timekeeping is all done by package time in this process. Those with
+	// Caps.InMemory are run so in any case.
 	Bubble bool
 
-	// Patience is how long the suite waits for what has to happen soon before
-	// it calls that a failure; 0: 10 s.
+	// Patience is how long the suite waits for what has to happen soon, before it
+	// reports a failure; 0: 10 s.
 	Patience time.Duration
 }
 
@@ -38,8 +39,12 @@ type Options struct {
 // its own, which is closed afterwards. Rows use keys that no other row and no
 // other run uses, so that backends may share a server.
 //
-// What a backend's Caps say it cannot do is not asked of it; the log tells
-// which rows were left out and why. A nil o stands for the zero Options.
+// With Caps.Shared some rows open a second backend, as another process would.
+// They are skipped if open has given the two a store each.
+//
+// What a backend's Caps say it cannot do is not asked of it; the log tells, in a
+// line for each reason, which rows were left out. A nil o stands for the zero
+// Options.
 func Run(t *testing.T, open func(t *testing.T) driver.Backend, o *Options) {
 	t.Helper()
 	if o == nil {
@@ -47,17 +52,15 @@ func Run(t *testing.T, open func(t *testing.T) driver.Backend, o *Options) {
 	}
 	caps := probe(t, open)
 	bubble := o.Bubble || caps.InMemory
-	ran := 0
-	for _, r := range rows() {
-		if why := r.leftOut(caps, bubble); why != "" {
-			t.Logf("left out: %s: %s", r.rule, why)
-			continue
-		}
-		if r.needs&keepsValues != 0 || caps.Discards {
-			ran++
-		}
+	chosen, leftOut := choose(caps, bubble)
+	for _, line := range leftOut {
+		t.Log(line)
+	}
+	for _, r := range chosen {
 		t.Run(r.rule, func(t *testing.T) {
-			body := func(t *testing.T) { r.run(newEnv(t, open(t), o, bubble)) }
+			body := func(t *testing.T) {
+				r.run(newEnv(t, func() driver.Backend { return open(t) }, o, bubble))
+			}
 			if bubble {
 				synctest.Test(t, body)
 			} else {
@@ -65,18 +68,37 @@ func Run(t *testing.T, open func(t *testing.T) driver.Backend, o *Options) {
 			}
 		})
 	}
-	if ran == 0 {
-		t.Error("no row about data could be run")
-	}
 }
 
-// probe opens a backend to ask for its Caps. It does so in a bubble of its
-// own, since it cannot know yet whether the backend wants one.
+// choose returns the rows that suit a backend with these Caps, and what to log
+// of the others: a line for each reason, with the rules that it concerns.
+func choose(c driver.Caps, bubble bool) (chosen []row, leftOut []string) {
+	var reasons []string // in order of appearance
+	rules := map[string][]string{}
+	for _, r := range rows() {
+		why := r.leftOut(c, bubble)
+		if why == "" {
+			chosen = append(chosen, r)
+			continue
+		}
+		if rules[why] == nil {
+			reasons = append(reasons, why)
+		}
+		rules[why] = append(rules[why], r.rule)
+	}
+	for _, why := range reasons {
+		leftOut = append(leftOut, fmt.Sprintf("left out, because %s: %s", why, strings.Join(rules[why], "; ")))
+	}
+	return chosen, leftOut
+}
+
+// probe opens a backend to ask for its Caps. It does so outside of any bubble,
+// since only the Caps tell whether the backend wants one.
 func probe(t *testing.T, open func(*testing.T) driver.Backend) (caps driver.Caps) {
 	t.Run("opens and closes", func(t *testing.T) {
 		b := open(t)
-		if b == nil {
-			t.Fatal("open returned no backend")
+		if driver.IsNil(b) {
+			t.Fatal("open returned a nil backend")
 		}
 		caps = driver.CapsOf(b)
 		if err := driver.Close(b); err != nil {
@@ -86,7 +108,7 @@ func probe(t *testing.T, open func(*testing.T) driver.Backend) (caps driver.Caps
 	return caps
 }
 
-// row is one rule of the contract.
+// row checks one rule of the contract.
 type row struct {
 	rule  string // names the subtest
 	needs needs
@@ -100,6 +122,7 @@ const (
 	keepsValues needs = 1 << iota
 	discards
 	objects
+	shared
 	locks
 	fenced
 	inMemory
@@ -116,6 +139,7 @@ func (r row) leftOut(c driver.Caps, bubble bool) (why string) {
 		{keepsValues, !c.Discards, "Caps.Discards is set"},
 		{discards, c.Discards, "Caps.Discards is not set"},
 		{objects, c.Objects, "Caps.Objects is not set"},
+		{shared, c.Shared, "Caps.Shared is not set"},
 		{locks, c.Locks, "Caps.Locks is not set"},
 		{fenced, c.Locks && c.Fenced, "Caps.Fenced is not set"},
 		{inMemory, c.InMemory, "Caps.InMemory is not set"},
@@ -131,7 +155,7 @@ func (r row) leftOut(c driver.Caps, bubble bool) (why string) {
 
 func rows() []row {
 	var all []row
-	for _, group := range [][]row{capsRows, dataRows, ownershipRows, ttlRows, lockRows, waitRows, fenceRows, raceRows} {
+	for _, group := range [][]row{capsRows, dataRows, ownershipRows, ttlRows, lockRows, waitRows, fenceRows, raceRows, sharedRows} {
 		all = append(all, group...)
 	}
 	return all
@@ -144,35 +168,42 @@ type env struct {
 	caps     driver.Caps
 	lock     driver.Locker // nil without Caps.Locks
 	ctx      context.Context
+	open     func() driver.Backend // opens another one
 	bubble   bool
 	patience time.Duration
 	space    string        // before every key
 	tick     time.Duration // a short TTL that the backend can tell from none
 }
 
-func newEnv(t testing.TB, b driver.Backend, o *Options, bubble bool) *env {
+func newEnv(t testing.TB, open func() driver.Backend, o *Options, bubble bool) *env {
 	e := &env{
-		TB: t, b: b, caps: driver.CapsOf(b), ctx: t.Context(), bubble: bubble,
+		TB: t, open: open, ctx: t.Context(), bubble: bubble,
 		patience: o.Patience,
 		space:    fmt.Sprintf("dt%x.", rand.Uint64()),
 		tick:     100 * time.Millisecond,
 	}
+	e.use(open())
 	if e.patience <= 0 {
 		e.patience = 10 * time.Second
-	}
-	if e.caps.Locks {
-		e.lock = b.(driver.Locker)
 	}
 	if bubble {
 		e.tick = time.Second
 	}
 	e.tick = roundUp(e.tick, e.caps.TTLUnit)
-	t.Cleanup(func() {
+	return e
+}
+
+// use makes b the backend that e works with, and closes it after the row.
+func (e *env) use(b driver.Backend) {
+	e.b, e.caps = b, driver.CapsOf(b)
+	if e.caps.Locks {
+		e.lock = b.(driver.Locker)
+	}
+	e.Cleanup(func() {
 		if err := driver.Close(b); err != nil {
-			t.Errorf("Close = %v", err)
+			e.Errorf("Close = %v", err)
 		}
 	})
-	return e
 }
 
 func roundUp(d, unit time.Duration) time.Duration {
@@ -200,7 +231,7 @@ func (e *env) pass(d time.Duration) {
 	}
 }
 
-// settle gives goroutines that were started the time to get where they wait.
+// settle gives goroutines time to get to where they wait.
 func (e *env) settle() {
 	if e.bubble {
 		synctest.Wait()
@@ -226,7 +257,8 @@ func (e *env) until(d time.Duration, cond func() bool) bool {
 	return true
 }
 
-// returns runs f and fails the row if it panics or does not return soon.
+// returns runs f in a goroutine and fails the row if f panics or does not return
+// soon. f must not call Fatal.
 func (e *env) returns(what string, f func()) {
 	e.Helper()
 	done := make(chan struct{})

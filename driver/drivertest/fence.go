@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ var fenceRows = []row{
 	{"fence/Set is refused after the lease was used up", lockNeeds, refused("first", func(e *env, k string, l driver.Lease) {
 		e.set(itemUnder(l, k, "first"))
 	})},
-	{"fence/Set is refused after Release", lockNeeds, refused("", func(e *env, _ string, l driver.Lease) { e.release(l) })},
+	{"fence/Set is refused after Release", lockNeeds, refused(unchanged, func(e *env, _ string, l driver.Lease) { e.release(l) })},
 	{"fence/Set is refused once the lease has run out", lockNeeds, func(e *env) {
 		k, start := e.key("k"), time.Now()
 		l := e.hold(k, e.tick)
@@ -76,12 +77,18 @@ var fenceRows = []row{
 			{Key: e.key("k"), Lease: e.hold(e.key("k"), longTTL)},
 			{Key: e.key("none"), Lease: e.hold(e.key("none"), longTTL)},
 		}
+		before := slices.Clone(items)
 		if err := e.b.Get(e.ctx, items); err != nil {
 			e.Fatalf("Get = %v", err)
 		}
 		e.wantItem(&items[0], "v")
 		if items[1].Found() {
 			e.Errorf("found %q under a key without an entry", items[1].Data)
+		}
+		for i, it := range items {
+			if it.Key != before[i].Key || !sameLease(it.Lease, before[i].Lease) {
+				e.Errorf("Get changed the key or the lease of item %d", i)
+			}
 		}
 		e.set(item(e.key("none"), "new"))
 		if err := e.b.Get(e.ctx, items); err != nil {
@@ -91,21 +98,33 @@ var fenceRows = []row{
 	}},
 }
 
-// refused returns a row in which lose ends a lease and leaves the value want,
-// "" for none.
+// refused returns a row in which lose ends a lease, once on a key that is missing
+// and once on a key that has an entry. Afterwards the key holds want: a value, ""
+// for nothing, or unchanged for what was there before.
 func refused(want string, lose func(*env, string, driver.Lease)) func(*env) {
 	return func(e *env) {
-		k := e.key("k")
-		l := e.hold(k, longTTL)
-		lose(e, k, l)
-		e.wantLost("Set", e.trySet(itemUnder(l, k, "old")))
-		if want == "" {
-			e.wantMissing(k)
-		} else {
-			e.want(k, want)
+		for _, before := range []string{"", "before"} {
+			k := e.key("k" + before)
+			if before != "" {
+				e.set(item(k, before))
+			}
+			l := e.hold(k, longTTL)
+			lose(e, k, l)
+			e.wantLost("Set", e.trySet(itemUnder(l, k, "old")))
+			left := want
+			if want == unchanged {
+				left = before
+			}
+			if left == "" {
+				e.wantMissing(k)
+			} else {
+				e.want(k, left)
+			}
 		}
 	}
 }
+
+const unchanged = "unchanged"
 
 func lostInBatch(e *env) {
 	keys := []string{e.key("d"), e.key("b"), e.key("a"), e.key("c")}
@@ -207,21 +226,21 @@ func (e *env) invalidate(key string, version int64, rnd *rand.Rand) error {
 		if err := e.b.Get(e.ctx, items); err != nil {
 			return fmt.Errorf("Get: %w", err)
 		}
-		if !items[0].Found() {
-			continue
+		if items[0].Found() {
+			if v, err := strconv.ParseInt(string(items[0].Data), 10, 64); err != nil || v < version {
+				return fmt.Errorf("after %s of version %d returned, Get found %q", op, version, items[0].Data)
+			}
 		}
-		if v, err := strconv.ParseInt(string(items[0].Data), 10, 64); err != nil || v < version {
-			return fmt.Errorf("after %s of version %d returned, Get found %q", op, version, items[0].Data)
-		}
+		// A backend that checks the lease first and stores later shows its fault only
+		// after a while.
 		e.dither(rnd)
 	}
 	return nil
 }
 
-// dither lets others run; in a bubble, for a while that makes every
-// interleaving likely.
+// dither waits for up to 5 ms, so that goroutines meet in ever other orders.
 func (e *env) dither(rnd *rand.Rand) {
-	e.pass(time.Duration(rnd.IntN(5)) * time.Millisecond)
+	e.pass(time.Duration(rnd.Int64N(int64(5 * time.Millisecond))))
 }
 
 func hammer(e *env) {

@@ -93,8 +93,8 @@ func (e *env) extended() (l driver.Lease, key string, ttl time.Duration) {
 	}
 }
 
-// lockNeeds is what a row about leases needs. A backend that discards excludes
-// nobody.
+// lockNeeds is what a row about leases needs. The leases of a backend that
+// discards exclude no other.
 const lockNeeds = locks | keepsValues
 
 var lockRows = []row{
@@ -142,6 +142,18 @@ var lockRows = []row{
 		e.wantHeld(k)
 		e.wantMissing(e.key("other"))
 	}},
+	{"lock/the end of a lease leaves the entry", lockNeeds, func(e *env) {
+		k := e.key("k")
+		e.set(item(k, "v"))
+		e.release(e.hold(k, longTTL))
+		e.want(k, "v")
+		start := time.Now()
+		e.hold(k, e.tick)
+		e.runOut(k, start, e.tick)
+		e.settle() // two timers of one moment, the lease's and the entry's, fire in either order
+		e.want(k, "v")
+	}},
+	{"lock/a TryLock in vain leaves the holder's lease as it is", lockNeeds, triedInVain},
 	{"lock/every legal key can be leased, each by itself", lockNeeds, func(e *env) {
 		keys := e.legalKeys()
 		leases := make([]driver.Lease, len(keys))
@@ -215,7 +227,7 @@ var lockRows = []row{
 			}
 		}
 	}},
-	{"lock/Locked tells whether anybody holds the lease", lockNeeds, func(e *env) {
+	{"lock/Locked tells whether the lease is held", lockNeeds, func(e *env) {
 		locked := func(want bool, when string) {
 			e.Helper()
 			if got, err := e.lock.Locked(e.ctx, e.key("k")); got != want || err != nil {
@@ -244,7 +256,7 @@ var lockRows = []row{
 			e.Error("the key stays locked")
 		}
 	}},
-	{"lock/a backend that discards excludes nobody", locks | discards, func(e *env) {
+	{"lock/the leases of a backend that discards exclude no other", locks | discards, func(e *env) {
 		ctx, cancel := e.soon(0)
 		defer cancel()
 		for range 3 {
@@ -261,8 +273,34 @@ var lockRows = []row{
 	}},
 }
 
+// triedInVain tries for a lease that is held, with a ttl that is shorter than the
+// holder's and with one that is longer. Neither becomes the holder's ttl.
+func triedInVain(e *env) {
+	long := e.key("long")
+	e.hold(long, longTTL)
+	if e.try(long, e.tick) != nil {
+		e.Fatal("TryLock of a held lease: granted")
+	}
+	e.pass(2*e.tick + e.caps.TTLUnit)
+	e.wantHeld(long)
+	for ttl := e.tick; ; ttl *= 4 {
+		k, start := e.key("for "+ttl.String()), time.Now()
+		e.hold(k, ttl)
+		if e.try(k, longTTL) == nil {
+			e.runOut(k, start, ttl)
+			return
+		}
+		// On a slow machine the lease may have run out before the second try; then a
+		// longer one is tried.
+		if e.bubble || time.Since(start) < ttl || ttl > e.patience {
+			e.Fatal("TryLock of a held lease: granted")
+		}
+	}
+}
+
 var waitRows = []row{
-	{"wait/it returns on a free key", lockNeeds, func(e *env) {
+	{"wait/it returns on a free key, whichever others are leased", lockNeeds, func(e *env) {
+		e.hold(e.key("other"), longTTL)
 		ctx, cancel := e.soon(0)
 		defer cancel()
 		e.returns("Wait", func() {
@@ -279,7 +317,7 @@ var waitRows = []row{
 	{"wait/it wakes when the lease runs out", lockNeeds, wakes(0, func(*env, string, driver.Lease) {})},
 }
 
-// waitWaits allows early returns, but not so many that waiting is spinning.
+// waitWaits allows Wait to return early, but not so often that its caller spins.
 func waitWaits(e *env) {
 	e.hold(e.key("k"), longTTL)
 	ctx, cancel := context.WithTimeout(e.ctx, e.tick)
@@ -313,21 +351,25 @@ func wakes(ttl time.Duration, free func(*env, string, driver.Lease)) func(*env) 
 		defer cancel()
 		var wg sync.WaitGroup
 		for range 8 {
-			wg.Go(func() {
-				for {
-					if err := e.lock.Wait(ctx, k); err != nil {
-						e.Errorf("Wait = %v: it did not wake", err)
-						return
-					}
-					if locked, err := e.lock.Locked(ctx, k); err != nil || !locked {
-						return
-					}
-					e.pass(time.Millisecond) // Wait may return early, but that is no reason to spin here
-				}
-			})
+			wg.Go(func() { e.waitUntilFree(ctx, k) })
 		}
 		e.settle()
 		free(e, k, l)
 		wg.Wait()
+	}
+}
+
+// waitUntilFree waits until the lease on key is free. It may be called in any
+// goroutine.
+func (e *env) waitUntilFree(ctx context.Context, key string) {
+	for {
+		if err := e.lock.Wait(ctx, key); err != nil {
+			e.Errorf("Wait = %v: it did not wake", err)
+			return
+		}
+		if locked, err := e.lock.Locked(ctx, key); err != nil || !locked {
+			return
+		}
+		e.pass(time.Millisecond) // Wait may return early, but that is no reason to spin here
 	}
 }

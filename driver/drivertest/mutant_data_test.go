@@ -26,6 +26,14 @@ var dataMutants = []broken{
 		}
 		return nil
 	}}},
+	{"TryLock after Close panics", "close/", mutant{
+		close: func(m *mutant) error { m.n.Add(1); return nil },
+		tryLock: func(m *mutant, ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+			if m.n.Load() > 0 {
+				panic("send on closed channel")
+			}
+			return m.Reference.TryLock(ctx, key, ttl)
+		}}},
 	{"stores nothing", "data/a value is found", mutant{set: func(*mutant, context.Context, []driver.Item) error { return nil }}},
 	{"finds everything", "data/a missing key", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
 		err := m.Reference.Get(ctx, items)
@@ -35,6 +43,12 @@ var dataMutants = []broken{
 			}
 		}
 		return err
+	}}},
+	{"Get overwrites items that it does not find", "data/a missing key", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		for i := range items {
+			items[i].Data = nil
+		}
+		return m.Reference.Get(ctx, items)
 	}}},
 	{"Set never replaces", "data/Set replaces", mutant{set: func(m *mutant, ctx context.Context, items []driver.Item) error {
 		had := slices.Clone(items)
@@ -68,6 +82,18 @@ var dataMutants = []broken{
 		}
 		return m.Reference.Delete(ctx, keys)
 	}}},
+	{"Delete stops at the first absent key", "data/Delete", mutant{delete: func(m *mutant, ctx context.Context, keys []string) error {
+		for i, key := range keys {
+			had := []driver.Item{{Key: key}}
+			if err := m.Reference.Get(ctx, had); err != nil || !had[0].Found() {
+				return errors.Join(err, m.Leases().Delete(ctx, keys[i:], nothing))
+			}
+			if err := m.Reference.Delete(ctx, keys[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}},
 	{"Delete empties everything", "data/Delete", mutant{
 		set: func(m *mutant, ctx context.Context, items []driver.Item) error {
 			m.mu.Lock()
@@ -93,6 +119,10 @@ var dataMutants = []broken{
 	}}},
 	{"batches are cut at 100", "data/a batch of 1000", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
 		return m.Reference.Get(ctx, items[:min(len(items), 100)])
+	}}},
+	{"Get sorts its items", "data/a batch of 1000", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		slices.SortFunc(items, func(a, b driver.Item) int { return strings.Compare(a.Key, b.Key) })
+		return m.Reference.Get(ctx, items)
 	}}},
 	{"found values close ranks", "data/found and missing", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
 		inner := slices.Clone(items)
@@ -178,6 +208,40 @@ var dataMutants = []broken{
 		slices.SortFunc(items, func(a, b driver.Item) int { return strings.Compare(a.Key, b.Key) })
 		return m.Reference.Set(ctx, items)
 	}}},
+	{"Set writes a default TTL where there was none", "ownership/Set writes", mutant{set: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		for i := range items {
+			if items[i].TTL == 0 {
+				items[i].TTL = 24 * time.Hour
+			}
+		}
+		return m.Reference.Set(ctx, items)
+	}}},
+	{"Set takes the leases out of its items", "ownership/Set writes", mutant{set: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		err := m.Reference.Set(ctx, items)
+		for i := range items {
+			items[i].Lease = nil
+		}
+		return err
+	}}},
+	{"Set keeps pointers to its items", "ownership/Set does not keep", mutant{
+		set: func(m *mutant, ctx context.Context, items []driver.Item) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for i := range items {
+				m.kept[items[i].Key] = &items[i]
+			}
+			return nil
+		},
+		get: func(m *mutant, ctx context.Context, items []driver.Item) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for i := range items {
+				if it := m.kept[items[i].Key]; it != nil {
+					items[i].Data = it.Data
+				}
+			}
+			return nil
+		}}},
 	{"Delete sorts its keys", "ownership/Delete", mutant{delete: func(m *mutant, ctx context.Context, keys []string) error {
 		slices.Sort(keys)
 		return m.Reference.Delete(ctx, keys)
@@ -196,6 +260,21 @@ var dataMutants = []broken{
 		for i := range inner {
 			items[i].Err = inner[i].Err
 		}
+		return err
+	}}},
+	{"Get answers from one buffer", "ownership/what was stored", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		err := m.Reference.Get(ctx, items)
+		buf := m.bytes["buffer"][:0]
+		for i := range items {
+			if items[i].Data != nil {
+				from := len(buf)
+				buf = append(buf, items[i].Data...)
+				items[i].Data = buf[from:]
+			}
+		}
+		m.bytes["buffer"] = buf
 		return err
 	}}},
 	{"an Object that is bytes becomes Data", "ownership/an Object is kept", mutant{get: getEach(func(it *driver.Item) {
@@ -285,6 +364,18 @@ var dataMutants = []broken{
 		}
 		return err
 	}}},
+	{"what has no TTL lasts a day", "ttl/without one", mutant{
+		set: setEach(func(it *driver.Item) {
+			if it.TTL == 0 {
+				it.TTL = 24 * time.Hour
+			}
+		}),
+		get: getEach(func(it *driver.Item) { it.TTL = 0 })}},
+	{"TTL is not kept under a lease", "ttl/it counts", mutant{set: setEach(func(it *driver.Item) {
+		if it.Lease != nil {
+			it.TTL = 0
+		}
+	})}},
 	{"Get says the whole TTL is left", "ttl/what Get says", mutant{get: getEach(func(it *driver.Item) {
 		if it.TTL > 0 {
 			it.TTL = time.Hour

@@ -3,6 +3,7 @@ package drivertest_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -56,6 +57,18 @@ var lockMutants = []broken{
 		}
 		return l, err
 	}}},
+	{"a TryLock in vain prolongs the lease", "lock/a TryLock in vain", resetting(func(ttl time.Duration) bool { return ttl >= time.Hour })},
+	{"a TryLock in vain shortens the lease", "lock/a TryLock in vain", resetting(func(ttl time.Duration) bool { return ttl < time.Hour })},
+	{"the entry goes when the lease has run out", "lock/the end of a lease", mutant{tryLock: func(m *mutant, ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+		l, err := m.Reference.TryLock(ctx, key, ttl)
+		if l != nil {
+			time.AfterFunc(ttl, func() { _ = m.Remove([]string{key}) })
+		}
+		return l, err
+	}}},
+	{"Release removes the entry", "lock/the end of a lease", breaking(func(m *mutant, key string, l *brokenLease) {
+		l.release = func(ctx context.Context) error { return errors.Join(m.Remove([]string{key}), l.Lease.Release(ctx)) }
+	})},
 	{"one lease for all keys", "lock/a lease is on one key", mutant{tryLock: func(m *mutant, ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 		return m.Reference.TryLock(ctx, "the lock", ttl)
 	}}},
@@ -115,6 +128,17 @@ var lockMutants = []broken{
 			return nil
 		}
 	})},
+	{"Extend takes up a lease that has run out", "lock/a lease ends", breaking(func(m *mutant, key string, l *brokenLease) {
+		l.extend = func(ctx context.Context, ttl time.Duration) error {
+			err := l.Lease.Extend(ctx, ttl)
+			if errors.Is(err, driver.ErrLeaseLost) {
+				if again, _ := m.Reference.TryLock(ctx, key, ttl); again != nil {
+					l.Lease, err = again, nil
+				}
+			}
+			return err
+		}
+	})},
 	{"Extend takes a lost lease again", "lock/Extend of a lease that was lost", breaking(func(m *mutant, key string, l *brokenLease) {
 		l.extend = func(ctx context.Context, ttl time.Duration) error {
 			err := l.Lease.Extend(ctx, ttl)
@@ -142,6 +166,25 @@ var lockMutants = []broken{
 			return ctx.Err()
 		}
 		return m.Reference.Wait(ctx, key)
+	}}},
+	{"Wait waits for every lease", "wait/it returns on a free key", mutant{
+		tryLock: remembering,
+		wait: func(m *mutant, ctx context.Context, _ string) error {
+			m.mu.Lock()
+			held := slices.Collect(maps.Keys(m.held))
+			m.mu.Unlock()
+			for _, key := range held {
+				if err := m.Reference.Wait(ctx, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}},
+	{"Wait fails when the lease is released", "wait/it wakes when the lease is released", mutant{wait: func(m *mutant, ctx context.Context, key string) error {
+		if locked, err := m.Reference.Locked(ctx, key); !locked || err != nil {
+			return err
+		}
+		return errors.Join(m.Reference.Wait(ctx, key), errors.New("subscription closed"))
 	}}},
 	{"Wait does not wait", "wait/it waits", mutant{wait: func(_ *mutant, ctx context.Context, _ string) error { return ctx.Err() }}},
 	{"Wait ignores its context", "wait/it waits", mutant{wait: func(m *mutant, ctx context.Context, key string) error {
@@ -180,6 +223,33 @@ var lockMutants = []broken{
 			return err
 		}
 		return m.Store(items)
+	}}},
+	{"a refused Set frees the key", "fence/Set is refused when another", mutant{set: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		err := m.Reference.Set(ctx, items)
+		for i := range items {
+			if errors.Is(items[i].Err, driver.ErrLeaseLost) {
+				err = errors.Join(err, m.Leases().Delete(ctx, []string{items[i].Key}, nothing))
+			}
+		}
+		return err
+	}}},
+	{"Delete of a leased key leaves the entry", "fence/Set is refused after Delete", mutant{delete: func(m *mutant, ctx context.Context, keys []string) error {
+		for i, key := range keys {
+			remove := m.Remove
+			if locked, err := m.Reference.Locked(ctx, key); locked || err != nil {
+				remove = nothing
+			}
+			if err := m.Leases().Delete(ctx, keys[i:i+1], remove); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}},
+	{"Get takes the leases out of its items", "fence/Get under a lease", mutant{get: func(m *mutant, ctx context.Context, items []driver.Item) error {
+		for i := range items {
+			items[i].Lease = nil
+		}
+		return m.Reference.Get(ctx, items)
 	}}},
 	{"a refused Set is silent", "fence/Set is refused after Release", mutant{set: func(m *mutant, ctx context.Context, items []driver.Item) error {
 		err := m.Reference.Set(ctx, items)
@@ -285,6 +355,31 @@ var lockMutants = []broken{
 		m.last = items[0]
 		return nil
 	}}},
+}
+
+// remembering is a TryLock that remembers the leases that it grants.
+func remembering(m *mutant, ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	l, err := m.Reference.TryLock(ctx, key, ttl)
+	if l != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.held[key] = l
+	}
+	return l, err
+}
+
+// resetting returns a TryLock that gives a held lease the ttl which it was asked
+// for in vain, if that is one of those chosen.
+func resetting(chosen func(ttl time.Duration) bool) mutant {
+	return mutant{tryLock: func(m *mutant, ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+		l, err := remembering(m, ctx, key, ttl)
+		if l == nil && err == nil && chosen(ttl) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			err = m.held[key].Extend(ctx, ttl)
+		}
+		return l, err
+	}}
 }
 
 // sleepyUnless returns a Wait that notices nothing for a minute unless awake.

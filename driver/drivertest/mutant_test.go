@@ -33,13 +33,15 @@ type memory struct {
 	mu    sync.Mutex
 	bytes map[string][]byte
 	items map[string]driver.Item
+	kept  map[string]*driver.Item
+	held  map[string]driver.Lease
 	last  driver.Item
 	n     atomic.Int64
 }
 
 func (m mutant) open() *mutant {
 	m.Reference = drivertest.NewReference()
-	m.memory = &memory{bytes: map[string][]byte{}, items: map[string]driver.Item{}}
+	m.memory = &memory{bytes: map[string][]byte{}, items: map[string]driver.Item{}, kept: map[string]*driver.Item{}, held: map[string]driver.Lease{}}
 	return &m
 }
 

@@ -1,26 +1,26 @@
 package drivertest
 
 import (
+	"reflect"
 	"slices"
+	"time"
 	"unsafe"
 
 	"github.com/dogpile-go/dogpile/driver"
 )
 
 var ownershipRows = []row{
-	{"ownership/Set writes to nothing it is handed but Err", 0, func(e *env) {
-		keys := []string{e.key("b"), e.key("a"), e.key("c")}
-		var items, before []driver.Item
-		for _, key := range keys {
-			items = append(items, itemTTL(key, "value of "+key, e.tick))
-			before = append(before, itemTTL(key, "value of "+key, e.tick))
-		}
+	{"ownership/Set writes to nothing it is handed but Err", 0, setWritesNothing},
+	{"ownership/Set does not keep the slice of items", keepsValues, func(e *env) {
+		items := []driver.Item{item(e.key("a"), "A"), itemTTL(e.key("b"), "B", time.Hour)}
 		e.set(items...)
+		// The slice is the caller's: it may be used again for the next batch.
 		for i := range items {
-			if got, want := items[i], before[i]; got.Key != want.Key || string(got.Data) != string(want.Data) || got.TTL != want.TTL || got.Object != nil {
-				e.Errorf("item %d became %+v", i, got)
-			}
+			items[i] = item(e.key("other"), "of the caller's next batch")
 		}
+		e.want(e.key("a"), "A")
+		e.want(e.key("b"), "B")
+		e.wantMissing(e.key("other"))
 	}},
 	{"ownership/Delete writes to nothing it is handed", 0, func(e *env) {
 		keys := []string{e.key("b"), e.key("a"), e.key("b"), e.key("c")}
@@ -32,6 +32,7 @@ var ownershipRows = []row{
 	}},
 	{"ownership/what was stored does not change with later writes", keepsValues, func(e *env) {
 		k := e.key("k")
+		// Most of these values have one length, so that a buffer that is used again shows.
 		handed := []byte("first value")
 		e.set(driver.Item{Key: k, Data: handed})
 		first := e.get(k)[0].Data
@@ -94,4 +95,39 @@ var ownershipRows = []row{
 		e.want(b, "B")
 		e.wantMissing(e.key("x"))
 	}},
+}
+
+// setWritesNothing sets items in no order, with a TTL and without, with a lease
+// and without. A backend with a default TTL must not write it into the items.
+func setWritesNothing(e *env) {
+	items := []driver.Item{
+		itemTTL(e.key("d"), "timed", e.tick), item(e.key("b"), "untimed"), item(e.key("c"), ""), item(e.key("a"), "untimed too"),
+	}
+	if e.lock != nil {
+		k := e.key("0")
+		items = append(items, itemUnder(e.hold(k, longTTL), k, "under a lease"))
+	}
+	if e.caps.Objects {
+		items = append(items, driver.Item{Key: e.key("object"), Object: "untimed"})
+	}
+	before := slices.Clone(items)
+	for i := range before {
+		before[i].Data = slices.Clone(before[i].Data)
+	}
+	e.set(items...)
+	for i := range items {
+		if got, want := items[i], before[i]; got.Key != want.Key || string(got.Data) != string(want.Data) || got.TTL != want.TTL ||
+			got.Object != want.Object || !sameLease(got.Lease, want.Lease) {
+			e.Errorf("item %d was %+v and became %+v", i, want, got)
+		}
+	}
+}
+
+// sameLease reports whether a and b are one lease. Of leases whose types cannot be
+// compared it assumes so.
+func sameLease(a, b driver.Lease) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() || a == b
 }

@@ -12,13 +12,18 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// RunProxy checks that the proxies made by wrap keep the contract: that a
-// backend with locks, objects and bytes passes Run when seen through one; that
-// no key is changed on the way; that Caps are handed on but for Objects and
-// InMemory, which a proxy may turn off, and MaxValue, which one that makes
-// values smaller may lift; that optional methods reach
-// the backend and say no where it has none; and that driver.As can look
-// through. It runs in synctest bubbles.
+// RunProxy checks that the proxies made by wrap keep the contract:
+//   - a backend with locks, objects and bytes passes [Run] when seen through one;
+//   - no key is changed on the way;
+//   - Caps are handed on, except that a proxy may turn Objects and InMemory off, and
+//     may lift MaxValue if it makes values smaller;
+//   - optional methods reach the backend, and say no where it has none;
+//   - [driver.As] can look through;
+//   - of two proxies over one backend, as in two processes, each sees at once what
+//     was set, deleted or leased through the other: whatever the key, no Get is
+//     answered from a copy or together with a Get that began earlier.
+//
+// It runs in synctest bubbles.
 //
 // wrap is called for several backends. The proxy has to let through what it is
 // made to disturb: give a proxy for testing its gentlest settings. A nil o
@@ -63,6 +68,75 @@ var proxyRows = []proxyRow{
 		}
 	}},
 	{"proxy/a failed item fails alone", failsAlone},
+	{"proxy/Get answers from the backend and not from a copy", func(t testing.TB, wrap wrapper) {
+		e := newShared(t, wrap)
+		seesTheOther(e, e.second())
+	}},
+	{"proxy/the backend is asked about leases, and nothing of them is remembered", func(t testing.TB, wrap wrapper) {
+		e := newShared(t, wrap)
+		leasesForBoth(e, e.second())
+	}},
+	{"proxy/a Get is not answered together with one that began earlier", asksAnew},
+}
+
+// newShared returns an env whose backends are proxies over one shared store. Its
+// keys are not made unique by a prefix, so that a proxy sees those of kinds as
+// they are.
+func newShared(t testing.TB, wrap wrapper) *env {
+	ref := newReference()
+	ref.caps.Shared, ref.caps.Objects, ref.caps.InMemory = true, false, false
+	e := newEnv(t, func() driver.Backend { return wrap(ref) }, &Options{}, true)
+	e.space = ""
+	return e
+}
+
+// asksAnew finds a proxy that answers several Gets of a key with one read:
+//  1. A Get reads the value 1 and is slow to return it.
+//  2. Another process sets the key to 2, and its Set returns.
+//  3. A second Get begins.  4. The first Get returns 1.
+//  5. The second Get returns. It must find 2, which the answer to the first does
+//     not tell.
+func asksAnew(t testing.TB, wrap wrapper) {
+	for _, key := range kinds() {
+		ref := newReference()
+		gate := &gate{Proxy: driver.Proxy{Backend: ref}, open: make(chan struct{})}
+		e := newEnv(t, func() driver.Backend { return wrap(gate) }, &Options{}, true)
+		e.space = ""
+		if err := ref.Set(e.ctx, []driver.Item{item(key, "1")}); err != nil {
+			t.Fatalf("Set = %v", err)
+		}
+		var readers sync.WaitGroup
+		first, second := []driver.Item{{Key: key}}, []driver.Item{{Key: key}}
+		read := func(items []driver.Item) {
+			readers.Go(func() {
+				if err := e.b.Get(e.ctx, items); err != nil {
+					t.Errorf("Get(%s) = %v", clip(key), err)
+				}
+			})
+			e.settle()
+		}
+		read(first)
+		if err := ref.Set(e.ctx, []driver.Item{item(key, "2")}); err != nil {
+			t.Fatalf("Set = %v", err)
+		}
+		read(second)
+		close(gate.open)
+		readers.Wait()
+		e.wantItem(&second[0], "2") // the first may find either
+	}
+}
+
+// gate is a backend whose Get has its answer at once, and returns it when the
+// gate is open.
+type gate struct {
+	driver.Proxy
+	open chan struct{}
+}
+
+func (g *gate) Get(ctx context.Context, items []driver.Item) error {
+	err := g.Proxy.Get(ctx, items)
+	<-g.open
+	return err
 }
 
 func capsHandedOn(t testing.TB, wrap wrapper) {
@@ -87,9 +161,9 @@ func capsHandedOn(t testing.TB, wrap wrapper) {
 	}
 }
 
-// liftsMaxValue is about a proxy that makes values smaller and so may say that
-// they may be larger than the backend's limit. What does not fit after all must
-// not come to the backend, which has never promised to cope with it.
+// liftsMaxValue is about a proxy that makes values smaller, and so may have a larger
+// MaxValue than the backend. A value that is still too large must not come to the
+// backend, which never promised to refuse it properly.
 func liftsMaxValue(t testing.TB, wrap wrapper) {
 	ref := newReference()
 	ref.caps.MaxValue = 1000
@@ -160,7 +234,7 @@ func reaches(t testing.TB, wrap wrapper) {
 	}
 }
 
-// failsAlone has one item fail in the middle of a batch.
+// failsAlone makes one item in the middle of a batch fail.
 func failsAlone(t testing.TB, wrap wrapper) {
 	b := wrap(failing{driver.Proxy{Backend: newReference()}})
 	sent := []driver.Item{item("a", "A"), item("bad", "B"), item("c", "C")}
@@ -179,7 +253,7 @@ func failsAlone(t testing.TB, wrap wrapper) {
 	}
 }
 
-// failing is a backend whose key "bad" fails, and all of Delete.
+// failing is a backend in which the key "bad" fails, and every Delete.
 type failing struct{ driver.Proxy }
 
 var errDown = errors.New("shard is down")
@@ -205,8 +279,8 @@ func (f failing) each(items []driver.Item, do func([]driver.Item) error) error {
 
 func (failing) Delete(context.Context, []string) error { return errDown }
 
-// front is a proxy under test with an observer on each side: every key that
-// arrives below has to have been given above.
+// front is a proxy under test with an observer on each side: a key that arrives
+// below must have been given above.
 type front struct {
 	driver.Proxy
 	below *spy
@@ -217,7 +291,7 @@ func newFront(t testing.TB, wrap wrapper) driver.Backend {
 	return &front{driver.Proxy{Backend: wrap(below)}, below}
 }
 
-// Caps hands on InMemory too: nothing here takes it away.
+// Caps hands on InMemory too, since front neither blocks nor keeps keys.
 func (f *front) Caps() driver.Caps { return driver.CapsOf(f.Backend) }
 
 func (f *front) Get(ctx context.Context, items []driver.Item) error {

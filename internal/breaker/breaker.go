@@ -1,5 +1,5 @@
-// Package breaker is a circuit breaker that a call which goes well passes at the
-// price of one atomic load. What it does is github.com/sony/gobreaker's.
+// Package breaker is a circuit breaker that costs a call to a healthy backend
+// one atomic load. The states are those of github.com/sony/gobreaker.
 package breaker
 
 import (
@@ -12,36 +12,40 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Breaker lets calls through until some have failed in a row, then none until a
-// rest is over, then one, whose outcome decides. It is safe for concurrent use.
-// A nil Breaker lets everything through.
+// Breaker lets all calls through while it is closed. After some failures in a
+// row it opens and lets none through until a cooldown is over. Then it is half-open
+// and lets one through: a success closes it, a failure opens it again. It is
+// safe for concurrent use. A nil Breaker lets everything through.
 type Breaker struct {
 	cb       *gobreaker.TwoStepCircuitBreaker[struct{}]
 	excluded func(error) bool
-	// ailing is set by a failure and cleared by a success. While it is not set
-	// another success changes nothing, and costs nothing.
-	ailing atomic.Bool
-	mu     sync.Mutex // orders what cb and ailing are told
+
+	// failing is set by a failure and cleared by the success that closes the
+	// breaker. While it is not set, cb is closed and counts no failure, so that
+	// another success would change nothing: such calls leave cb alone.
+	failing atomic.Bool
+	mu      sync.Mutex // failing and cb are changed together
 }
 
 // New returns a Breaker that opens after that many failures in a row, for as long
-// as rest. 0 stands for 5 failures and for 5 s; what is below counts as 1, and as
-// 1 ns. Errors that wrap one of uncounted say nothing, neither good nor bad.
-func New(failures int, rest time.Duration, uncounted ...error) *Breaker {
+// as cooldown. 0 failures stand for 5, a cooldown of 0 for 5 s; what is negative counts
+// as 1, and as 1 ns. Errors that wrap one of uncounted say nothing, neither good
+// nor bad.
+func New(failures int, cooldown time.Duration, uncounted ...error) *Breaker {
 	if failures == 0 {
 		failures = 5
 	}
-	if rest == 0 {
-		rest = 5 * time.Second
+	if cooldown == 0 {
+		cooldown = 5 * time.Second
 	}
-	limit := uint32(max(failures, 1))
+	limit := max(failures, 1)
 	excluded := func(err error) bool {
 		return slices.ContainsFunc(uncounted, func(e error) bool { return errors.Is(err, e) })
 	}
 	return &Breaker{excluded: excluded, cb: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests: 1,
-		Timeout:     max(rest, 1),
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= limit },
+		Timeout:     max(cooldown, 1),
+		ReadyToTrip: func(c gobreaker.Counts) bool { return uint64(c.ConsecutiveFailures) >= uint64(limit) },
 		IsExcluded:  excluded,
 	})}
 }
@@ -55,26 +59,34 @@ func (b *Breaker) Do(call func() error) (through bool, err error) {
 		return true, call()
 	}
 	var done func(error)
-	if b.ailing.Load() {
+	if b.failing.Load() {
 		if done, err = b.cb.Allow(); err != nil {
 			return false, err
 		}
 	}
+	// A call that panics never gives err its error, and has failed. Without the
+	// defer a probe that panics would keep the breaker half-open for ever.
 	err = errPanic
 	defer func() { b.count(done, err) }()
 	err = call()
 	return true, err
 }
 
-// count counts a call; done is nil if cb was not asked for leave, because all was
-// well then. Once the breaker is open such calls come too late to count.
+// count counts a call. done is nil if the call began while nothing was failing,
+// and so without asking cb.
 func (b *Breaker) count(done func(error), result error) {
-	if done == nil && (result == nil && !b.ailing.Load() || result != nil && b.excluded(result)) {
+	if done == nil && (result == nil && !b.failing.Load() || result != nil && b.excluded(result)) {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if done == nil {
+		// cb has not seen the call begin, so it is told now, if it still matters:
+		//  1. A and B begin while all is well.
+		//  2. A fails, and the breaker opens.  3. The cooldown is over.
+		//  4. B fails, having hung all the time. Allow would take B for the probe,
+		//     and its failure would begin another cooldown.
+		// Only a breaker that is closed counts B.
 		if !b.Closed() {
 			return
 		}
@@ -84,7 +96,10 @@ func (b *Breaker) count(done func(error), result error) {
 		}
 	}
 	done(result)
-	b.ailing.Store(result != nil || b.cb.State() != gobreaker.StateClosed)
+	// A success between failures leaves cb closed with no failure counted: from
+	// here on the next successes need not be counted. While the mutex is held no
+	// failure comes between the two lines.
+	b.failing.Store(result != nil || b.cb.State() != gobreaker.StateClosed)
 }
 
 // Closed reports whether all calls are let through.

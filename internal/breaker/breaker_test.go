@@ -34,7 +34,8 @@ func TestFailuresInARow(t *testing.T) {
 	})
 }
 
-// A call that fails when the breaker is open already does not prolong the rest.
+// A call that fails when the breaker is open already does not prolong the
+// cooldown.
 func TestLateFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(1, time.Second)
@@ -43,7 +44,7 @@ func TestLateFailures(t *testing.T) {
 		}
 		time.Sleep(3400 * time.Millisecond)
 		if through, _ := b.Do(func() error { return nil }); !through {
-			t.Error("3.4 s after the last call was let through none is, with a rest of 1 s")
+			t.Error("3.4 s after the last call was let through none is, with a cooldown of 1 s")
 		}
 	})
 }

@@ -26,18 +26,18 @@ type actor struct {
 	round  int64 // the first that it takes part in
 }
 
-// value is what they keep in the cache. It knows the key that it belongs to, so
-// that another's shows.
+// value is what is kept in the cache. It knows the key that it belongs to, so that
+// the value of another key is noticed.
 type value struct {
 	Key string
 	N   int64 // version of the origin
-	Set bool  // it was not created
+	Set bool  // a Set stored it; else it was created
 }
 
 // maxFaults is how many faults are told of; there may be very many.
 const maxFaults = 10
 
-// errOrigin is the error of creators that are meant to fail.
+// errOrigin is the error of the creators that fail on purpose.
 var errOrigin = errors.New("the origin fails, as it was told to")
 
 // roles are what the goroutines of a process do.
@@ -103,16 +103,16 @@ func (a *actor) configure(b driver.Backend) error {
 	return a.region.Configure(b, o)
 }
 
-// fault tells the test of something that must not be.
+// fault tells the test of something that must not happen.
 func (a *actor) fault(format string, args ...any) {
 	if a.w.faults.Add(1) <= maxFaults {
-		// One call for one line: lines do not mix.
+		// The whole line in one call: lines of two goroutines do not mix.
 		os.Stdout.WriteString(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ") + "\n")
 	}
 }
 
-// wait waits for cond, and reports whether it came true in time and before all
-// was over.
+// wait waits for cond, and reports whether it came true in time and before the
+// scene was over.
 func (a *actor) wait(cond func() bool) bool {
 	for start := time.Now(); !cond(); pause(2 * time.Millisecond) {
 		if a.w.ended() || time.Since(start) > service {
@@ -122,7 +122,7 @@ func (a *actor) wait(cond func() bool) bool {
 	return true
 }
 
-// begins waits for a round, and reports whether it began before all was over.
+// begins waits for a round, and reports whether it began before the scene was over.
 func (a *actor) begins(round int64) bool {
 	for a.w.round.Load() < round {
 		if a.w.ended() {
@@ -136,7 +136,9 @@ func (a *actor) begins(round int64) bool {
 // ask gets the value of key for reader g, and checks it.
 func (a *actor) ask(key string, g int) {
 	me := &a.p.readers[g]
+	// Before the call begins: a version that is read only later may be missed by it.
 	newest, start := a.w.newest.Load(), time.Now()
+	// since comes before begun, by which unserved knows that since is of this call.
 	me.since.Store(newest)
 	me.begun.Add(1)
 	got, err := a.cache.GetOrCreate(context.Background(), key, func(ctx context.Context) (value, error) {
@@ -154,15 +156,18 @@ func (a *actor) ask(key string, g int) {
 	case made.end.Load() == 0:
 		a.fault("version %d was returned before it was made", got.N)
 	case made.outcome.Load() == isStored:
+		// A value that was not stored goes to the callers of its own flight only, so
+		// calls that begin later need not get it.
 		raise(&a.w.newest, got.N)
 	}
+	// last comes before ended: the test reads it once it has seen the call end.
 	me.last.Store(got.N)
 	me.ended.Add(1)
 }
 
-// create makes the next version. It takes until everybody else has been in a call
-// meanwhile: has had the old value, or waits for the new one where there is no
-// old one. A creation that is struck lasts until the test lets it go.
+// create makes the next version. It returns when all other readers have made a call
+// meanwhile: they have got the old value, or wait for the new one where there is
+// no old one. A creation that is struck lasts until the test lets it go.
 func (a *actor) create(ctx context.Context, key string, g int) value {
 	marks := a.w.marks()
 	version, fault := a.w.begin(a.Proc, g)
@@ -170,8 +175,7 @@ func (a *actor) create(ctx context.Context, key string, g int) value {
 	if fault != "" {
 		a.fault("%s", fault)
 	}
-	previous, _ := dogpile.Creation(ctx).Previous()
-	old, stale := previous.(value)
+	old, stale := dogpile.Previous[value](ctx)
 	if had := a.watch.had.Load(); old.N < had {
 		a.fault("version %d is made anew from version %d, though version %d was stored before its lease was taken", version, old.N, had)
 	}
@@ -190,6 +194,7 @@ func (a *actor) create(ctx context.Context, key string, g int) value {
 		if !a.wait(func() bool { return a.w.idle(a.task) == 0 }) && !a.w.ended() {
 			a.fault("%d readers do not ask", a.w.idle(a.task))
 		}
+		// A reader counts as asking a moment before it has asked the cache.
 		pause(50 * time.Millisecond)
 	}
 	return v

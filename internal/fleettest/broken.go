@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,19 +17,19 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// brokenScenes are small scenes over backends that are broken, and what the
-// checks have to say of each.
+// brokenScenes are small scenes over broken backends, each with what the checks
+// must find.
 var brokenScenes = []struct {
 	broken string
 	task   task
 	play   func(*fleet)
-	want   string // matches a fault that they find
+	want   string // a regular expression for a fault that must be found
 }{
 	{"stores without the lease", strikeTask, func(f *fleet) { stopHolders(f, 1) }, "was stored by a process that was stopped|an old value|is made anew"},
 	{"stores without the lease, and denies it", strikeTask, func(f *fleet) { stopHolders(f, 1) }, "an old value|is made anew"},
 	{"grants what another holds", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "two creators at once"},
 	{"grants leases that are too short", strikeTask, func(f *fleet) { killHolders(f, 1) }, "two creators at once"},
-	{"has those wait who try", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "wait for version"},
+	{"makes TryLock wait", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "wait for version"},
 	{"repeats the first reading", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "is made anew|do not ask"},
 	{"does not tell that a lease has ended", stampedeTask, func(f *fleet) { stampedeKilled(f) }, "another process to create"},
 	{"stores without the lease", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
@@ -37,8 +38,8 @@ var brokenScenes = []struct {
 	{"answers from a copy", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 }
 
-// RunBroken lets the checks of Run look at the backend with one fault after the
-// other made into it, and fails for each that they do not find.
+// RunBroken puts one fault after the other into the backend, runs a scene of [Run]
+// over each, and fails for each fault that the checks do not find.
 func RunBroken(t *testing.T, c Config) {
 	t.Helper()
 	c.LockTTL = cmp.Or(c.LockTTL, time.Second)
@@ -99,7 +100,7 @@ var broken = map[string]func(driver.Backend) driver.Backend{
 		}
 		return m
 	},
-	"has those wait who try": func(b driver.Backend) driver.Backend {
+	"makes TryLock wait": func(b driver.Backend) driver.Backend {
 		m := proxyOf(b)
 		m.tryLock = func(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 			for {
@@ -144,14 +145,15 @@ var broken = map[string]func(driver.Backend) driver.Backend{
 	"answers from a copy": copied,
 }
 
-// repeats answers the reading under a lease with what had been read when the
-// lease was asked for, which takes a while.
+// repeats answers a read under a lease with what had been read before the lease
+// was asked for. Asking takes a while: for some processes longer than a creation, so
+// that they win after another has stored.
 func repeats(b driver.Backend) driver.Backend {
 	m := proxyOf(b)
 	var last, first sync.Map // of []byte by key
 	m.tryLock = func(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 		data, _ := last.Load(key)
-		pause(50 * time.Millisecond)
+		pause(20*time.Millisecond + rand.N(180*time.Millisecond))
 		first.Store(key, data)
 		return m.Proxy.TryLock(ctx, key, ttl)
 	}
@@ -168,7 +170,7 @@ func repeats(b driver.Backend) driver.Backend {
 	return m
 }
 
-// copied answers readings with what was there up to 100 ms ago.
+// copied answers reads with what was there up to 100 ms ago.
 func copied(b driver.Backend) driver.Backend {
 	type entry struct {
 		data []byte
@@ -193,7 +195,7 @@ func copied(b driver.Backend) driver.Backend {
 	return m
 }
 
-// granted is a lease that nobody has granted.
+// granted is a lease that the backend has not granted.
 type granted struct{}
 
 func (granted) Extend(context.Context, time.Duration) error { return nil }

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// past is, of the changes of a key that had returned at some moment, the latest
-// version and the latest start.
+// past is about the changes of a key that had returned by some moment: the latest
+// version among them, and the latest start.
 type past struct{ end, version, start int64 }
 
 // changes is what has happened to one key.
@@ -18,10 +18,10 @@ type changes struct {
 	sets  map[int64]event // by version
 }
 
-// stale returns what is wrong with the reads among events: one that began after
-// a change had returned, and found what a creator had been told before that
-// change began, or what a Set had stored that had returned by then. A change that
-// has not returned promises nothing.
+// stale returns what is wrong with the reads among events. Once a change has
+// returned, no read that begins may find what a creator had got from the origin
+// before that change began, nor what a Set had stored that returned before that.
+// A change that has not returned promises nothing.
 func stale(events []event) (faults []string) {
 	of := sorted(events)
 	wrong := 0
@@ -56,9 +56,12 @@ func sorted(events []event) map[int64]*changes {
 		if e.op == opSet {
 			c.sets[e.n] = e
 		}
+		// After a soft invalidation the old value may still be served.
 		if e.op == opRead || e.op == opSoften || e.end == 0 {
 			continue
 		}
+		// Of two changes the one that ended first may have begun last, so the latest
+		// version and the latest start are kept apart from the order.
 		p := past{e.end, e.n, e.start}
 		if len(c.ended) > 0 {
 			before := c.ended[len(c.ended)-1]
@@ -69,21 +72,21 @@ func sorted(events []event) map[int64]*changes {
 	return of
 }
 
-// stale tells what is wrong with a read; "" if nothing is.
+// stale returns what is wrong with a read; "" if nothing is.
 func (c *changes) stale(e event) string {
 	version, set := e.n/2, e.n%2 == 1
 	by, known := c.sets[version]
 	if set && !known {
-		return fmt.Sprintf("what nobody has Set: version %d", version)
+		return fmt.Sprintf("what no Set has stored: version %d", version)
 	}
 	i, _ := slices.BinarySearchFunc(c.ended, e.start, func(p past, start int64) int { return cmp.Compare(p.end, start) })
 	if i == 0 {
 		return ""
 	}
 	switch p := c.ended[i-1]; {
-	case !set && version < p.version:
+	case !set && version < p.version: // its creator asked the origin before the change
 		return fmt.Sprintf("version %d of the origin, when a change at version %d had returned", version, p.version)
-	case set && by.end != 0 && by.end < p.start:
+	case set && by.end != 0 && by.end < p.start: // else the two were at the same time, and either may win
 		return fmt.Sprintf("what was Set from %d to %d, when a change that began at %d had returned", by.start, by.end, p.start)
 	}
 	return ""

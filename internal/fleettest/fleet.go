@@ -25,16 +25,16 @@ type fleet struct {
 	t     *testing.T
 	task  task
 	w     *world
-	procs []*process // the one at work under each number
+	procs []*process // by number: the one that was started last
 
 	mu    sync.Mutex
 	found []string
 }
 
-// process is one of them.
+// process is one process of a fleet.
 type process struct {
 	cmd    *exec.Cmd
-	said   bytes.Buffer // its faults, a line each; to be read once it has ended
+	said   bytes.Buffer // the faults it has found, a line each; read once it has ended
 	killed atomic.Bool
 	done   chan struct{} // closed when it has ended
 }
@@ -85,6 +85,7 @@ func (f *fleet) launch(i int) {
 	p.dead.Store(false)
 	p.creating.Store(0)
 	p.lease.Store(0)
+	// A process that was killed has left calls open that will never end.
 	for g := range p.readers {
 		p.readers[g].begun.Store(p.readers[g].ended.Load())
 	}
@@ -119,21 +120,19 @@ func (f *fleet) launch(i int) {
 	}()
 }
 
-// kill ends process i in the middle of whatever it does. It returns when that
-// was.
+// kill ends process i in the middle of its work, and returns the time.
 func (f *fleet) kill(i int) time.Time {
 	f.w.procs[i].away.Store(true)
 	f.w.procs[i].dead.Store(true)
 	pr := f.procs[i]
-	pr.killed.Store(true)
+	pr.killed.Store(true) // before the kill, or its end would be a fault
 	at := time.Now()
 	_ = pr.cmd.Process.Kill() // it may have ended by itself
 	<-pr.done
 	return at
 }
 
-// stop makes process i stand still until it is continued. It returns when that
-// was.
+// stop halts process i until it is continued, and returns the time.
 func (f *fleet) stop(i int) time.Time {
 	f.w.procs[i].away.Store(true)
 	at := time.Now()
@@ -152,9 +151,8 @@ func (f *fleet) signal(i int, sig syscall.Signal) {
 	}
 }
 
-// disband lets the processes come to their end, and kills those that have not
-// within the time given. After a fault they get no more than the time to tell of
-// others.
+// disband lets the processes end by themselves, and kills those that have not done
+// so within the time given. After a fault they get a second, to report others.
 func (f *fleet) disband(within time.Duration) {
 	f.w.over.Store(true)
 	if f.w.faults.Load() > 0 {
@@ -187,6 +185,7 @@ func (pr *process) ended(ctx context.Context) bool {
 		return true
 	case <-ctx.Done():
 	}
+	// With both ready, the first select may have picked either.
 	select {
 	case <-pr.done:
 		return true
@@ -195,7 +194,7 @@ func (pr *process) ended(ctx context.Context) bool {
 	}
 }
 
-// fault notes something that must not be, and ends the scene.
+// fault notes something that must not happen, and ends the scene.
 func (f *fleet) fault(format string, args ...any) {
 	f.w.faults.Add(1)
 	f.note(fmt.Sprintf(format, args...))
@@ -213,8 +212,8 @@ func (f *fleet) faults() []string {
 	return f.found
 }
 
-// await waits for cond, and reports whether it came true before a fault was
-// found. It is one if it takes too long.
+// await waits for cond, and reports whether it came true before a fault was found.
+// If it takes too long, that is a fault.
 func (f *fleet) await(what string, cond func() bool) bool {
 	return f.awaitFor(patience, what, cond)
 }

@@ -1,10 +1,10 @@
 //go:build unix
 
 // Package fleettest checks, with real processes, what a backend promises to a
-// fleet of them: one creator for all, at every expiry, whatever becomes of the
-// process that holds the lease, and no value that was replaced before a read
-// began. The processes are the test binary itself, started again. A backend's
-// tests need a few lines:
+// fleet of them: at every expiry one creator among all, even if the process that
+// holds the lease is killed or stopped; and that no read returns a value which
+// had been replaced before the read began. The processes are the test binary
+// itself, started again. A backend's tests need a few lines:
 //
 //	func TestMain(m *testing.M) {
 //		fleettest.Play()
@@ -16,9 +16,9 @@
 //	}
 //
 // The checks wait for conditions and order events on a clock that the processes
-// share, so that an overloaded machine makes them slow and not wrong. The only
-// time that is measured is that in which a holder that was killed or stopped is
-// replaced; it may take slack more than promised.
+// share, so that an overloaded machine makes them slow and not wrong. They measure
+// one time only: how long it takes until a holder that was killed or stopped is
+// replaced. It may be longer than promised by some slack.
 //
 // The package is for tests of this module alone.
 package fleettest
@@ -37,26 +37,25 @@ const (
 	// taskEnv tells a process of its task.
 	taskEnv = "DOGPILE_FLEET_TASK"
 
-	// promptness is how long after the end of its lease a holder that was killed
-	// or stopped has been replaced.
+	// promptness is how soon after the end of its lease a holder that was killed
+	// or stopped must be replaced.
 	promptness = time.Second
 	// slack is what an overloaded machine may add to that.
 	slack = 3 * time.Second
-	// patience is how long anything else may take that has to happen some time.
+	// patience is how long the checks wait for anything else.
 	patience = 30 * time.Second
-	// service is how long a creator waits for everybody else to be served.
+	// service is how long a creator waits for the other readers to be served.
 	service = 5 * time.Second
 )
 
 var historyFor = flag.Duration("history", 20*time.Second, "how long the history of reads and changes is recorded and checked")
 
-// Config says what Run checks.
+// Config says what [Run] checks.
 type Config struct {
-	// URL opens the backend, in each process anew, by driver.Open: the test
-	// binary imports the package that registers it. Its timeouts are to be
-	// longer than a process is stopped, which is LockTTL and some seconds, and
-	// it has no breaker: no call may fail. What is stored there already does no
-	// harm.
+	// URL is what each process opens the backend with, by [driver.Open]: the test
+	// binary imports the package that registers it. No call may fail, so its
+	// timeouts are longer than a process is stopped, which is LockTTL and some
+	// seconds, and it has no breaker. What is stored there already does no harm.
 	URL string
 
 	// LockTTL is the lease of the holders that are killed and stopped: a multiple
@@ -82,7 +81,7 @@ type task struct {
 // scene is one thing to check.
 type scene struct {
 	name string
-	task task // but for what concerns one backend or one process
+	task task // without what differs between backends and between processes
 	play func(*fleet)
 }
 
@@ -96,9 +95,8 @@ func scenes() []scene {
 	}
 }
 
-// Play takes the part of one process of a fleet, and ends the program, if that
-// is what it was started for. Otherwise it does nothing. TestMain calls it
-// first.
+// Play is the first call of a TestMain. In a process that [Run] has started it
+// plays the part of that process and ends the program. Otherwise it does nothing.
 func Play() {
 	text := os.Getenv(taskEnv)
 	if text == "" {
@@ -118,7 +116,7 @@ func Play() {
 
 // Run checks a backend with fleets of processes, in subtests that take about a
 // minute together. The flag -history makes the last of them longer. The test
-// binary's TestMain has to call Play.
+// binary's TestMain has to call [Play].
 func Run(t *testing.T, c Config) {
 	t.Helper()
 	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second)

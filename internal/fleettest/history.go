@@ -16,15 +16,15 @@ import (
 	"github.com/dogpile-go/dogpile"
 )
 
-// historyTask has little that lives long, so that much is created while other
-// things happen.
+// In a history values expire soon, so that many creations meet with reads and
+// changes.
 var historyTask = task{Role: "history", Procs: 4, Each: 16, Expiration: 20 * time.Millisecond}
 
 // lap is how long a history gets before it is checked; a longer one is made of
 // several.
 const lap = 20 * time.Second
 
-// enough is how many operations show something.
+// enough is how many operations a history must have to be worth a check.
 const enough = 3000
 
 // What is done to a key.
@@ -38,11 +38,11 @@ const (
 
 var opNames = map[int64]string{opRead: "read", opDelete: "Delete", opSet: "Set", opInvalidate: "Invalidate", opSoften: "soft Invalidate"}
 
-// nothing is what a read has found that has found nothing.
+// nothing stands for the value of a read that found none.
 const nothing = -1
 
-// history does anything, and notes when that began and when it had returned.
-// Before it changes something in the cache it counts up the origin.
+// history makes random reads and changes, and notes when each began and when it
+// had returned. Before it changes an entry it counts up the version of the origin.
 func (a *actor) history(g int) {
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 	for !a.w.ended() {
@@ -55,7 +55,7 @@ func (a *actor) history(g int) {
 	}
 }
 
-// note begins a record. A reader that finds no room for it ends the lap.
+// note begins a record. When there is no room for another the lap ends.
 func (a *actor) note(op, key, n int) *record {
 	i := a.w.logged.Add(1) - 1
 	if i >= maxLog {
@@ -71,7 +71,7 @@ func (a *actor) note(op, key, n int) *record {
 	return r
 }
 
-// returned ends records.
+// returned notes that the calls of these records have returned.
 func (a *actor) returned(rs map[string]*record) {
 	for _, r := range rs {
 		r.end.Store(a.w.clock.Add(1))
@@ -80,7 +80,7 @@ func (a *actor) returned(rs map[string]*record) {
 
 func name(key int) string { return fmt.Sprint("k", key) }
 
-// some returns the names of some keys, and the numbers of them.
+// some returns some keys, as numbers by name.
 func some(rnd *rand.Rand) map[string]int {
 	out := make(map[string]int)
 	for range 1 + rnd.IntN(keys) {
@@ -90,7 +90,7 @@ func some(rnd *rand.Rand) map[string]int {
 	return out
 }
 
-// one returns one of them.
+// one returns one key, as its number by its name.
 func one(rnd *rand.Rand) map[string]int {
 	key := rnd.IntN(keys)
 	return map[string]int{name(key): key}
@@ -103,7 +103,7 @@ func first[V any](m map[string]V) (string, V) {
 	panic("no key")
 }
 
-// read reads one key or several in one of the ways that there are.
+// read reads one key or several by one of the methods of a cache.
 func (a *actor) read(rnd *rand.Rand) {
 	ctx, op := context.Background(), rnd.IntN(100)
 	of := one(rnd)
@@ -145,8 +145,8 @@ func (a *actor) read(rnd *rand.Rand) {
 	}
 }
 
-// code makes a number of a value: an even one if it was created, an odd one if it
-// was Set.
+// code returns a number for a value: an even one for a value that was created, an
+// odd one for a value that a Set stored.
 func code(v value) int64 {
 	if v.Set {
 		return 2*v.N + 1
@@ -154,8 +154,8 @@ func code(v value) int64 {
 	return 2 * v.N
 }
 
-// originOf returns a creator: it asks the origin, which takes a while, now and
-// then so long that a lease is renewed, and fails at times.
+// originOf returns a creator. Asking the origin takes a while, now and then so long
+// that the lease is renewed, and sometimes fails.
 func (a *actor) originOf(key string) func(context.Context) (value, error) {
 	return func(ctx context.Context) (value, error) {
 		var n int
@@ -235,8 +235,8 @@ func (a *actor) change(rnd *rand.Rand) {
 	}
 }
 
-// history records what happens in a while, and checks it. Unless all is to be calm,
-// processes are stopped, for longer than their leases last, and killed.
+// history records what happens for d, and checks it. Unless it is to be calm,
+// processes are killed, and stopped for longer than their leases last.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
 		return since < d || since < d+patience && f.w.logged.Load() < enough
@@ -275,7 +275,7 @@ func history(f *fleet, d time.Duration, calm bool) {
 	}
 }
 
-// event is a record as the check sees it.
+// event is a record without atomics, for the check.
 type event struct {
 	op, proc, key, n int64
 	start, end       int64 // on the clock; no end: it has not returned

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// In a stampede everybody asks once for a key that is not there.
+// In a stampede all readers ask once for a key that is not there.
 var stampedeTask = task{Role: "stampede", Procs: 8, Each: 50}
 
-// stampede is what one goroutine does: it asks once in every round, from the first
-// that begins after its process is ready.
+// stampede is what one goroutine does: it asks once in every round, beginning with
+// the first round after its process is ready.
 func (a *actor) stampede(g int) {
 	for round := a.round; a.begins(round); round++ {
 		a.ask(fmt.Sprint("k", a.w.key.Load()), g)
@@ -40,15 +40,15 @@ func (f *fleet) nextKey() {
 	f.w.key.Add(1)
 }
 
-// everybody has everybody ask in a round of its own, and returns how long they
-// took, in order; nil if there is a fault. There are to be so many creations.
+// everybody has all readers ask once, which must cause that many creations, and
+// returns how long their calls took, in ascending order; nil if there is a fault.
 func (f *fleet) everybody(creations int64) []time.Duration {
 	before := f.w.origin.Load()
 	asked := f.round()
 	return f.answered(asked, before+creations)
 }
 
-// round lets everybody ask once more, and returns how often each reader had asked
+// round lets all readers ask once more, and returns how often each had asked
 // before.
 func (f *fleet) round() *marks {
 	m := f.w.marks()
@@ -56,8 +56,8 @@ func (f *fleet) round() *marks {
 	return m
 }
 
-// answered waits until everybody who is not away has asked once more and got an
-// answer, and checks that all have got the same, which is the latest version.
+// answered waits until each reader of a process that runs has asked once more and
+// got an answer, and checks that all have got the same one, the latest version.
 func (f *fleet) answered(m *marks, latest int64) (took []time.Duration) {
 	if !f.await("everybody to be answered", func() bool { return f.w.unanswered(m, f.task) == 0 }) {
 		return nil
@@ -81,8 +81,8 @@ func (f *fleet) answered(m *marks, latest int64) (took []time.Duration) {
 	return took
 }
 
-// struck begins a round about a key that is not there whose creator does not come
-// to its end.
+// struck begins a round about a key that is not there, with a creator that does
+// not return.
 func (f *fleet) struck() (version int64, p int, m *marks, found bool) {
 	f.nextKey()
 	m = f.round()
@@ -91,7 +91,7 @@ func (f *fleet) struck() (version int64, p int, m *marks, found bool) {
 	return version, p, m, found
 }
 
-// stampedeKilled: they wait for a creator that is killed.
+// stampedeKilled has all readers wait for a creator that is killed.
 func stampedeKilled(f *fleet) bool {
 	version, p, m, found := f.struck()
 	if !found {
@@ -105,8 +105,9 @@ func stampedeKilled(f *fleet) bool {
 	return f.await("all processes to be ready", f.ready)
 }
 
-// stampedeStopped: they wait for a creator that is stopped, and continued when
-// another has made the value. Afterwards everybody finds that one's.
+// stampedeStopped has all readers wait for a creator that is stopped, and that is
+// continued when another has made the value. Afterwards all find the value of
+// that other one.
 func stampedeStopped(f *fleet) bool {
 	version, p, m, found := f.struck()
 	if !found {

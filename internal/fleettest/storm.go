@@ -8,8 +8,7 @@ import (
 )
 
 var (
-	// In a storm everybody asks for one key all the time. What is created never
-	// lives long.
+	// In a storm all readers ask for one key all the time. No value lives long.
 	stormTask = task{Role: "storm", Procs: 8, Each: 50, Rest: 20 * time.Millisecond, Expiration: 500 * time.Millisecond, LockTTL: 10 * time.Second}
 	// strikeTask is a storm with the lease of Config.LockTTL. It leaves the
 	// machine some time to renew that.
@@ -70,9 +69,10 @@ func (f *fleet) strike() (version int64, p int, found bool) {
 	return version, int(f.w.creation(version).proc.Load()), true
 }
 
-// strikeFor is strike in a storm: it has seen that everybody else is served
-// meanwhile, that the creation goes on for some time, and that the lease is still
-// held after that. On a busy machine it may have been lost.
+// strikeFor is strike in a storm. It returns when it has seen that all other
+// readers are served meanwhile, that the creation has gone on for hold, and that
+// its lease is still held after that. On a busy machine a lease may be lost; then
+// it strikes again.
 func (f *fleet) strikeFor(hold time.Duration) (version int64, p int, found bool) {
 	for range 6 {
 		if version, p, found = f.strike(); !found {
@@ -97,16 +97,16 @@ func (f *fleet) strikeFor(hold time.Duration) (version int64, p int, found bool)
 	return 0, 0, false
 }
 
-// served waits until everybody who runs, but for callers who create, has begun and
-// ended another call.
+// served waits until each reader of a process that runs has begun and ended
+// another call, except the one whose call creates.
 func (f *fleet) served(while string) bool {
 	marks := f.w.marks()
 	return f.await("readers to be served while "+while, func() bool { return f.w.unserved(marks, f.task) == 0 })
 }
 
-// takenOver waits until somebody else creates in the place of the one who made
-// version until he was hindered, and checks that he does not have to wait for
-// more than a lease and a second.
+// takenOver waits until another process creates, after the one that made version
+// was killed or stopped, and checks that this took no longer than the lease and a
+// second.
 func (f *fleet) takenOver(version int64, at time.Time, hindered string) bool {
 	limit := f.task.LockTTL + promptness + slack
 	if !f.awaitFor(limit, "another process to create after the holder was "+hindered, func() bool { return f.w.origin.Load() > version }) {
@@ -121,13 +121,13 @@ func (f *fleet) takenOver(version int64, at time.Time, hindered string) bool {
 	return took <= limit
 }
 
-// renewed waits until somebody has read a later version.
+// renewed waits until a reader has got a later version.
 func (f *fleet) renewed(version int64) bool {
 	return f.await("a newer value to be read", func() bool { return f.w.newest.Load() > version })
 }
 
-// killHolders kills the process that creates, n times; the first time after it has
-// created for longer than a lease lasts that is not renewed.
+// killHolders kills the process that creates, n times. The first time it does so
+// after a creation that is longer than a lease, so that the lease was renewed.
 func killHolders(f *fleet, n int) {
 	if !f.underWay() {
 		return
@@ -154,7 +154,7 @@ func killHolders(f *fleet, n int) {
 //  1. A creates version 2; the others read version 1.
 //  2. A is stopped.  They go on reading version 1.
 //  3. A's lease runs out.  B creates version 3, and stores it.
-//  4. Somebody reads version 3.
+//  4. A reader gets version 3.
 //  5. A is continued, and tries to store version 2.
 //  6. No call that began after 4 may return it.
 func stopHolders(f *fleet, n int) {

@@ -12,42 +12,46 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// watch is the proxy that notes what happens to the leases on the key that
-// everybody asks for.
+// watch is the proxy that notes what happens to the leases on the key that all
+// readers ask for.
 type watch struct {
 	driver.Proxy
 	w      *world
 	p      *proc
-	prefix string // of the keys that it is about
+	prefix string // of the keys that are watched
 
 	had    atomic.Int64 // the latest version that was stored before the lease was taken, as far as known
 	making atomic.Int64 // the version made last
 }
 
-// TryLock notes until when a lease that it gets will last at least, and what the
-// reading under it has to find.
+// TryLock notes until when a lease that it gets will last at least, and the oldest
+// version that a read under it may find.
 func (x *watch) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	// The lease begins at some time between the question and the answer. Counted from
+	// the question, it lasts at least as long as is noted.
 	asked := time.Now()
 	l, err := x.Proxy.TryLock(ctx, key, ttl)
 	if l == nil || err != nil || !strings.HasPrefix(key, x.prefix) {
 		return l, err
 	}
+	// No other holder stores while this one has the lease: what is stored now was
+	// stored before the lease was taken, and the read under it must find it.
 	had := x.w.stored.Load()
 	if time.Since(asked) > ttl-tick {
-		had = 0 // it may be lost, and another may have stored that
+		had = 0 // the lease may be lost already, and that version stored by another holder
 	}
 	x.had.Store(had)
 	x.p.lease.Store(asked.Add(ttl).UnixNano())
 	return &watched{l, x}, nil
 }
 
-// Get hands the backend's own leases down.
+// Get hands the backend its own leases.
 func (x *watch) Get(ctx context.Context, items []driver.Item) error {
 	defer bare(items)()
 	return x.Proxy.Get(ctx, items)
 }
 
-// Set notes what became of what it was to store under a lease.
+// Set notes whether what it was to store under a lease was stored.
 func (x *watch) Set(ctx context.Context, items []driver.Item) error {
 	back := bare(items)
 	err := x.Proxy.Set(ctx, items)
@@ -89,13 +93,13 @@ func bare(items []driver.Item) (back func()) {
 	}
 }
 
-// watched is a lease that is being watched.
+// watched is a lease that notes when it is extended.
 type watched struct {
 	driver.Lease
 	x *watch
 }
 
-// Extend notes until when the lease will last at least now.
+// Extend notes until when the lease now lasts at least.
 func (l *watched) Extend(ctx context.Context, ttl time.Duration) error {
 	asked := time.Now()
 	err := l.Lease.Extend(ctx, ttl)

@@ -18,27 +18,27 @@ const (
 	keys     = 5 // of a history
 )
 
-// world is what the processes of a fleet have in common beside the backend: what
-// the cache is a cache of, a clock, and who does what. It lies in a file that all
-// of them map, and its fields are atomic, so that it is exact, costs next to
+// world is what the processes of a fleet share apart from the backend: the origin
+// of the cached values, a clock, and what each process is doing. It lies in a file
+// that all of them map, and its fields are atomic: so it is exact, costs next to
 // nothing, and loses nothing when a process is killed.
 type world struct {
 	over   atomic.Bool
-	faults atomic.Int64 // how many have been told of; the first one ends all
+	faults atomic.Int64 // how many have been found; the first one ends the scene
 
-	// While everybody asks for one key:
+	// While all readers ask for one key:
 	key    atomic.Int64 // which one
 	round  atomic.Int64 // of asking, from 1
 	origin atomic.Int64 // its version, which is counted up by each creation
 	stored atomic.Int64 // the latest version that is known to be stored
-	newest atomic.Int64 // the latest of those that has been read
-	fate   atomic.Int64 // armed: the next creation is struck; else the version that was
+	newest atomic.Int64 // the latest stored version that has been read
+	fate   atomic.Int64 // armed: the next creation is struck; else the version that was struck
 	free   atomic.Int64 // the latest version that was struck and may go on
 	procs  [maxProcs]proc
 	made   [1 << 14]creation
 
 	// While a history is recorded:
-	clock    atomic.Int64       // what has a lower number has happened before
+	clock    atomic.Int64       // of two events the earlier one has the lower number
 	versions [keys]atomic.Int64 // of the origin, by key
 	logged   atomic.Int64
 	log      [maxLog]record
@@ -49,7 +49,7 @@ const armed = -1
 
 // proc is one process.
 type proc struct {
-	away     atomic.Bool  // it does not run, or not yet: nobody waits for it
+	away     atomic.Bool  // it does not run, or not yet: no check waits for it
 	dead     atomic.Bool  // it was killed
 	lease    atomic.Int64 // until when it is known to hold one, Unix time in ns
 	renewals atomic.Int64 // how often it has tried to renew one
@@ -106,7 +106,7 @@ func (w *world) close() error {
 	return syscall.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(w)), unsafe.Sizeof(*w)))
 }
 
-// ended tells processes that they have done enough.
+// ended reports whether the scene is over.
 func (w *world) ended() bool { return w.over.Load() || w.faults.Load() > 0 }
 
 // creation returns what is known about a version.
@@ -128,10 +128,10 @@ func (w *world) caller(version int64) *reader {
 	return &w.procs[c.proc.Load()].readers[c.each.Load()]
 }
 
-// begin notes that goroutine g of process p begins to create, and returns the version that it
-// makes. A second creator is at fault while the first one's lease lasts. A lease
-// that was lost because its holder was stopped, or did not come to renew it, is
-// one that has ended.
+// begin notes that goroutine g of process p begins to create, and returns the
+// version that it makes. It is a fault to begin while another creator's lease
+// lasts. A lease has ended too if its holder was stopped, or was too slow to renew
+// it.
 func (w *world) begin(p, g int) (version int64, fault string) {
 	version = w.origin.Add(1)
 	c, now := w.creation(version), time.Now().UnixNano()
@@ -139,7 +139,7 @@ func (w *world) begin(p, g int) (version int64, fault string) {
 	c.each.Store(int64(g))
 	c.end.Store(0)
 	c.outcome.Store(0)
-	c.start.Store(now)
+	c.start.Store(now) // last: a creation that has a start has all the rest
 	if !w.procs[p].creating.CompareAndSwap(0, version) {
 		return version, fmt.Sprintf("two creators at once: process %d makes version %d while it makes version %d", p, version, w.procs[p].creating.Load())
 	}
@@ -161,6 +161,7 @@ const tick = 5 * time.Millisecond
 // end notes that a creator returns.
 func (w *world) end(p int, version int64) {
 	w.creation(version).end.Store(time.Now().UnixNano())
+	// After a fault another version may stand there.
 	w.procs[p].creating.CompareAndSwap(version, 0)
 }
 
@@ -177,15 +178,15 @@ func (w *world) marks() *marks {
 	return m
 }
 
-// unanswered returns how many readers of processes that run have not yet both
-// begun and ended a call since m.
+// unanswered returns how many readers of running processes have not yet both begun
+// and ended a call since m.
 func (w *world) unanswered(m *marks, k task) int {
 	return w.count(k, func(p, g int, r *reader) bool { return r.ended.Load() <= m[p][g] })
 }
 
-// unserved is unanswered without those whose call creates, and without those who
-// asked when there was no value: where the first one has expired before they come
-// to see it, they may wait for the second.
+// unserved is unanswered without the reader whose call creates, and without those
+// readers that asked when there was no value: if the first value has expired
+// before they see it, they may have to wait for the second.
 func (w *world) unserved(m *marks, k task) int {
 	return w.count(k, func(p, g int, r *reader) bool {
 		version := w.procs[p].creating.Load()
@@ -195,7 +196,7 @@ func (w *world) unserved(m *marks, k task) int {
 	})
 }
 
-// idle returns how many readers of processes that run are not in a call.
+// idle returns how many readers of running processes are not in a call.
 func (w *world) idle(k task) int {
 	return w.count(k, func(_, _ int, r *reader) bool { return r.begun.Load() == r.ended.Load() })
 }

@@ -578,7 +578,7 @@ func TestLeaseThatRunsOutDuringItsStore(t *testing.T) {
 	for _, ok := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			// 1. A's store begins under a live lease.  2. The lease runs out
-			// meanwhile; nobody else gets it.  3. The store ends.  4. It is free.
+			// meanwhile; TryLock is refused.  3. The store ends.  4. It is free.
 			s := store{gate: make(chan struct{})}
 			if !ok {
 				s.fail = func(string) error { return errors.New("full") }
