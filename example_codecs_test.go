@@ -31,6 +31,21 @@ func ExampleJSON() {
 	// json: cannot decode null into *float64
 }
 
+// What would come back changed is not stored.
+func ExampleJSON_refused() {
+	_, err := dogpile.JSON.Append(nil, map[string]string{"name": "caf\xe9"}) // Latin-1
+	fmt.Println(err)
+
+	type answer struct {
+		Result any
+	}
+	_, err = dogpile.JSON.Append(nil, answer{[]string{"a", "b"}}) // would be a []any
+	fmt.Println(err)
+	// Output:
+	// json: type map[string]string: element []: a string that is not UTF-8 would come back changed
+	// json: type dogpile_test.answer: field Result: a []string in an interface would come back as another type
+}
+
 func ExampleBytes() {
 	data, err := dogpile.Bytes.Append(nil, []byte("GIF89a"))
 	fmt.Println(string(data), err)

@@ -6,3 +6,10 @@ var (
 	ManglerNamed = manglerNamed
 	CheckName    = checkName
 )
+
+// How a region calls its codec.
+var (
+	Encode    = encode
+	Decode    = decode
+	CheckType = checkType
+)

@@ -1,6 +1,12 @@
 // Package dogpiletest helps to test code that uses package dogpile: with a
-// region that is ready, and with a recorder of what happens in it. Both work
-// inside a testing/synctest bubble, where entries expire without waiting.
+// region that is ready, with another backend for a region that the code has
+// itself, and with a recorder of what happens in them. All work inside a
+// testing/synctest bubble, where entries expire without waiting.
+//
+// Values go through the codec, as they do with a backend that keeps bytes. So a
+// test sees what production will see: a field that the codec leaves out is zero
+// in a hit, a type that it cannot represent is an error, and nobody shares a
+// pointer with the cache.
 package dogpiletest
 
 import (
@@ -16,17 +22,14 @@ import (
 const patience = 10 * time.Second
 
 // Region returns a region over an unbounded memory backend of its own, named
-// after the test and configured with o, which may be nil. A fault of o fails the
-// test at once.
+// after the test and configured with o, which may be nil. Values go through the
+// codec of o. A fault of o fails the test at once.
 //
 // The region is closed when the test ends. A creator that runs on for ten
 // seconds after that is cancelled and fails the test.
 func Region(t testing.TB, o *dogpile.Options) *dogpile.Region {
 	t.Helper()
-	b, err := memory.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := backend(t)
 	r := dogpile.NewRegion(t.Name())
 	if err := r.Configure(b, o); err != nil {
 		t.Fatal(err)
@@ -43,4 +46,14 @@ func Region(t testing.TB, o *dogpile.Options) *dogpile.Region {
 		}
 	})
 	return r
+}
+
+// backend returns a backend that keeps bytes, not Go values.
+func backend(t testing.TB) *memory.Backend {
+	t.Helper()
+	b, err := memory.New(&memory.Options{Copy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -1,6 +1,7 @@
 package dogpiletest_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,13 +23,14 @@ import (
 // is asked for.
 type tb struct {
 	testing.TB
+	name     string // "": Inner/test
 	errors   []string
 	fatal    bool
 	cleanups []func()
 }
 
 func (t *tb) Helper()           {}
-func (t *tb) Name() string      { return "Inner/test" }
+func (t *tb) Name() string      { return cmp.Or(t.name, "Inner/test") }
 func (t *tb) Cleanup(f func())  { t.cleanups = append(t.cleanups, f) }
 func (t *tb) Error(args ...any) { t.errors = append(t.errors, fmt.Sprint(args...)) }
 func (t *tb) Errorf(format string, args ...any) {
@@ -39,6 +41,18 @@ func (t *tb) Fatal(args ...any) {
 	t.Error(args...)
 	t.fatal = true
 	panic(t)
+}
+
+func (t *tb) Fatalf(format string, args ...any) { t.Fatal(fmt.Sprintf(format, args...)) }
+
+// do runs f as a part of the test, which Fatal ends.
+func (t *tb) do(f func()) {
+	defer func() {
+		if p := recover(); p != nil && p != any(t) {
+			panic(p)
+		}
+	}()
+	f()
 }
 
 func (t *tb) end() {
@@ -77,6 +91,40 @@ func TestRegion(t *testing.T) {
 	}
 }
 
+// TestRegionGoesThroughTheCodec: as with the backends of production.
+func TestRegionGoesThroughTheCodec(t *testing.T) {
+	t.Parallel()
+	type user struct {
+		Name string
+		Tags []string
+		seen bool
+	}
+	ctx := t.Context()
+	r := dogpiletest.Region(t, nil)
+	c := dogpile.NewCache[*user](r, nil)
+	create := func(context.Context) (*user, error) { return &user{"Ann", []string{"a"}, true}, nil }
+	var got [3]*user
+	for i := range got {
+		var err error
+		if got[i], err = c.GetOrCreate(ctx, "k", create); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got[1].Tags[0] = "changed"; got[2].Tags[0] != "a" || got[1] == got[2] {
+		t.Error("two hits share their value")
+	}
+	if !got[0].seen || got[1].seen {
+		t.Errorf("what the codec leaves out is %v when it is created and %v in a hit", got[0].seen, got[1].seen)
+	}
+	if err := dogpile.NewCache[error](r, nil).Set(ctx, "k", errors.ErrUnsupported); err == nil {
+		t.Error("a type that JSON cannot decode was stored")
+	}
+	text := dogpiletest.Region(t, &dogpile.Options{Codec: dogpile.Text})
+	if err := dogpile.NewCache[int](text, nil).Set(ctx, "k", 1); err == nil {
+		t.Error("the codec of the options was not asked")
+	}
+}
+
 func TestRegionsAreApart(t *testing.T) {
 	t.Parallel()
 	one, two := dogpiletest.Region(t, nil), dogpiletest.Region(t, nil)
@@ -90,14 +138,7 @@ func TestRegionsAreApart(t *testing.T) {
 
 func TestBadOptionsFailTheTest(t *testing.T) {
 	inner := &tb{TB: t}
-	func() {
-		defer func() {
-			if p := recover(); p != any(inner) {
-				t.Errorf("panic %v", p)
-			}
-		}()
-		dogpiletest.Region(inner, &dogpile.Options{Jitter: 2})
-	}()
+	inner.do(func() { dogpiletest.Region(inner, &dogpile.Options{Jitter: 2}) })
 	if !inner.fatal || len(inner.errors) != 1 || !strings.Contains(inner.errors[0], "Jitter") {
 		t.Errorf("fatal: %v, %q", inner.fatal, inner.errors)
 	}
@@ -157,7 +198,7 @@ func TestInABubble(t *testing.T) {
 		}
 		first := get()
 		time.Sleep(time.Hour + 1)
-		if v := get(); v != first {
+		if v := get(); !v.Equal(first) {
 			t.Errorf("the stale value is from %v after the first", v.Sub(first))
 		}
 		synctest.Wait()

@@ -78,7 +78,7 @@ func TestRoundTrip(t *testing.T) {
 		{"zero struct", roundTrip(user{})},
 		{"pointer", roundTrip(&user{ID: 1})},
 		{"nil pointer", roundTrip((*user)(nil))},
-		{"int", roundTrip(math.MinInt64)},
+		{"int", roundTrip(int64(math.MinInt64))},
 		{"uint", roundTrip(uint64(math.MaxUint64))},
 		{"float", roundTrip(0.1)},
 		{"infinity", roundTrip(math.Inf(-1))},

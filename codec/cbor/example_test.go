@@ -2,6 +2,9 @@ package cbor_test
 
 import (
 	"fmt"
+	"math/big"
+	"reflect"
+	"time"
 
 	"github.com/dogpile-go/dogpile/codec/cbor"
 )
@@ -26,10 +29,25 @@ func Example() {
 	// cbor: cannot decode null into *int
 }
 
+// What would come back changed is not stored.
+func Example_refused() {
+	type account struct {
+		*big.Int // its methods write the account as a number
+		Currency string
+	}
+	fmt.Println(cbor.Codec.CheckType(reflect.TypeFor[account]()))
+
+	_, err := cbor.Codec.Append(nil, map[string]any{"at": time.Minute})
+	fmt.Println(err)
+	// Output:
+	// cbor: type cbor_test.account: MarshalText of the embedded *big.Int is that of cbor_test.account too, and loses field Currency; give cbor_test.account methods of its own, or the field a name
+	// cbor: type map[string]interface {}: element []: a time.Duration in an interface would come back as another type
+}
+
 // A length that is written in damaged data is not believed.
 func Example_damaged() {
 	var list []int
-	err := cbor.Codec.Decode([]byte{0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, &list)
+	err := cbor.Codec.Decode([]byte{0x9a, 0x7f, 0xff, 0xff, 0xff}, &list)
 	fmt.Println(err)
 	// Output: cbor: exceeded max number of elements 4194304 for CBOR array
 }

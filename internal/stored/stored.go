@@ -18,10 +18,14 @@ import (
 
 // Meta is what is known about an entry apart from its value.
 type Meta struct {
-	// Created is the wall time at which the creation began, in nanoseconds
+	// Created is the wall time at which the creation ended, in nanoseconds
 	// since 1970, above 0. It is stored as a float64 of seconds, which today
 	// rounds it to a quarter of a microsecond.
 	Created int64
+
+	// Took is how long the creation took: it began at Created less Took. 0, or
+	// what is negative, is not stored: the creation took no time, or nobody knows.
+	Took time.Duration
 
 	// Version is the invalidation token, "" for none. Bytes that are not UTF-8
 	// are stored as U+FFFD.
@@ -54,6 +58,10 @@ func Append(dst []byte, m Meta) []byte {
 		dst = appendSeconds(dst, int64(m.ExpireIn))
 	case m.ExpireIn < 0:
 		dst = append(dst, `, "e": -1`...)
+	}
+	if m.Took > 0 {
+		dst = append(dst, `, "d": `...)
+		dst = appendSeconds(dst, int64(m.Took))
 	}
 	return append(dst, "}|"...)
 }

@@ -45,16 +45,17 @@ func goldens(t testing.TB, file string) []golden {
 	var out []golden
 	for _, row := range lines(t, file) {
 		var g golden
-		var err1, err2, err3 error
+		var err1, err2, err3, err4 error
 		g.meta.Created, err1 = strconv.ParseInt(row[0], 10, 64)
 		err2 = json.Unmarshal([]byte(row[1]), &g.meta.Version)
-		var ns int64
-		ns, err3 = strconv.ParseInt(row[2], 10, 64)
-		if err := errors.Join(err1, err2, err3); err != nil {
+		var expireIn, took int64
+		expireIn, err3 = strconv.ParseInt(row[2], 10, 64)
+		took, err4 = strconv.ParseInt(row[3], 10, 64)
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			t.Fatalf("%s: %q: %v", file, row, err)
 		}
-		g.meta.ExpireIn = time.Duration(ns)
-		g.entry = row[3]
+		g.meta.ExpireIn, g.meta.Took = time.Duration(expireIn), time.Duration(took)
+		g.entry = row[4]
 		out = append(out, g)
 	}
 	return out
@@ -64,6 +65,12 @@ func TestParseGolden(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"captures.tsv", "written.tsv", "accepted.tsv"} {
 		for _, g := range goldens(t, file) {
+			for _, expected := range []string{"", g.meta.Version, "another"} {
+				m, payload, err := stored.ParseExpecting([]byte(g.entry), expected)
+				if err != nil || m != g.meta || string(payload) != g.payload() {
+					t.Errorf("%s: ParseExpecting(%s, %q) = %+v, %q, %v; want %+v", file, g.entry, expected, m, payload, err, g.meta)
+				}
+			}
 			m, payload, err := stored.Parse([]byte(g.entry))
 			if err != nil || m != g.meta || string(payload) != g.payload() || payload == nil {
 				t.Errorf("%s: Parse(%s) = %+v, %q, %v; want %+v", file, g.entry, m, payload, err, g.meta)
@@ -124,17 +131,17 @@ func TestCreatedRounding(t *testing.T) {
 	}
 }
 
-func TestExpireInRounding(t *testing.T) {
+func TestDurationsAreRounded(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{1, time.Millisecond, 1500 * time.Millisecond, time.Hour, 365 * 24 * time.Hour, math.MaxInt64} {
-		m, _, err := stored.Parse(append(stored.Append(nil, stored.Meta{Created: 1, ExpireIn: d}), '1'))
-		if err != nil || m.ExpireIn != d {
-			t.Errorf("%d came back as %d, %v", d, m.ExpireIn, err)
+		m, _, err := stored.Parse(append(stored.Append(nil, stored.Meta{Created: 1, ExpireIn: d, Took: d}), '1'))
+		if err != nil || m.ExpireIn != d || m.Took != d {
+			t.Errorf("%d came back as %d and %d, %v", d, m.ExpireIn, m.Took, err)
 		}
 	}
-	m, _, err := stored.Parse(append(stored.Append(nil, stored.Meta{Created: 1, ExpireIn: -time.Hour}), '1'))
-	if err != nil || m.ExpireIn != -1 {
-		t.Errorf("a negative expiration came back as %d, %v; want -1", m.ExpireIn, err)
+	m, _, err := stored.Parse(append(stored.Append(nil, stored.Meta{Created: 1, ExpireIn: -time.Hour, Took: -1}), '1'))
+	if err != nil || m.ExpireIn != -1 || m.Took != 0 {
+		t.Errorf("negative durations came back as %d and %d, %v; want -1 and 0", m.ExpireIn, m.Took, err)
 	}
 }
 
@@ -156,7 +163,10 @@ func TestParseDamaged(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			if m.Created <= 0 || m.ExpireIn < -1 || !strings.HasSuffix(g.entry, string(payload)) {
+			if spaced, _, err := stored.Parse(append([]byte(" "), data...)); spaced != m || err != nil {
+				t.Fatalf("%+v, and with a space before it %+v, %v", m, spaced, err)
+			}
+			if m.Created <= 0 || m.ExpireIn < -1 || m.Took < 0 || !strings.HasSuffix(g.entry, string(payload)) {
 				t.Errorf("flipped to %q: %+v, %q", data, m, payload)
 			}
 			inNumber := data[bit/8] >= '0' && data[bit/8] <= '9' || strings.IndexByte(".eE-+", data[bit/8]) >= 0
@@ -168,15 +178,36 @@ func TestParseDamaged(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	entry := []byte(`{"ct": 1795335672.9081824, "v": 2, "e": 60.5, "x": ["a", {"b": null}]}|1`)
 	dst := make([]byte, 0, 256)
-	meta := stored.Meta{Created: 1795335672908182383, Version: "3f2a91c07be45d18", ExpireIn: time.Minute}
+	meta := stored.Meta{Created: 1795335672908182383, Version: "3f2a91c07be45d18", ExpireIn: time.Minute, Took: time.Second}
 	if n := testing.AllocsPerRun(100, func() { dst = stored.Append(dst[:0], meta) }); n != 0 {
 		t.Errorf("Append: %v allocations", n)
 	}
-	var err error
-	if n := testing.AllocsPerRun(100, func() { _, _, err = stored.Parse(entry) }); n != 0 || err != nil {
-		t.Errorf("Parse: %v allocations, %v", n, err)
+	for _, row := range []struct {
+		name, entry, expected string
+		want                  float64
+	}{
+		{"no version", `{"ct": 1795335672.9081824, "v": 2, "e": 60.5, "x": ["a", {"b": null}]}|1`, "", 0},
+		{"the version that was expected", string(dst) + "1", meta.Version, 0},
+		{"another version", string(dst) + "1", "5f2a91c07be45d18", 1},
+		{"no expectation", string(dst) + "1", "", 1},
+	} {
+		entry := []byte(row.entry)
+		var err error
+		if n := testing.AllocsPerRun(100, func() { _, _, err = stored.ParseExpecting(entry, row.expected) }); n != row.want || err != nil {
+			t.Errorf("%s: %v allocations, want %v; %v", row.name, n, row.want, err)
+		}
+	}
+}
+
+// What Parse returns keeps nothing of the entry but the payload.
+func TestVersionIsACopy(t *testing.T) {
+	t.Parallel()
+	data := []byte(`{"ct": 1.5, "v": 2, "t": "token"}|1`)
+	m, _, err := stored.ParseExpecting(data, "other")
+	clear(data)
+	if m.Version != "token" || err != nil {
+		t.Errorf("%q, %v", m.Version, err)
 	}
 }
 
@@ -198,7 +229,13 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if m.Created <= 0 || m.ExpireIn < -1 || !bytes.HasSuffix(data, payload) {
+		if again, _, err := stored.ParseExpecting(data, m.Version); again != m || err != nil {
+			t.Fatalf("%+v, and with its version expected %+v, %v", m, again, err)
+		}
+		if spaced, _, err := stored.Parse(append([]byte(" "), data...)); spaced != m || err != nil {
+			t.Fatalf("%+v, and with a space before it %+v, %v", m, spaced, err)
+		}
+		if m.Created <= 0 || m.ExpireIn < -1 || m.Took < 0 || !bytes.HasSuffix(data, payload) {
 			t.Fatalf("%+v, %q", m, payload)
 		}
 		if !json.Valid(header(data)) {
@@ -224,14 +261,14 @@ func header(data []byte) []byte {
 
 // FuzzAppend: what Append writes is read back as it was meant.
 func FuzzAppend(f *testing.F) {
-	f.Add(int64(1795335672908182456), "3f2a91c07be45d18", int64(time.Minute))
-	f.Add(int64(1), `|"\`+"\x00\u2028\U0001f600\xff", int64(-1))
-	f.Fuzz(func(t *testing.T, created int64, version string, expireIn int64) {
+	f.Add(int64(1795335672908182456), "3f2a91c07be45d18", int64(time.Minute), int64(1))
+	f.Add(int64(1), `|"\`+"\x00\u2028\U0001f600\xff", int64(-1), int64(0))
+	f.Fuzz(func(t *testing.T, created int64, version string, expireIn, took int64) {
 		const last = math.MaxInt64 / 1_000_000_000 * 1_000_000_000
 		if created <= 0 || created > last-1000 {
 			return
 		}
-		meta := stored.Meta{Created: created, Version: version, ExpireIn: time.Duration(expireIn)}
+		meta := stored.Meta{Created: created, Version: version, ExpireIn: time.Duration(expireIn), Took: time.Duration(took)}
 		entry := stored.Append(nil, meta)
 		if bytes.Count(entry, []byte("|")) != 1 || !json.Valid(entry[:len(entry)-1]) {
 			t.Fatalf("%+v was written as %q", meta, entry)
@@ -243,7 +280,7 @@ func FuzzAppend(f *testing.F) {
 		if want := string([]rune(version)); got.Version != want {
 			t.Fatalf("version %q came back as %q", version, got.Version)
 		}
-		if math.Abs(float64(got.Created-created)) > 1000 || (got.ExpireIn < 0) != (expireIn < 0) || (got.ExpireIn == 0) != (expireIn == 0) {
+		if math.Abs(float64(got.Created-created)) > 1000 || (got.ExpireIn < 0) != (expireIn < 0) || (got.ExpireIn == 0) != (expireIn == 0) || (got.Took > 0) != (took > 0) {
 			t.Fatalf("%+v came back as %+v", meta, got)
 		}
 	})
@@ -262,6 +299,7 @@ func BenchmarkParse(b *testing.B) {
 	for name, entry := range map[string]string{
 		"plain": `{"ct": 1795335672.9081824, "v": 2}|{"foo": "bar"}`,
 		"token": `{"ct": 1795335672.9081824, "v": 2, "t": "3f2a91c07be45d18"}|{"foo": "bar"}`,
+		"took":  `{"ct": 1795335672.9081824, "v": 2, "t": "3f2a91c07be45d18", "d": 0.050123456}|{"foo": "bar"}`,
 	} {
 		b.Run(name, func(b *testing.B) {
 			data := []byte(entry)
