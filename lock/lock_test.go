@@ -14,7 +14,7 @@ import (
 	"github.com/dogpile-go/dogpile/lock"
 )
 
-// reading is what one Read finds.
+// reading is what one Read finds; an age below 0 stands for nothing.
 type reading struct {
 	v   string
 	age time.Duration
@@ -70,33 +70,33 @@ func traffic() []trafficRow {
 		return func(l *lock.Lock[string]) { l.Mutex = m(l.Mutex.(*mutex).s) }
 	}
 	return []trafficRow{
-		{"L1 fresh", true, []reading{fresh}, nil, "fresh", nil, "read"},
-		{"L1 first read fails", false, []reading{broken}, nil, "", errBroken, "read"},
-		{"L2 stale, creator elsewhere", true, []reading{stale}, nil, "stale", nil, "read try"},
-		{"L3 stale, lock won", false, []reading{stale}, nil, "new1", nil, "read try read create store unlock"},
-		{"L5 stale, made elsewhere before the lock was won", false, []reading{stale, fresh}, nil, "fresh", nil, "read try read unlock"},
+		{"fresh", true, []reading{fresh}, nil, "fresh", nil, "read"},
+		{"first read fails", false, []reading{broken}, nil, "", errBroken, "read"},
+		{"stale, creator elsewhere", true, []reading{stale}, nil, "stale", nil, "read try"},
+		{"stale, lock won", false, []reading{stale}, nil, "new1", nil, "read try read create store unlock"},
+		{"stale, made elsewhere before the lock was won", false, []reading{stale, fresh}, nil, "fresh", nil, "read try read unlock"},
 		{"stale, deleted before the lock was won", false, []reading{stale, nothing}, nil, "new1", nil, "read try read create store unlock"},
-		{"L7 missing, lock free", false, []reading{nothing}, nil, "new1", nil, "read try read create store unlock"},
-		{"L6 L7 missing, waited, made elsewhere", true, []reading{nothing, fresh}, nil, "fresh", nil, "read try lock read unlock"},
-		{"L6 L7 missing, waited, still missing", true, []reading{nothing}, nil, "new1", nil, "read try lock read create store unlock"},
-		{"L7 missing, waited, stale by then", true, []reading{nothing, stale}, nil, "new1", nil, "read try lock read create store unlock"},
+		{"missing, lock free", false, []reading{nothing}, nil, "new1", nil, "read try read create store unlock"},
+		{"missing, waited, made elsewhere", true, []reading{nothing, fresh}, nil, "fresh", nil, "read try lock read unlock"},
+		{"missing, waited, still missing", true, []reading{nothing}, nil, "new1", nil, "read try lock read create store unlock"},
+		{"missing, waited, stale by then", true, []reading{nothing, stale}, nil, "new1", nil, "read try lock read create store unlock"},
 		{"Waiter, made elsewhere", true, []reading{nothing, fresh}, canWait, "fresh", nil, "read try wait read"},
 		{"Waiter, still missing", true, []reading{nothing}, canWait, "new1", nil, "read try wait read try read create store unlock"},
 		{"Waiter, made elsewhere before the lock was won", true, []reading{nothing, nothing, fresh}, canWait, "fresh", nil, "read try wait read try read unlock"},
 		{"Waiter, read fails after waiting", true, []reading{nothing, broken}, canWait, "", errBroken, "read try wait read"},
 		{"no Store", false, []reading{nothing}, stores(nil), "new1", nil, "read try read create unlock"},
 		{"no Mutex", false, []reading{nothing}, func(l *lock.Lock[string]) { l.Mutex = nil }, "new1", nil, "read read create store"},
-		{"L8 L9 creator fails", false, []reading{nothing}, creates(broke), "", errBroken, "read try read unlock"},
-		{"L9 creator fails with a stale value", false, []reading{stale}, creates(broke), "", errBroken, "read try read unlock"},
-		{"L8 creator panics", false, []reading{nothing}, creates(panics), "", errBroken, "read try read unlock"},
-		{"L8 creator calls Goexit", false, []reading{nothing}, creates(exits), "", lock.ErrGoexit, "read try read unlock"},
-		{"L8 Store panics", false, []reading{nothing}, stores(storePanics), "", errBroken, "read try read create unlock"},
-		{"L8 Store calls Goexit", false, []reading{nothing}, stores(storeExits), "", lock.ErrGoexit, "read try read create unlock"},
-		{"L8 read fails after winning", false, []reading{nothing, broken}, nil, "", errBroken, "read try read unlock"},
-		{"L8 read fails after winning, stale", false, []reading{stale, broken}, nil, "", errBroken, "read try read unlock"},
-		{"L11 try fails", false, []reading{nothing}, fails(func(s *site) lock.Mutex { return failing{s} }), "", errBroken, "read try"},
-		{"L11 waiting fails", false, []reading{nothing}, fails(func(s *site) lock.Mutex { return refusing{failing{s}} }), "", errBroken, "read try lock"},
-		{"L10 lock lost before Store", false, []reading{nothing}, stores(func(context.Context, string) bool { return false }), "new1", nil, "read try read create unlock"},
+		{"creator fails", false, []reading{nothing}, creates(broke), "", errBroken, "read try read unlock"},
+		{"creator fails with a stale value", false, []reading{stale}, creates(broke), "", errBroken, "read try read unlock"},
+		{"creator panics", false, []reading{nothing}, creates(panics), "", errBroken, "read try read unlock"},
+		{"creator calls Goexit", false, []reading{nothing}, creates(exits), "", lock.ErrGoexit, "read try read unlock"},
+		{"Store panics", false, []reading{nothing}, stores(storePanics), "", errBroken, "read try read create unlock"},
+		{"Store calls Goexit", false, []reading{nothing}, stores(storeExits), "", lock.ErrGoexit, "read try read create unlock"},
+		{"read fails after winning", false, []reading{nothing, broken}, nil, "", errBroken, "read try read unlock"},
+		{"read fails after winning, stale", false, []reading{stale, broken}, nil, "", errBroken, "read try read unlock"},
+		{"try fails", false, []reading{nothing}, fails(func(s *site) lock.Mutex { return failing{s} }), "", errBroken, "read try"},
+		{"waiting fails", false, []reading{nothing}, fails(func(s *site) lock.Mutex { return refusing{failing{s}} }), "", errBroken, "read try lock"},
+		{"lock lost before Store", false, []reading{nothing}, stores(func(context.Context, string) bool { return false }), "new1", nil, "read try read create unlock"},
 	}
 }
 
@@ -143,28 +143,24 @@ func TestExpiration(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		expiration time.Duration
-		stale      func(string, time.Time) bool
 		age        time.Duration
 		fresh      bool
 	}{
-		{"no expiration", 0, nil, 1000 * time.Hour, true},
-		{"never", lock.Never, nil, 1000 * time.Hour, true},
-		{"exactly as old", time.Second, nil, time.Second, true},
-		{"a nanosecond older", time.Second, nil, time.Second + 1, false},
-		{"half a second", 500 * time.Millisecond, nil, 501 * time.Millisecond, false},
-		{"a nanosecond", 1, nil, 2, false},
-		{"from the near future", time.Minute, nil, -time.Second, true},
-		{"from the far future", time.Minute, nil, -time.Hour, false},
-		{"Stale says yes", 0, func(string, time.Time) bool { return true }, 0, false},
-		{"Stale says no", 1, func(string, time.Time) bool { return false }, time.Hour, true},
-		{"Stale sees value and time", 0, func(v string, at time.Time) bool { return v != "old" || time.Since(at) != time.Hour }, time.Hour, true},
+		{"no expiration", 0, 1000 * time.Hour, true},
+		{"never", lock.Never, 1000 * time.Hour, true},
+		{"exactly as old", time.Second, time.Second, true},
+		{"a nanosecond older", time.Second, time.Second + 1, false},
+		{"half a second", 500 * time.Millisecond, 501 * time.Millisecond, false},
+		{"a nanosecond", 1, 2, false},
+		{"from the near future", time.Minute, -time.Second, true},
+		{"from the far future", time.Minute, -time.Hour, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := new(site)
 				s.set("old", row.age)
 				l := s.lock(nil)
-				l.Expiration, l.Stale = row.expiration, row.stale
+				l.Expiration = row.expiration
 				v, err := l.Do(t.Context())
 				if wantV := map[bool]string{true: "old", false: "new1"}[row.fresh]; v != wantV || err != nil {
 					t.Errorf("Do = %q, %v; want %q", v, err, wantV)
@@ -174,34 +170,9 @@ func TestExpiration(t *testing.T) {
 	}
 }
 
-func TestZeroTimeIsMissingWhateverStaleSays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := new(site)
-		l := s.lock(nil)
-		l.Stale = func(string, time.Time) bool { t.Error("Stale was asked about nothing"); return false }
-		l.Store = nil
-		if v, err := l.Do(t.Context()); v != "new1" || err != nil {
-			t.Errorf("Do = %q, %v", v, err)
-		}
-	})
-}
-
-func TestDoReadTakesTheCallersReading(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := new(site)
-		l := s.lock(newMutex(s))
-		if v, err := l.DoRead(t.Context(), "mine", time.Now()); v != "mine" || err != nil || len(s.log) != 0 {
-			t.Errorf("fresh: %q, %v after %v", v, err, s.log)
-		}
-		if v, err := l.DoRead(t.Context(), "", time.Time{}); v != "new1" || err != nil || s.count("read") != 1 {
-			t.Errorf("missing: %q, %v after %v", v, err, s.log)
-		}
-	})
-}
-
 func TestZeroLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// No Key, no Flights, no Mutex, no Store, no Expiration.
+		// No Mutex, no Store, no Expiration, no Runner.
 		gate := make(chan struct{})
 		var created int
 		l := &lock.Lock[int]{
@@ -243,8 +214,8 @@ func TestInterfaceHoldingNil(t *testing.T) {
 	})
 }
 
-// TestFailureIsSharedOnce: L9 with its defect mended. Twenty wait, the creator
-// runs once, and nobody tries in turn.
+// TestFailureIsSharedOnce: twenty callers wait, the creator runs once, and they do
+// not try one after another.
 func TestFailureIsSharedOnce(t *testing.T) {
 	for name, fail := range map[string]func(context.Context) (string, error){"error": broke, "panic": panics, "Goexit": exits} {
 		t.Run(name, func(t *testing.T) {
@@ -301,7 +272,7 @@ func TestErrorIsPassedOnUnchanged(t *testing.T) {
 	})
 }
 
-// TestRunner: L4. The task is the Runner's, the stale value the caller's.
+// TestRunner: the Runner gets the task, the caller gets the stale value.
 func TestRunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(site)
@@ -319,8 +290,8 @@ func TestRunner(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := l.Do(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("caller who has left: %v", err)
+		if v, err := l.Do(ctx); v != "old" || err != nil {
+			t.Errorf("caller that has left: %q, %v", v, err) // needs nothing that takes time
 		}
 		tasks[0]()
 		if v, err := l.Do(t.Context()); v != "new1" || err != nil {
@@ -356,16 +327,13 @@ func TestRunnerIsNotAskedForMissingValues(t *testing.T) {
 		if v, err := l.Do(t.Context()); v != "new1" || err != nil {
 			t.Errorf("Do = %q, %v", v, err)
 		}
-		if v, err := l.Renew(t.Context()); v != "new2" || err != nil {
-			t.Errorf("Renew = %q, %v", v, err)
-		}
 	})
 }
 
-// TestMissingWaitsForTheRunner: 1. A finds a stale value, the Runner creates.
-// 2. The value is deleted.  3. B finds nothing and waits for the same flight.
 func TestMissingWaitsForTheRunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		// 1. A finds a stale value, the Runner creates.  2. The value is deleted.
+		// 3. B finds nothing and waits for the same creation.
 		s := new(site)
 		s.set("old", time.Hour)
 		l := s.lock(newMutex(s))
@@ -380,8 +348,8 @@ func TestMissingWaitsForTheRunner(t *testing.T) {
 	})
 }
 
-// TestRunnersFailureIsNotTheCallers: nobody gets the error, and the lock is
-// free for the next try.
+// TestRunnersFailureIsNotTheCallers: nobody gets the error, and the mutex is free for
+// the next try.
 func TestRunnersFailureIsNotTheCallers(t *testing.T) {
 	for name, fail := range map[string]func(context.Context) (string, error){"error": broke, "panic": panics, "Goexit": exits} {
 		t.Run(name, func(t *testing.T) {
@@ -407,8 +375,8 @@ func TestRunnersFailureIsNotTheCallers(t *testing.T) {
 
 func TestRunnerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 1. A's Runner blocks.  2. The value is deleted; B joins the flight and has
-		// it run at once.  3. The Runner panics: that is A's alone.
+		// 1. A's Runner blocks.  2. The value is deleted; B joins the creation and has
+		// it run at once.  3. The Runner panics: only A gets that.
 		s := new(site)
 		s.set("old", time.Hour)
 		m := newMutex(s)
@@ -433,10 +401,10 @@ func TestRunnerPanics(t *testing.T) {
 	})
 }
 
-func TestRunnerPanicsWhileSomebodyElseFlies(t *testing.T) {
+func TestRunnerPanicsWhileTheCreatorRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 1. A's Runner blocks.  2. The value is deleted; B has the flight run, which
-		// takes a second.  3. The Runner panics: the flight is not its any more.
+		// 1. A's Runner blocks.  2. The value is deleted; B has the creation run, which
+		// takes a second.  3. The Runner panics: that ends the creation no more.
 		s := new(site)
 		s.set("old", time.Hour)
 		l := s.lock(newMutex(s))
@@ -462,224 +430,54 @@ func TestRunnerDropsTheTask(t *testing.T) {
 	for name, late := range map[string]bool{"for ever": false, "and runs it when it is too late": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// 1. A's task goes nowhere.  2. B finds nothing, joins the flight and has
-				// it run at once.  3. The task, should it still be run, does nothing.
-				var fs lock.Flights
+				// 1. A's task is dropped.  2. B finds nothing, joins the creation and has it
+				// run at once.  3. The task, should it still be run, does nothing.
 				s := new(site)
 				s.set("old", time.Hour)
 				l := s.lock(newMutex(s))
-				l.Flights = &fs
 				l.Timeout = time.Second
 				var task func()
 				l.Runner = func(f func()) { task = f }
 				want(t, "A", async(l.Do, t.Context()), "old", nil)
-				if n := fs.Running(); n != 1 {
-					t.Errorf("%d flights while the task waits", n)
-				}
 				s.clear()
 				b := async(l.Do, t.Context())
 				want(t, "B", b, "new1", nil)
 				if late {
 					task()
 				}
-				if n := fs.Running(); n != 0 || s.count("create") != 1 {
-					t.Errorf("%d flights, traffic %v", n, s.log)
+				if s.count("create") != 1 {
+					t.Errorf("traffic %v", s.log)
 				}
 				want(t, "C", async(l.Do, t.Context()), "new1", nil)
-				if err := fs.Close(t.Context()); err != nil {
-					t.Errorf("Close = %v", err)
-				}
 			})
 		})
 	}
 }
 
-func TestRenew(t *testing.T) {
-	for name, state := range map[string]func(*site){
-		"fresh": func(s *site) { s.set("old", 0) }, "stale": func(s *site) { s.set("old", time.Hour) }, "missing": (*site).clear,
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := new(site)
-				state(s)
-				l := s.lock(newMutex(s))
-				l.Runner = func(func()) { t.Error("the Runner was asked") }
-				if v, err := l.Renew(t.Context()); v != "new1" || err != nil || s.value() != "new1" {
-					t.Errorf("Renew = %q, %v; stored %q", v, err, s.value())
-				}
-				l.Create = broke
-				if _, err := l.Renew(t.Context()); err != errBroken || s.value() != "new1" {
-					t.Errorf("failing Renew = %v; stored %q", err, s.value())
-				}
-			})
-		})
-	}
-}
-
-func TestRenewTakesNoCreationThatHasBegun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// 1. A creates.  2. B and C renew: both wait for the lock, together.
-		// 3. A is done.  4. B's flight creates.  5. D renews: that creation has
-		// begun, D needs another.
-		s := new(site)
-		l := s.lock(newMutex(s))
-		gate := make(chan struct{})
-		l.Create = func(ctx context.Context) (string, error) { v, err := s.create(ctx); <-gate; return v, err }
-		a := async(l.Do, t.Context())
-		b, c := async(l.Renew, t.Context()), async(l.Renew, t.Context())
-		waits(t, "B", b)
-		gate <- struct{}{}
-		want(t, "A", a, "new1", nil)
-		d := async(l.Renew, t.Context())
-		gate <- struct{}{}
-		want(t, "B", b, "new2", nil)
-		want(t, "C", c, "new2", nil)
-		waits(t, "D", d)
-		gate <- struct{}{}
-		want(t, "D", d, "new3", nil)
-	})
-}
-
-func TestRenewDoesNotShareWithDo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// 1. Another process creates; A waits for it.  2. B wants a new value, and
-		// must not join A, whose flight may end with the other's.  3. It does.
-		s := new(site)
-		m := newMutex(s)
-		l := s.lock(m)
-		m.try()
-		a, b := async(l.Do, t.Context()), async(l.Renew, t.Context())
-		s.set("theirs", 0)
-		m.free()
-		want(t, "B", b, "new1", nil)
-		synctest.Wait()
-		if got := <-a; got.err != nil || got.v != "theirs" && got.v != "new1" {
-			t.Errorf("A got %q, %v", got.v, got.err)
-		}
-	})
-}
-
-func TestVersionSeparatesFlights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// 1. A starts a flight for version 1.  2. The version becomes 2.  3. B must
-		// not join A's flight; C may join B's.  4. A is done, then B.
-		s := new(site)
-		l := s.lock(newMutex(s))
-		version := "1"
-		l.Version = func(string) string { return version }
-		gate := make(chan struct{})
-		l.Create = func(ctx context.Context) (string, error) { v, err := s.create(ctx); <-gate; return v, err }
-		l.Store = func(ctx context.Context, v string) bool { s.note("store"); return true } // it is of another version: missing
-		a := async(l.Do, t.Context())
-		version = "2"
-		b, c := async(l.Do, t.Context()), async(l.Do, t.Context())
-		gate <- struct{}{}
-		want(t, "A", a, "new1", nil)
-		waits(t, "B", b)
-		gate <- struct{}{}
-		want(t, "B", b, "new2", nil)
-		want(t, "C", c, "new2", nil)
-	})
-}
-
-// TestAnyVersion: those who could not read join whatever is in the air. Where
-// the one who began could not read either, they take its value even if they came
-// late and its lock was lost.
-func TestAnyVersion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// 1. A, who could not read, creates; B, who could not either, joins; C, who
-		// could, does not.  2. A's lock is lost.  3. A is done.  4. B takes the value.
-		// C creates.
-		var fs lock.Flights
-		s := new(site)
-		m := newMutex(s)
-		newLock := func(version string) *lock.Lock[string] {
-			l := s.lock(m)
-			l.Flights = &fs
-			l.Version = func(string) string { return version }
-			return l
-		}
-		gate := make(chan struct{})
-		l := newLock(lock.AnyVersion)
-		l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
-		l.Store = func(context.Context, string) bool { return false }
-		a := async(l.Do, t.Context())
-		b, c := async(newLock(lock.AnyVersion).Do, t.Context()), async(newLock("1").Do, t.Context())
-		close(gate)
-		want(t, "A", a, "new1", nil)
-		want(t, "B", b, "new1", nil)
-		want(t, "C", c, "new2", nil)
-	})
-}
-
-func TestAnyVersionJoinsEveryFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// 1. A creates for version 1.  2. B, who could not read, joins.  3. A's lock is
-		// lost; A is done.  4. B, who came late, starts over.  With the lock held, B
-		// takes A's value.
-		for _, held := range []bool{true, false} {
-			s := new(site)
-			l := s.lock(newMutex(s))
-			version := "1"
-			l.Version = func(string) string { return version }
-			gate := make(chan struct{})
-			l.Create = func(ctx context.Context) (string, error) { <-gate; return s.create(ctx) }
-			l.Store = func(context.Context, string) bool { return held }
-			a := async(l.Do, t.Context())
-			version = lock.AnyVersion
-			b := async(l.Do, t.Context())
-			if n := s.count("lock"); n != 0 {
-				t.Errorf("B has a flight of its own: %v", s.log)
-			}
-			close(gate)
-			want(t, "A", a, "new1", nil)
-			want(t, "B", b, map[bool]string{true: "new1", false: "new2"}[held], nil)
-		}
-	})
-}
-
-func TestVersionIsAskedAboutTheReading(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := new(site)
-		s.set("old", time.Hour)
-		l := s.lock(nil)
-		var asked []string
-		l.Version = func(v string) string { asked = append(asked, v); return v }
-		if _, err := l.Do(t.Context()); err != nil || len(asked) != 1 || asked[0] != "old" {
-			t.Errorf("asked about %q, %v", asked, err)
-		}
-	})
-}
-
-// TestRecursion: L12 with its defect mended.
 func TestRecursion(t *testing.T) {
-	var fs lock.Flights
 	var a, b *lock.Lock[string]
 	read := func(context.Context) (string, time.Time, error) { return "", time.Time{}, nil }
-	a = &lock.Lock[string]{Key: "a", Flights: &fs, Read: read}
-	b = &lock.Lock[string]{Key: "b", Flights: &fs, Read: read}
 	constant := func(context.Context) (string, error) { return "b", nil }
-	own := &lock.Lock[string]{Key: "a", Read: read, Create: constant}
+	askA := func(ctx context.Context) (string, error) { return a.Do(ctx) }
+	askB := func(ctx context.Context) (string, error) { return b.Do(ctx) }
 	for _, row := range []struct {
-		name    string
-		a, b    func(context.Context) (string, error)
-		v       string
-		err     error
-		creates string
+		name string
+		a, b func(context.Context) (string, error)
+		v    string
+		err  error
 	}{
-		{"itself", func(ctx context.Context) (string, error) { return a.Do(ctx) }, nil, "", lock.ErrRecursive, ""},
-		{"itself, to renew", func(ctx context.Context) (string, error) { return a.Renew(ctx) }, nil, "", lock.ErrRecursive, ""},
-		{"another", func(ctx context.Context) (string, error) { return b.Do(ctx) }, constant, "b", nil, ""},
-		{"itself, through another", func(ctx context.Context) (string, error) { return b.Do(ctx) }, func(ctx context.Context) (string, error) { return a.Do(ctx) }, "", lock.ErrRecursive, ""},
-		{"its key in other Flights", func(ctx context.Context) (string, error) { return own.Do(ctx) }, nil, "b", nil, ""},
+		{"itself", askA, nil, "", lock.ErrRecursive},
+		{"another", askB, constant, "b", nil},
+		{"itself, through another", askB, askA, "", lock.ErrRecursive},
 		{"itself, in a context with values of its own", func(ctx context.Context) (string, error) {
-			ctx, cancel := context.WithTimeout(context.WithValue(ctx, &fs, 1), time.Minute)
+			ctx, cancel := context.WithTimeout(context.WithValue(ctx, &a, 1), time.Minute)
 			defer cancel()
 			return a.Do(ctx)
-		}, nil, "", lock.ErrRecursive, ""},
+		}, nil, "", lock.ErrRecursive},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a.Create, b.Create = row.a, row.b
+			a = &lock.Lock[string]{Read: read, Create: row.a}
+			b = &lock.Lock[string]{Read: read, Create: row.b}
 			if v, err := a.Do(t.Context()); v != row.v || !errors.Is(err, row.err) {
 				t.Errorf("Do = %q, %v; want %q, %v", v, err, row.v, row.err)
 			}
@@ -687,41 +485,35 @@ func TestRecursion(t *testing.T) {
 	}
 }
 
-func TestRecursionOfAFreshValue(t *testing.T) {
+// TestRecursionWithAStaleValue: the stale value that a creator would get from its own
+// creation does not hide that it asks for itself.
+func TestRecursionWithAStaleValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// A creator that renews may read the value that is there.
 		s := new(site)
-		s.set("old", 0)
+		s.set("old", time.Hour)
 		l := s.lock(newMutex(s))
-		l.Create = func(ctx context.Context) (string, error) { v, err := l.Do(ctx); return v + "er", err }
-		if v, err := l.Renew(t.Context()); v != "older" || err != nil {
-			t.Errorf("Renew = %q, %v", v, err)
+		l.Create = func(ctx context.Context) (string, error) { return l.Do(ctx) }
+		if v, err := l.Do(t.Context()); err != lock.ErrRecursive {
+			t.Errorf("Do = %q, %v", v, err)
 		}
 	})
 }
 
-// TestCreatorsThatWaitForEachOther cannot be told from slow ones; their time
-// runs out.
+// TestCreatorsThatWaitForEachOther cannot be told from slow ones; their time runs
+// out.
 func TestCreatorsThatWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var fs lock.Flights
 		locks := make([]*lock.Lock[string], 2)
 		for i := range locks {
 			locks[i] = &lock.Lock[string]{
-				Key: fmt.Sprint(i), Flights: &fs, Timeout: time.Second,
-				Read:   func(context.Context) (string, time.Time, error) { return "", time.Time{}, nil },
-				Create: func(ctx context.Context) (string, error) { time.Sleep(time.Millisecond); return locks[1-i].Do(ctx) },
+				Timeout: time.Second,
+				Read:    func(context.Context) (string, time.Time, error) { return "", time.Time{}, nil },
+				Create:  func(ctx context.Context) (string, error) { time.Sleep(time.Millisecond); return locks[1-i].Do(ctx) },
 			}
 		}
 		a, b := async(locks[0].Do, t.Context()), async(locks[1].Do, t.Context())
 		time.Sleep(time.Minute)
-		for _, c := range []chan result{a, b} {
-			if got := <-c; got.err == nil {
-				t.Errorf("got %q", got.v)
-			}
-		}
-		if n := fs.Running(); n != 0 {
-			t.Errorf("%d flights left", n)
-		}
+		want(t, "A", a, "", lock.ErrTimeout)
+		want(t, "B", b, "", lock.ErrTimeout)
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/dogpile-go/dogpile/lock"
 )
 
-// reader is a value and a mutex which fetches it in the step that takes the
+// reader is a value and a mutex which fetches the value in the step that takes the
 // mutex, and answers the next Read from that.
 type reader struct {
 	mu      sync.Mutex
@@ -58,7 +58,7 @@ func (r *reader) Unlock() {
 	r.locked = false
 }
 
-func TestWhatWasReadWithTheLockIsNotForThoseWhoCameLater(t *testing.T) {
+func TestWhatWasFetchedWithTheLockIsNotForLaterCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// 1. A finds nothing, and tries the lock.  2. The lock is taken, with a value
 		// that another process has just stored.  3. The value is deleted.  4. B finds

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,7 +88,6 @@ func (s *site) lock(m lock.Mutex) *lock.Lock[string] {
 // mutex can be waited for only by taking it.
 type mutex struct {
 	s     *site
-	name  string // with a space before it; goes into the notes
 	mu    sync.Mutex
 	freed chan struct{} // closed when it becomes free; nil while it is
 }
@@ -97,7 +95,7 @@ type mutex struct {
 func newMutex(s *site) *mutex { return &mutex{s: s} }
 
 func (m *mutex) TryLock(context.Context) (bool, error) {
-	m.s.note("try" + m.name)
+	m.s.note("try")
 	return m.try(), nil
 }
 
@@ -112,7 +110,7 @@ func (m *mutex) try() bool {
 }
 
 func (m *mutex) Lock(ctx context.Context) error {
-	m.s.note("lock" + m.name)
+	m.s.note("lock")
 	for !m.try() {
 		if err := m.wait(ctx); err != nil {
 			return err
@@ -137,7 +135,7 @@ func (m *mutex) wait(ctx context.Context) error {
 }
 
 func (m *mutex) Unlock() {
-	m.s.note("unlock" + m.name)
+	m.s.note("unlock")
 	m.free()
 }
 
@@ -155,7 +153,7 @@ func (m *mutex) free() {
 type waiter struct{ *mutex }
 
 func (w waiter) Wait(ctx context.Context) error {
-	w.s.note("wait" + w.name)
+	w.s.note("wait")
 	return w.wait(ctx)
 }
 
@@ -177,36 +175,25 @@ func async(do func(context.Context) (string, error), ctx context.Context) chan r
 }
 
 // want checks what a call returned at this moment of the bubble's time.
-func want(t *testing.T, who string, c chan result, v string, err error) {
+func want(t *testing.T, caller string, c chan result, v string, err error) {
 	t.Helper()
 	synctest.Wait()
 	select {
 	case got := <-c:
 		if !errors.Is(got.err, err) || err == nil && got.v != v {
-			t.Errorf("%s got %q, %v; want %q, %v", who, got.v, got.err, v, err)
+			t.Errorf("%s got %q, %v; want %q, %v", caller, got.v, got.err, v, err)
 		}
 	default:
-		t.Errorf("%s still waits; want %q, %v", who, v, err)
+		t.Errorf("%s still waits; want %q, %v", caller, v, err)
 		go func() { <-c }()
 	}
 }
 
 // waits checks that a call has not returned yet.
-func waits(t *testing.T, who string, c chan result) {
+func waits(t *testing.T, caller string, c chan result) {
 	t.Helper()
 	synctest.Wait()
 	if len(c) > 0 {
-		t.Errorf("%s does not wait", who)
+		t.Errorf("%s does not wait", caller)
 	}
-}
-
-// tally counts how many are somewhere at once.
-type tally struct{ now, most atomic.Int64 }
-
-func (c *tally) enter() (leave func()) {
-	n := c.now.Add(1)
-	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); {
-		most = c.most.Load()
-	}
-	return func() { c.now.Add(-1) }
 }

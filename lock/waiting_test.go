@@ -14,8 +14,7 @@ import (
 	"github.com/dogpile-go/dogpile/lock"
 )
 
-// TestStaleReadersDoNotWait: L2, L3. A thousand readers during a creation of
-// two seconds.
+// TestStaleReadersDoNotWait: a thousand readers during a creation of two seconds.
 func TestStaleReadersDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(site)
@@ -44,9 +43,9 @@ func TestStaleReadersDoNotWait(t *testing.T) {
 	})
 }
 
-// TestStaleElsewhere: another process creates for a second. Callers here ask
-// for its lock only once in a while.
-func TestStaleElsewhere(t *testing.T) {
+// TestBackoff: another process creates for a second. Callers here try for its mutex
+// only once in a while.
+func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(site)
 		s.set("old", time.Hour)
@@ -125,6 +124,10 @@ func TestCallerWhoseContextHasEnded(t *testing.T) {
 		if _, err := l.Do(ctx); !errors.Is(err, context.Canceled) || s.count("create") != 0 {
 			t.Errorf("missing: %v after %v", err, s.log)
 		}
+		s.set("old", time.Hour)
+		if _, err := l.Do(ctx); !errors.Is(err, context.Canceled) || s.count("try") != 0 {
+			t.Errorf("stale: %v after %v", err, s.log)
+		}
 		s.set("old", 0)
 		if v, err := l.Do(ctx); v != "old" || err != nil {
 			t.Errorf("fresh: %q, %v", v, err)
@@ -132,7 +135,7 @@ func TestCallerWhoseContextHasEnded(t *testing.T) {
 	})
 }
 
-// timeoutRow is who is slow, and when the callers are freed from that.
+// timeoutRow is what is slow, and when the callers are freed from that.
 type timeoutRow struct {
 	name    string
 	timeout time.Duration
@@ -224,8 +227,7 @@ func TestTimedOutCreatorLearnsWhy(t *testing.T) {
 	})
 }
 
-// TestStoreHangs: the wait of callers is bounded also when it is Store that
-// does not come back.
+// TestStoreHangs: the wait of callers is also bounded if Store does not return.
 func TestStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(site)
@@ -288,14 +290,14 @@ func TestStartedOverFindsWhatTheOtherMade(t *testing.T) {
 	})
 }
 
-// TestLateJoiners: a value whose lock was lost goes to those who came before
-// the lock was won, and the last reading done, and to nobody else.
+// TestLateJoiners: a value whose lock was lost goes to callers that came before the
+// lock was won and the last reading done, and to nobody else.
 func TestLateJoiners(t *testing.T) {
 	for name, lost := range map[string]bool{"lost": true, "held": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// 1. Another holds the lock; A starts a flight and waits; B joins.
-				// 2. The lock is free, A's flight reads and creates.  3. C joins.
+				// 1. Another process holds the lock; A waits for it, and B with A.
+				// 2. The lock is free; A reads and creates.  3. C joins.
 				// 4. lost: somebody deletes the value, which takes the lock away.
 				// 5. The creator is done.  6. A and B get what it made. C gets it if
 				// the lock held, and starts over if not.
@@ -330,8 +332,8 @@ func TestLateJoiners(t *testing.T) {
 
 func TestLateJoinerOfAReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 1. A waits for another's creation.  2. That is done; A's flight reads
-		// "theirs", slowly.  3. Somebody deletes it.  4. B finds nothing and joins.
+		// 1. A waits for another's creation.  2. That is done; A reads "theirs",
+		// slowly.  3. Somebody deletes it.  4. B finds nothing and joins.
 		// 5. A's read returns: A gets "theirs", B must not.
 		s := new(site)
 		m := newMutex(s)
@@ -394,7 +396,7 @@ func TestNobodyJoinsOnceStoreHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// 1. A's Store has stored "new1" and is about to return.  2. Somebody
 		// deletes it.  3. B finds nothing. It must not be given "new1": it starts a
-		// flight of its own, which waits for the lock.  4. A's Store returns.
+		// creation of its own, which waits for the lock.  4. A's Store returns.
 		s := new(site)
 		l := s.lock(newMutex(s))
 		gate := make(chan struct{})
@@ -415,7 +417,7 @@ func TestNobodyJoinsOnceStoreHasBegun(t *testing.T) {
 	})
 }
 
-// TestCrowdReadsBeforeItTries: with a Waiter, those who waited find the value
+// TestCrowdReadsBeforeItTries: with a Waiter, callers that waited find the value
 // without taking the lock one by one.
 func TestCrowdReadsBeforeItTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -441,7 +443,6 @@ func TestManyProcessesOneCreation(t *testing.T) {
 	for _, name := range []string{"mutex", "waiter"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// L13, and promise 1: one expiry causes one creation.
 				s := new(site)
 				m := newMutex(s)
 				var wg sync.WaitGroup
@@ -470,7 +471,7 @@ func TestManyProcessesOneCreation(t *testing.T) {
 
 func TestMutexThatIsTakenAfterTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// 1. A waits for a mutex that does not heed its context.  2. Time is up, A
+		// 1. A waits for a mutex that does not heed its context.  2. The time is up, A
 		// is freed.  3. The mutex is taken all the same: it is given back, and no
 		// creator runs.
 		s := new(site)
@@ -500,7 +501,7 @@ func (d deaf) Lock(context.Context) error {
 	return d.mutex.Lock(context.WithoutCancel(context.Background()))
 }
 
-// TestTimeIsUpAtTheLastMoment: 1. The clock of a flight fires.  2. Before that
+// TestTimeIsUpAtTheLastMoment: 1. The timer of a creation fires.  2. Before that
 // takes effect, the lock is won, or the creator done.  3. Either way the creator
 // and Store run only while the lock is held, and a value that nobody gets is not
 // stored. It is found by trying often.
@@ -511,9 +512,9 @@ func TestTimeIsUpAtTheLastMoment(t *testing.T) {
 			m := newMutex(s)
 			l := s.lock(m)
 			l.Timeout = time.Second
-			held := func(who string) {
+			held := func(what string) {
 				if m.try() {
-					t.Fatalf("try %d: %s runs without the lock", i, who)
+					t.Fatalf("try %d: %s runs without the lock", i, what)
 				}
 			}
 			l.Create = func(ctx context.Context) (string, error) {

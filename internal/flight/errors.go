@@ -1,0 +1,35 @@
+package flight
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrRecursive is returned when a creator asks for a value that it is creating.
+	ErrRecursive = errors.New("creator asks for the value it is creating")
+	// ErrTimeout is returned when a flight has outlived its timeout.
+	ErrTimeout = errors.New("creation timed out")
+	// ErrClosed is returned once the Table is closed.
+	ErrClosed = errors.New("region is closed")
+	// ErrLost is the error of a creator whose lock was lost before it was done, and of
+	// a flight that was never launched. Callers start over, a few times.
+	ErrLost = errors.New("lock lost")
+	// ErrGoexit is returned when a creator called runtime.Goexit.
+	ErrGoexit = errors.New("creator called runtime.Goexit")
+)
+
+// PanicError is the error of a creator that panicked.
+type PanicError struct {
+	Value any    // what it panicked with
+	Stack []byte // where, as debug.Stack tells it
+}
+
+// Error shows the panic's value, without the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("creator panicked: %v", e.Value) }
+
+// Unwrap returns the panic's value if it is an error, else nil.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
