@@ -4,11 +4,13 @@ package dogpile_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/memory"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // TestHitAllocatesNothing: nor does Func.Call with an argument of a built-in
@@ -44,5 +46,74 @@ func TestHitAllocatesNothing(t *testing.T) {
 				t.Errorf("%d creations and %d hits: these were no hits", s.Creations, s.Hits)
 			}
 		})
+	}
+}
+
+// TestAllocsOfReads: what a call allocates that creates nothing.
+func TestAllocsOfReads(t *testing.T) {
+	type user struct{ Name string }
+	keys, ids := make([]string, 100), make([]int, 100)
+	for i := range keys {
+		keys[i], ids[i] = fmt.Sprintf("key %02d", i), i
+	}
+	objects, err := memory.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes, err := memory.New(&memory.Options{Copy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	region := func(b driver.Backend, o dogpile.Options) *dogpile.Region {
+		r := dogpile.NewRegion("users")
+		if err := r.Configure(b, &o); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	hour := dogpile.Options{Expiration: time.Hour}
+	r := region(objects, hour)
+	users := dogpile.NewCache[user](r, nil)
+	createAll := func(_ context.Context, keys []string) (map[string]user, error) {
+		vals := make(map[string]user)
+		for _, key := range keys {
+			vals[key] = user{key}
+		}
+		return vals, nil
+	}
+	byID := dogpile.NewMultiFunc(r, "byID", func(_ context.Context, ids []int) (map[int]user, error) {
+		vals := make(map[int]user)
+		for _, id := range ids {
+			vals[id] = user{"u"}
+		}
+		return vals, nil
+	}, nil)
+	create := func(context.Context) (user, error) { return user{"u"}, nil }
+	inBytes := dogpile.NewCache[user](region(bytes, hour), nil)
+	stale := dogpile.NewCache[user](region(objects, dogpile.Options{Expiration: time.Nanosecond, StaleFor: time.Hour, Prefix: "stale:"}), nil)
+	if err := stale.Set(bg, "k", user{"old"}); err != nil {
+		t.Fatal(err)
+	}
+	gate, created := make(chan struct{}), make(chan struct{})
+	go stale.GetOrCreate(bg, "k", func(context.Context) (user, error) { close(created); <-gate; return user{"new"}, nil })
+	<-created
+	defer close(gate)
+	for _, row := range []struct {
+		what string
+		most float64
+		call func() error
+	}{
+		{"a hit on a backend of bytes", 4, func() error { _, err := inBytes.GetOrCreate(bg, "k", create); return err }},
+		{"a stale value that another caller renews", 3, func() error { _, err := stale.GetOrCreate(bg, "k", create); return err }},
+		{"GetMulti of 100", 20, func() error { _, err := users.GetMulti(bg, keys); return err }},
+		{"GetOrCreateMulti of 100", 20, func() error { _, err := users.GetOrCreateMulti(bg, keys, createAll); return err }},
+		{"MultiFunc.Call of 100", 60, func() error { _, err := byID.Call(bg, ids...); return err }},
+	} {
+		if err := row.call(); err != nil { // creates, if there is something to create
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(200, func() { err = row.call() }); n > row.most || err != nil {
+			t.Errorf("%s: %v allocations, want at most %v; %v", row.what, n, row.most, err)
+		}
 	}
 }

@@ -1,10 +1,14 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strconv"
+	"reflect"
+	"sync/atomic"
 	"time"
+
+	"github.com/dogpile-go/dogpile/internal/flight"
 )
 
 // Cache is a view of a region in which all values are of type V. A region may
@@ -14,9 +18,27 @@ import (
 // Keys are any strings but those that begin with "_lock" or "_inv:". A backend
 // that keeps objects, as package memory does, hands the same value to everyone:
 // what it points to must not be changed.
+//
+// A backend that keeps bytes needs a codec that gives values back as they were. A type
+// with which the codec cannot do that is refused: every use of the cache is an error
+// that names the field.
 type Cache[V any] struct {
-	region *Region
-	o      CacheOptions[V]
+	region  *Region
+	o       CacheOptions[V]
+	checked atomic.Pointer[state] // under which V was found to be fit for the codec
+}
+
+// use returns the region's configuration in force, for an operation on values.
+func (c *Cache[V]) use(op string) (*state, error) {
+	s, err := c.region.use(op)
+	if err != nil || s.caps.Objects || s.caps.Discards || c.checked.Load() == s {
+		return s, err
+	}
+	if err := checkType(c.codec(s), reflect.TypeFor[V]()); err != nil {
+		return nil, c.region.wrap(op, "", err)
+	}
+	c.checked.Store(s)
+	return s, nil
 }
 
 // CacheOptions is what a cache does differently from its region.
@@ -28,17 +50,20 @@ type CacheOptions[V any] struct {
 	// result means what Expiration means; what is below Never lies in the past
 	// and makes everything stale. It has to be quick and safe for concurrent use.
 	ExpirationFunc func() time.Duration
-	// ShouldCache decides whether a new value is stored. Those who waited for it
-	// get it in any case. nil: it is.
+	// ShouldCache decides whether a new value is stored. Callers that waited for it get
+	// it in any case. nil: it is. If it panics, the value is not stored.
 	ShouldCache func(V) bool
 	// Codec makes bytes of values. nil: the region's.
 	Codec Codec
+	// Name appears in events, to tell the caches of a region apart. A [Func] has its
+	// own.
+	Name string
 }
 
 // Entry is a value as it is stored.
 type Entry[V any] struct {
 	Value   V
-	Created time.Time // when its creation began, by the clock of its creator
+	Created time.Time // when its creation ended, by the clock of its creator
 	State   State
 }
 
@@ -64,14 +89,33 @@ func NewCache[V any](r *Region, o *CacheOptions[V]) *Cache[V] {
 	return c
 }
 
-// With returns a view of the same region with other options. It shares all
-// entries and creations with c.
-func (c *Cache[V]) With(o CacheOptions[V]) *Cache[V] { return NewCache(c.region, &o) }
+// With returns a view of the same region in which the options that o sets replace
+// those of c; all others stay. It shares all entries and creations with c. It panics
+// if o is at fault.
+func (c *Cache[V]) With(o CacheOptions[V]) *Cache[V] {
+	merged := c.o.with(o)
+	return NewCache(c.region, &merged)
+}
+
+// with returns o with what more sets. One kind of expiration replaces the other.
+func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
+	if more.Expiration != 0 || more.ExpirationFunc != nil {
+		o.Expiration, o.ExpirationFunc = more.Expiration, more.ExpirationFunc
+	}
+	if more.ShouldCache != nil {
+		o.ShouldCache = more.ShouldCache
+	}
+	if more.Codec != nil {
+		o.Codec = more.Codec
+	}
+	o.Name = cmp.Or(more.Name, o.Name)
+	return o
+}
 
 // Get returns the value of key if there is a fresh one. It never creates and
 // never waits for a creation.
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
-	s, err := c.region.use("get")
+	s, err := c.use("get")
 	if err != nil {
 		return v, false, err
 	}
@@ -82,37 +126,37 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: key})
+				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
 			}
 			return e.value, true, nil
 		}
 	}
-	f, err := c.look(ctx, s, "get", key)
+	l, err := c.look(ctx, s, "get", key)
 	if err != nil {
 		return v, false, err
 	}
-	if f.band == fresh {
-		s.told(ctx, countHits, s.o.Hooks.Hit, "get", key)
-		return f.value, true, nil
+	if l.use == flight.Fresh {
+		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+		return l.value, true, nil
 	}
-	s.told(ctx, countMisses, s.o.Hooks.Miss, "get", key)
+	c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
 	return v, false, nil
 }
 
 // Peek returns the entry of key, whatever its state. It counts as no access.
 func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, err error) {
-	s, err := c.region.use("peek")
+	s, err := c.use("peek")
 	if err != nil {
 		return e, false, err
 	}
-	f, err := c.look(ctx, s, "peek", key)
-	if err != nil || !f.there {
+	l, err := c.look(ctx, s, "peek", key)
+	if err != nil || !l.found {
 		return e, false, err
 	}
-	return Entry[V]{f.value, f.created, f.state}, true, nil
+	return Entry[V]{l.value, l.created, l.state}, true, nil
 }
 
-func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*found[V], error) {
+func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*lookup[V], error) {
 	mangled, err := s.key(op, key)
 	if err != nil {
 		return nil, err
@@ -127,7 +171,8 @@ func (c *Cache[V]) Set(ctx context.Context, key string, v V) error {
 	return c.SetMulti(ctx, map[string]V{key: v})
 }
 
-// Delete is Region.Delete.
+// Delete removes the entries of keys, as [Region.Delete] does. When it returns nil no
+// read that begins from then on returns a value whose creation had begun before.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return c.region.Delete(ctx, keys...)
 }
@@ -138,11 +183,11 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 //
 // A fresh entry is returned at once, and so is a stale one, unless this caller
 // is the one to renew it. Callers without an entry to return wait for the one
-// creator, until ctx ends. Its error goes to all of them as it is; a panic goes
-// to them as a *PanicError.
+// creator, until ctx ends. Its error goes to all of them as it is; a panic goes to them
+// as a *[PanicError] in an *[OpError].
 //
 // create gets a context with the values of ctx, which ends when the creation
-// has taken Options.CreateTimeout or its lock is lost, but not when ctx does.
+// has taken [Options.CreateTimeout] or its lock is lost, but not when ctx does.
 // Creation finds the creation's Control in it.
 func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (V, error) {
 	s := c.region.current.Load()
@@ -153,7 +198,7 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: key})
+				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
 			}
 			return e.value, nil
 		}
@@ -166,7 +211,7 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], bool) {
 	object, left, err := s.lookup(ctx, sc)
 	if err != nil {
-		return nil, false // who asks again will get the error
+		return nil, false // the reading that follows will return the error
 	}
 	e, ok := object.(*entry[V])
 	if !ok || e.version != s.local.token().Version {
@@ -180,113 +225,176 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], b
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.region.use("get")
+	s, err := c.use("get")
 	if err != nil {
 		return v, err
 	}
 	if create == nil {
-		return v, &KeyError{"get", key, errNilCreator}
+		return v, c.region.wrap("get", key, errNilCreator)
 	}
 	mangled, err := s.key("get", key)
 	if err != nil {
 		return v, err
 	}
-	f := new(found[V])
+	var l *lookup[V]
+	called := s.flights.Now()
 	if !s.caps.Discards {
-		if f, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil && f.band == fresh {
-			s.told(ctx, countHits, s.o.Hooks.Hit, "get", key)
-			return f.value, nil
+		if l, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil {
+			switch flights := s.flights; {
+			case l.use == flight.Fresh:
+				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+				return l.value, nil
+			case l.use == flight.Stale && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
+				// The algorithm would say so too. This is said before anything is built.
+				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
+				return l.value, nil
+			}
 		}
 	}
-	cr := c.creation(ctx, s, "get", key, mangled, create)
-	f, created, err := cr.took(ctx, f, err)
-	if err != nil {
-		return v, err
-	}
-	if f.band == missing {
-		s.told(ctx, countMisses, s.o.Hooks.Miss, "get", key)
-	}
-	cr.unseen = s.o.Runner != nil && f.band == stale
-	began := now()
-	got, err := cr.lock().DoRead(ctx, f, created)
-	return cr.result(ctx, f, got, began, err)
+	return c.createOne(ctx, s, called, key, mangled, create, l, err)
 }
 
 var errNilCreator = errors.New("creator is nil")
 
-func (c *Cache[V]) creation(ctx context.Context, s *state, op, key, mangled string, create func(context.Context) (V, error)) *creation[V] {
-	cr := &creation[V]{
-		c: c, s: s, op: op, key: key, mangled: mangled, create: create,
-		nested: s.region.flights.Creating(ctx), offline: s.caps.Discards, last: new(found[V]),
+// createOne is the rest of GetOrCreate for a caller that has read nothing fresh: l, or
+// with an error.
+func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, mangled string, create func(context.Context) (V, error), l *lookup[V], err error) (v V, _ error) {
+	const op = "get"
+	cr := c.creation(ctx, s, op, called, []creationKey[V]{{key: key, mangled: mangled}})
+	cr.one = create
+	if !cr.keys[0].offline {
+		if err := cr.note(ctx, only, []*lookup[V]{l}, err); err != nil {
+			return v, c.region.wrap(op, key, err)
+		}
 	}
-	switch {
-	case s.caps.Discards:
-		cr.apart = "\x00" + strconv.FormatInt(s.serial.Add(1), 10) // no two callers meet
-	case cr.nested && s.slots != nil:
-		// A flight of callers that are not nested may be waiting for the place
-		// that the creator around this one has.
-		cr.apart = "\x00nested"
+	if l == nil || l.use == flight.Missing && !l.ifError {
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
 	}
-	return cr
+	return cr.doOne(ctx)
 }
 
-// result tells the hooks how the caller came to its value.
-func (cr *creation[V]) result(ctx context.Context, first, got *found[V], began int64, err error) (v V, _ error) {
-	s := cr.s
-	waited := err != nil || got != first
-	err, failed := ownError(err)
-	if failed && cr.standsIn(first) {
-		s.region.flights.Rest(cr.mangled, backOff)
+// only is the position of a creation's only key.
+var only = []int{0}
+
+// doOne carries out a creation of one key whose first reading has been taken.
+func (cr *creation[V]) doOne(ctx context.Context) (v V, _ error) {
+	k := &cr.keys[0]
+	first := k.last
+	began := now()
+	results, err := cr.call().Do(ctx, cr.readings(only))
+	var got *lookup[V]
+	waited := true
+	if err == nil {
+		got = results[0].Value
+		waited = got != first
+	} else if cr.mayFallBack(err, first) {
+		cr.fellBack(ctx, err)
 		got, err = first, nil
 	}
-	cr.tell(ctx, first, got, waited, began, err)
+	err = cr.s.region.wrap(cr.op, k.key, err)
+	cr.tellResult(ctx, k, first, got, waited, began, err)
 	if err != nil {
-		return v, lockError(cr.op, cr.key, err)
+		return v, err
 	}
 	return got.value, nil
 }
 
-// tell tells the hooks how a caller came to its value, who had found first, and
-// nothing fresh.
-func (cr *creation[V]) tell(ctx context.Context, first, got *found[V], waited bool, began int64, err error) {
+// mayFallBack reports whether a caller that has read l may return it after all, because
+// err means that the creator has failed or taken too long.
+func (cr *creation[V]) mayFallBack(err error, l *lookup[V]) bool {
+	_, failed := err.(*creatorError)
+	return (failed || err == flight.ErrTimeout) && !cr.renew && l.usableOnError(cr.s, cr.c.expiration(cr.s))
+}
+
+// fellBack notes that this caller returns what it has read, in place of what could not
+// be created because of err. Of all callers that do, the one whose creation it was
+// reports the error.
+func (cr *creation[V]) fellBack(ctx context.Context, err error) {
+	ran := false
+	for i := range cr.keys {
+		k := &cr.keys[i]
+		cr.s.flights.BackOff(k.mangled, errorBackoff)
+		ran = ran || k.ran.Load()
+	}
+	if ran {
+		cr.Unseen(ctx, cr.all(), err)
+	}
+}
+
+// creation returns a creation of keys for a caller whose context is ctx, and which has
+// called at a moment of the clock of the region's flights.
+func (c *Cache[V]) creation(ctx context.Context, s *state, op string, called int64, keys []creationKey[V]) *creation[V] {
+	none := new(lookup[V])
+	for i := range keys {
+		keys[i].last, keys[i].offline = none, s.caps.Discards
+	}
+	cr := &creation[V]{c: c, s: s, op: op, called: called, keys: keys}
+	if s.creators != nil && s.flights.Creating(ctx) {
+		// A flight of callers that are not nested may be waiting for the slot that the
+		// creator around this one has.
+		cr.class = "\x00nested"
+	}
+	return cr
+}
+
+// tellResult tells the hooks how a caller came to its value, after it had found first,
+// which is not fresh.
+func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first, got *lookup[V], waited bool, began int64, err error) {
 	s := cr.s
-	if first.band != missing { // what was missing has been told of
-		if err == nil && got != nil && got.band != fresh {
-			s.told(ctx, countStale, s.o.Hooks.Stale, cr.op, cr.key)
+	if first.use != flight.Missing || first.ifError { // otherwise it has been told already
+		if err == nil && got != nil && got.use != flight.Fresh {
+			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale)
 		} else {
-			s.told(ctx, countMisses, s.o.Hooks.Miss, cr.op, cr.key)
+			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
 		}
 	}
-	if waited && !cr.ran.Load() {
+	if waited && !k.ran.Load() {
 		s.region.stats.add(countWaits, 1)
-		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Key: cr.key, Duration: time.Duration(now() - began), Err: err})
+		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Duration: time.Duration(now() - began), Err: err})
 	}
 }
 
-// told counts something and tells a hook of it.
-func (s *state) told(ctx context.Context, n counter, hook func(context.Context, Event), op, key string) {
-	s.region.stats.add(n, 1)
-	s.event(ctx, hook, Event{Op: op, Key: key})
+// tellAll is tell for a key and those that are mangled like it.
+func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event)) {
+	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key)
+	for _, alias := range k.aliases {
+		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias)
+	}
 }
 
-// Refresh creates the value of key now, under the lock, stores it and returns
-// it, whether or not there is a fresh one. It waits for a creation in progress
-// to end but does not take its value. If it fails, the entry stays as it is.
+// tell counts something and tells a hook of it.
+func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string) {
+	s.region.stats.add(n, 1)
+	c.event(ctx, s, hook, op, key)
+}
+
+func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string) {
+	if hook != nil {
+		s.event(ctx, hook, Event{Op: op, Name: c.o.Name, Key: key})
+	}
+}
+
+// failed reports an error that no caller gets.
+func (c *Cache[V]) failed(ctx context.Context, s *state, op, key string, err error) {
+	s.failed(ctx, Event{Op: op, Name: c.o.Name, Key: key, Err: err})
+}
+
+// Refresh creates the value of key now, under the lock, stores it and returns it,
+// whether or not there is a fresh one. It waits for a creation in progress to end but
+// does not take its value. If it fails, the entry stays as it is.
 func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.region.use("refresh")
+	s, err := c.use("refresh")
 	if err != nil {
 		return v, err
 	}
 	if create == nil {
-		return v, &KeyError{"refresh", key, errNilCreator}
+		return v, c.region.wrap("refresh", key, errNilCreator)
 	}
 	mangled, err := s.key("refresh", key)
 	if err != nil {
 		return v, err
 	}
-	cr := c.creation(ctx, s, "refresh", key, mangled, create)
-	cr.renew = true
-	began := now()
-	got, err := cr.lock().Renew(ctx)
-	return cr.result(ctx, new(found[V]), got, began, err)
+	cr := c.creation(ctx, s, "refresh", s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
+	cr.one, cr.renew = create, true
+	return cr.doOne(ctx)
 }

@@ -4,445 +4,256 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/flight"
 	"github.com/dogpile-go/dogpile/internal/stored"
-	"github.com/dogpile-go/dogpile/lock"
 )
 
-// backOff is how long a key is left alone after its creator failed and a stale
-// value stood in for the new one.
-const backOff = time.Second
-
-// creation is one caller's part in the dogpile lock of a key: it is the lock's
-// mutex and its Read, Create and Store. Only one goroutine at a time runs its
-// methods, but for Unlock.
-type creation[V any] struct {
-	c       *Cache[V]
-	s       *state
-	op      string
-	key     string // the user's
-	mangled string
-	create  func(context.Context) (V, error)
-
-	nested  bool   // needs no place among MaxCreators
-	apart   string // what keeps others out of its flight; "": nothing does
-	unseen  bool   // it runs in the background, and nobody waits for its error
-	renew   bool
-	offline bool // the backend has failed: create without it
-
-	held     holding
-	freeSlot func()      // gives back the place among MaxCreators
-	place    *place      // the last one taken; nil: there was none
-	last     *found[V]   // what was read last; never nil
-	ran      atomic.Bool // the creator was run here
-	made     stored.Meta // of the value just created
-	at       int64       // when that began, on the clock of now
-	skip     bool        // it is not to be stored
-}
-
-// lock returns the dogpile lock that cr is the inside of.
-func (cr *creation[V]) lock() *lock.Lock[*found[V]] {
-	return &lock.Lock[*found[V]]{
-		Read:    cr.read,
-		Create:  cr.run,
-		Store:   cr.store,
-		Stale:   func(f *found[V], _ time.Time) bool { return f.band != fresh },
-		Mutex:   cr,
-		Runner:  cr.s.o.Runner,
-		Timeout: cr.s.o.CreateTimeout,
-		Key:     cr.mangled,
-		Version: cr.flightVersion,
-		Flights: &cr.s.region.flights,
+// Create implements flight.Source: it runs the creator while it renews the leases.
+func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*lookup[V]], error) {
+	if err := cr.findVersions(ctx, at); err != nil {
+		return nil, err
 	}
-}
-
-// flightVersion tells which flights a caller may join who has read f.
-func (cr *creation[V]) flightVersion(f *found[V]) string {
-	switch {
-	case cr.apart != "":
-		return f.version + cr.apart
-	case cr.offline:
-		return lock.AnyVersion
-	}
-	return f.version
-}
-
-// stamp tells the lock whether there is a value that can be served. What stands
-// in for a creator that has just failed is as good as stale.
-func (cr *creation[V]) stamp(f *found[V]) time.Time {
-	if f.band >= stale || f.band == standby && cr.s.region.flights.Resting(cr.mangled) {
-		return f.created
-	}
-	return time.Time{}
-}
-
-func (cr *creation[V]) read(ctx context.Context) (*found[V], time.Time, error) {
-	if cr.offline {
-		return cr.took(ctx, nil, nil)
-	}
-	l := cr.held.current()
-	f, err := cr.c.read(ctx, cr.s, cr.op, cr.key, cr.mangled, l, cr.known(l))
-	return cr.took(ctx, f, err)
-}
-
-// took takes note of what was read.
-func (cr *creation[V]) took(ctx context.Context, f *found[V], err error) (*found[V], time.Time, error) {
-	if cr.offline {
-		return cr.last, time.Time{}, nil
-	}
-	if err != nil {
-		if cr.s.o.Strict || gaveUp(ctx, err) {
-			return nil, time.Time{}, err
-		}
-		cr.disconnect(ctx, err)
-		return cr.last, time.Time{}, nil
-	}
-	cr.last = f
-	if err := cr.found(ctx); err != nil {
-		return nil, time.Time{}, err
-	}
-	return f, cr.stamp(f), nil
-}
-
-// known returns the version token for the reading under a lease: that of the
-// reading before. Where the backend has fetched the entry with the lease, nothing
-// is left to ask for. Every caller of this flight has read the same token since
-// he called, and a value that is created now carries it; should it have been
-// replaced meanwhile, that makes the value invalid, as it has to be.
-func (cr *creation[V]) known(l driver.Lease) *token {
-	if l == nil {
-		return nil
-	}
-	return cr.last.token
-}
-
-// found sees to it that what was read last has a version: those who create
-// together have to know of the same one.
-func (cr *creation[V]) found(ctx context.Context) error {
-	f := cr.last
-	if cr.s.shared == nil || f.band == fresh || f.version != "" {
-		return nil
-	}
-	v, err := cr.s.version(ctx)
-	switch {
-	case err == nil:
-		f.version = v
-	case cr.s.o.Strict || gaveUp(ctx, err):
-		return &BackendError{cr.op, cr.key, err}
-	default:
-		cr.disconnect(ctx, err)
-	}
-	return nil
-}
-
-// disconnect makes the creation go on without the backend.
-func (cr *creation[V]) disconnect(ctx context.Context, err error) {
-	cr.s.failed(ctx, cr.op, cr.key, err)
-	cr.offline = true
-}
-
-// TryLock takes a place among MaxCreators and then the lease, or neither.
-func (cr *creation[V]) TryLock(ctx context.Context) (bool, error) {
-	if !cr.takeSlot(ctx) {
-		return false, nil
-	}
-	if cr.offline {
-		return true, nil
-	}
-	l, err := cr.s.tryLock(ctx, cr.mangled)
-	switch {
-	case err != nil && (cr.s.o.Strict || gaveUp(ctx, err)):
-		cr.freeSlot()
-		return false, &BackendError{"lock", cr.key, err}
-	case err != nil:
-		cr.disconnect(ctx, err)
-		return true, nil
-	case l == nil:
-		cr.freeSlot()
-		return false, nil
-	}
-	cr.held.take(l)
-	return true, nil
-}
-
-// Wait waits for whatever it was that TryLock did not get.
-func (cr *creation[V]) Wait(ctx context.Context) error {
-	if full := cr.s.slots != nil && !cr.nested && len(cr.s.slots) == cap(cr.s.slots); full {
-		return cr.waitSlot(ctx)
-	}
-	err := cr.s.locker.Wait(ctx, cr.mangled)
-	switch {
-	case err == nil || gaveUp(ctx, err):
-		return err
-	case cr.s.o.Strict:
-		return &BackendError{"lock", cr.key, err}
-	}
-	cr.disconnect(ctx, err)
-	return nil
-}
-
-// Lock is TryLock and Wait in turn. The lock does not use it, because Wait is
-// there.
-func (cr *creation[V]) Lock(ctx context.Context) error {
-	for {
-		if held, err := cr.TryLock(ctx); held || err != nil {
-			return err
-		}
-		if err := cr.Wait(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// Unlock gives back the lease, unless it is used up by the store or lost. A
-// creator that has begun keeps its place among MaxCreators until it returns.
-func (cr *creation[V]) Unlock() {
-	if l := cr.held.give(); l != nil {
-		cr.s.release(l)
-	}
-	if !cr.ran.Load() {
-		cr.freeSlot()
-	}
-}
-
-// takeSlot takes a place among MaxCreators if there is one. It is given back by
-// freeSlot, or when the flight, whose context ctx is, ends or times out.
-func (cr *creation[V]) takeSlot(ctx context.Context) bool {
-	if cr.s.slots == nil || cr.nested {
-		cr.freeSlot = func() {}
-		return true
-	}
-	if p := cr.place; p != nil && p.ctx == ctx && p.kept.Swap(false) {
-		return true
-	}
-	select {
-	case cr.s.slots <- struct{}{}:
-	default:
-		return false
-	}
-	cr.hasSlot(ctx)
-	return true
-}
-
-// place is one among MaxCreators, for the flight whose context ctx is.
-type place struct {
-	ctx  context.Context
-	kept atomic.Bool // TryLock has not used it yet
-}
-
-func (cr *creation[V]) hasSlot(ctx context.Context) *place {
-	p := &place{ctx: ctx}
-	cr.place = p
-	cr.freeSlot = sync.OnceFunc(func() {
-		p.kept.Store(false)
-		<-cr.s.slots
-	})
-	context.AfterFunc(ctx, cr.freeSlot)
-	return p
-}
-
-// waitSlot waits for a place, and keeps it for the TryLock that follows: were it
-// given back, those who wait would hand it round and none would have it.
-func (cr *creation[V]) waitSlot(ctx context.Context) error {
-	select {
-	case cr.s.slots <- struct{}{}:
-		cr.hasSlot(ctx).kept.Store(true)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// run runs the creator while it keeps the lease alive.
-func (cr *creation[V]) run(ctx context.Context) (*found[V], error) {
-	cr.ran.Store(true)
-	defer cr.freeSlot()
-	version, err := cr.version(ctx)
-	if err != nil {
-		if cr.s.o.Strict {
-			return nil, &BackendError{"get", cr.key, err}
-		}
-		cr.disconnect(ctx, err)
-	}
+	// The version comes before the creator:
+	// 1. The version is T.  2. The creator reads the origin.  3. The origin changes, and
+	// somebody invalidates: T is replaced by U.  4. The value is stored under T, and is
+	// invalid. A version that was read at 4 would be U.
 	ctl := new(Control)
-	if f := cr.last; f.there && f.state != Invalidated {
-		ctl.previous, ctl.hasPrev = f.value, true
+	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && k.last.state != Invalidated {
+		ctl.previous = &k.last.value
 	}
-	ctx = context.WithValue(ctx, controlKey{}, ctl)
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, controlKey{}, ctl))
 	defer cancel(nil)
-	if l := cr.held.lease; l != nil && !cr.offline {
-		defer cr.s.keep(ctx, l, cancel)()
+	defer cr.keepLeases(ctx, at, cancel)()
+	keys := make([]string, len(at))
+	for n, i := range at {
+		k := &cr.keys[i]
+		keys[n] = k.key
+		k.ran.Store(true)
+		k.began = now()
 	}
-	cr.at = now()
-	cr.made = stored.Meta{Created: time.Now().UnixNano(), Version: version}
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0]}
+	if cr.one == nil {
+		e.Keys = keys
+	}
+	var values map[string]V
 	var v V
-	// Whoever found it missing at first may have been served a stale one since.
-	cr.unseen = cr.unseen || cr.s.o.Runner != nil && !cr.renew && cr.last.band == stale
-	err = cr.s.observed(ctx, Event{Op: cr.op, Key: cr.key}, cr.unseen, func() (err error) { v, err = cr.create(ctx); return err })
-	switch {
-	case err != nil && context.Cause(ctx) == driver.ErrLeaseLost:
-		return nil, fmt.Errorf("%w: %w", lock.ErrLost, err)
-	case err != nil:
-		return nil, cr.broke(ctx, err)
-	}
-	cr.decide(v, ctl)
-	return cr.created(v), nil
-}
-
-// decide notes whether and how v is to be stored.
-func (cr *creation[V]) decide(v V, ctl *Control) {
-	expireIn, noStore := ctl.said()
-	cr.made.ExpireIn = expireIn
-	cr.skip = noStore || cr.c.o.ShouldCache != nil && !cr.c.o.ShouldCache(v)
-}
-
-// created returns v as what would be read once it is stored.
-func (cr *creation[V]) created(v V) *found[V] {
-	return &found[V]{value: v, there: true, band: fresh, created: time.Unix(0, cr.made.Created)}
-}
-
-// version returns the version under which the value will be stored. It has to
-// be known before the creator runs.
-func (cr *creation[V]) version(ctx context.Context) (string, error) {
-	switch {
-	case cr.offline:
-		return "", nil
-	case cr.s.custom != nil:
-		return cr.s.custom.Version(ctx, cr.key)
-	case cr.last.version != "":
-		return cr.last.version, nil
-	}
-	return cr.s.version(ctx)
-}
-
-// errAborted stands, in events, for whatever ended a creator that did not
-// return.
-var errAborted = errors.New("creator panicked or called runtime.Goexit")
-
-// observed runs a creator and tells the hooks and counters of it, however it
-// ends.
-func (s *state) observed(ctx context.Context, e Event, unseen bool, create func() error) error {
-	began := now()
-	e.Err = errAborted
-	if unseen {
-		// One that does not listen to its context may never return to be told of.
-		stop := context.AfterFunc(ctx, func() {
-			if context.Cause(ctx) == lock.ErrTimeout {
-				s.failed(ctx, e.Op, e.Key, ErrCreateTimeout)
-			}
-		})
-		defer func() {
-			if e.Err != nil && (stop() || e.Err != ErrCreateTimeout) {
-				s.failed(ctx, e.Op, e.Key, e.Err)
-			}
-		}()
-	}
-	defer func() {
-		if context.Cause(ctx) == lock.ErrTimeout {
-			e.Err = ErrCreateTimeout // whatever came of it came too late
+	err := cr.s.observed(ctx, e, func() (err error) {
+		if cr.one != nil {
+			v, err = cr.one(ctx)
+		} else {
+			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
 		}
-		n := countCreations
-		if e.Err != nil {
-			n = countFailures
+		return err
+	})
+	if err != nil {
+		return nil, cr.creatorFailed(ctx, at, err)
+	}
+	results := make([]flight.Result[*lookup[V]], len(at))
+	for n, i := range at {
+		value, ok := v, true
+		if cr.one == nil {
+			value, ok = values[keys[n]]
 		}
-		e.Duration = time.Duration(now() - began)
-		s.region.stats.add(n, 1)
-		s.event(ctx, s.o.Hooks.Create, e)
-	}()
-	e.Err = create()
-	return e.Err
+		if ok {
+			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, &cr.keys[i], value, ctl), OK: true}
+		}
+	}
+	return results, nil
 }
 
-// creatorError is a creator's own error, on its way through the lock.
-type creatorError struct{ err error }
+// findVersions finds out under which versions the values will be stored. They have to
+// be known before the creator runs: what it reads may be invalidated while it does.
+func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
+	for _, i := range at {
+		cr.keys[i].meta = stored.Meta{}
+	}
+	for n, i := range at {
+		k := &cr.keys[i]
+		if k.offline {
+			continue
+		}
+		version := k.last.version
+		var err error
+		if version == "" {
+			version, err = cr.s.versions.shared(ctx, k.last.token)
+		}
+		if err == nil {
+			version, err = cr.s.versions.entry(ctx, version, k.key)
+		}
+		if err != nil {
+			if cr.s.o.Strict {
+				return cr.s.region.backendError(ctx, cr.op, k.key, err)
+			}
+			cr.disconnect(ctx, cr.op, err, at[n:]...) // see note
+			return nil
+		}
+		k.meta.Version = version
+	}
+	return nil
+}
 
-// Error returns what the creator's own error says.
-func (e *creatorError) Error() string { return e.err.Error() }
+// keepLeases renews the leases of keys until stop is called. If all of them are lost,
+// lost is called: one key that was deleted is no reason to give up the others.
+func (cr *creation[V]) keepLeases(ctx context.Context, at []int, lost context.CancelCauseFunc) (stop func()) {
+	left := new(atomic.Int64)
+	var stops []func()
+	for _, i := range at {
+		if k := &cr.keys[i]; k.lease.lease != nil && !k.offline {
+			left.Add(1)
+		}
+	}
+	for _, i := range at {
+		if k := &cr.keys[i]; k.lease.lease != nil {
+			offline := k.offline
+			stops = append(stops, cr.s.keep(ctx, k.lease.lease, func(cause error) {
+				// A creation that goes on without the backend does not depend on the lease,
+				// which keeps others from creating for as long as it lasts.
+				if !offline && left.Add(-1) == 0 {
+					lost(cause)
+				}
+			}))
+		}
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
 
-// broke returns err, of a creator, for all who wait for it. Each of them may have
-// an entry that stands in; none is given another's, which may have been deleted
-// before he called. The key is left alone for a while then.
-func (cr *creation[V]) broke(ctx context.Context, err error) error {
-	if cr.standsIn(cr.last) {
-		cr.s.region.flights.Rest(cr.mangled, backOff)
-		if !cr.unseen {
-			cr.s.failed(ctx, cr.op, cr.key, err)
+// created notes what is to be stored of a value whose creation has just ended, and
+// returns the value as it would be read then.
+func (cr *creation[V]) created(ctx context.Context, k *creationKey[V], v V, ctl *Control) *lookup[V] {
+	// Age counts from here. Counted from the begin, a value whose creation takes longer
+	// than it may be kept would never be a hit.
+	k.ended = now()
+	created := time.Now()
+	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.ended-k.began)
+	k.meta.ExpireIn, k.noStore = ctl.of(k.key)
+	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
+	return &lookup[V]{value: v, found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+}
+
+// shouldCache asks the user's function. If that panics the value is not stored.
+func (c *Cache[V]) shouldCache(ctx context.Context, s *state, v V) (should bool) {
+	if c.o.ShouldCache == nil {
+		return true
+	}
+	defer s.contain(ctx, "ShouldCache")
+	return c.o.ShouldCache(v)
+}
+
+// creatorFailed returns the error of a creator for all who wait for it. Each of them may have
+// an entry that stands in. Nobody is given another's, which may have been deleted
+// before that caller called. The keys are left alone for a while then.
+func (cr *creation[V]) creatorFailed(ctx context.Context, at []int, err error) error {
+	if context.Cause(ctx) == driver.ErrLeaseLost {
+		return fmt.Errorf("%w: %w", flight.ErrLost, err)
+	}
+	for _, i := range at {
+		k := &cr.keys[i]
+		if !cr.renew && k.last.usableOnError(cr.s, cr.c.expiration(cr.s)) {
+			cr.s.flights.BackOff(k.mangled, errorBackoff)
 		}
 	}
 	return &creatorError{err}
 }
 
-// ownError undoes what broke did, and reports whether err means that a creator
-// has failed, or taken too long.
-func ownError(err error) (own error, failed bool) {
-	if ce, is := err.(*creatorError); is {
-		return ce.err, true
-	}
-	return err, err == lock.ErrTimeout
-}
-
-// standsIn reports whether an entry may be returned in place of the value that
-// could not be made.
-func (cr *creation[V]) standsIn(f *found[V]) bool {
-	exp := cr.c.expiration(cr.s)
-	if f.expireIn != 0 {
-		exp = f.expireIn
-	}
-	more := cr.s.o.StaleIfError
-	return !cr.renew && f.band >= standby && more != 0 && (exp == Never || within(f.age, max(exp, 0), more))
-}
-
-// store stores what run has made, under the lease, and reports whether that was
-// held until then.
-func (cr *creation[V]) store(ctx context.Context, f *found[V]) (held bool) {
-	if held, done := cr.refused(ctx); done {
-		return held
-	}
-	items := []driver.Item{{Key: cr.mangled, Lease: cr.held.lease}}
-	err := cr.c.pack(cr.s, &items[0], f.value, cr.made, cr.at)
-	if err == nil {
-		if err = cr.s.set(ctx, items); err == nil {
-			err = items[0].Err
+// Unseen implements flight.Source: it reports what no caller waits for.
+func (cr *creation[V]) Unseen(ctx context.Context, at []int, err error) {
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
+	if len(at) > 1 {
+		for _, i := range at {
+			e.Keys = append(e.Keys, cr.keys[i].key)
 		}
 	}
-	return cr.stored(ctx, err)
+	cr.s.failed(ctx, e)
 }
 
-// refused reports whether the value is not to be stored, and if so whether the
-// lease was held until now. Without the backend nothing tells what was deleted
-// meanwhile, so it counts as lost.
-func (cr *creation[V]) refused(ctx context.Context) (held, done bool) {
-	l, inv := cr.held.lease, cr.s.custom
-	switch {
-	case l == nil || cr.offline:
+// Store implements flight.Source: it stores values under their leases, in one call of
+// the backend.
+func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Result[*lookup[V]]) (held []bool) {
+	defer func() {
+		// A function of the user's that panics now, an ExpirationFunc or an Invalidator,
+		// must not lose what has been created.
+		if p := recover(); p != nil {
+			held = make([]bool, len(at))
+			cr.c.failed(ctx, cr.s, "store", cr.keys[at[0]].key, &PanicError{Value: p, Stack: debug.Stack()})
+		}
+	}()
+	held = make([]bool, len(at))
+	items, packed := make([]driver.Item, 0, len(at)), make([]int, 0, len(at))
+	for n, i := range at {
+		k := &cr.keys[i]
+		var done bool
+		if held[n], done = cr.refuses(ctx, k); done {
+			continue
+		}
+		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
+		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.ended); err != nil {
+			held[n] = cr.stored(ctx, k, err)
+			continue
+		}
+		items, packed = append(items, it), append(packed, n)
+	}
+	if len(items) == 0 {
+		return held
+	}
+	err := cr.s.set(ctx, items)
+	errs := itemErrors(items)
+	for _, n := range packed {
+		k := &cr.keys[at[n]]
+		cause := err
+		if cause == nil {
+			cause = errs[k.mangled]
+		}
+		held[n] = cr.stored(ctx, k, cause)
+	}
+	return held
+}
+
+// refuses reports whether the value of k is not to be stored, and if so whether the
+// lease was held until now. Without the backend nothing tells what was deleted in the
+// meantime, so the lease counts as lost.
+func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, done bool) {
+	l := k.lease.lease
+	if l == nil || k.offline {
 		return false, true
-	case inv != nil && inv.Judge(cr.key, cr.made.Version, time.Unix(0, cr.made.Created)) != Fresh:
-		return false, true // invalidated since it began
-	case cr.skip:
+	}
+	// What was invalidated since it began would be invalid at once. Where the token has
+	// to be asked for, the readers find out.
+	if t, ask := cr.s.versions.known(); ask == "" &&
+		cr.s.versions.judge(t, k.key, k.meta.Version, time.Unix(0, k.meta.Created).Add(-k.meta.Took)) != Fresh {
+		return false, true
+	}
+	if k.noStore {
 		return cr.s.extend(ctx, l) == nil, true
 	}
 	return true, false
 }
 
-// stored tells of an entry that was stored under the lease, or was not, and
-// reports whether the lease is known to have been held.
-func (cr *creation[V]) stored(ctx context.Context, err error) (held bool) {
+// stored tells of an entry that was stored under its lease, or was not, and reports
+// whether the lease is known to have been held.
+func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error) (held bool) {
 	s := cr.s
-	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Key: cr.key, Err: err})
+	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Err: err})
 	switch {
 	case err == nil:
-		cr.held.give() // storing has used it up
+		k.lease.give() // the store has used it up
 		s.region.stats.add(countStores, 1)
 		return true
 	case errors.Is(err, driver.ErrLeaseLost):
 		s.region.stats.add(countLost, 1)
 		return false
 	}
-	s.failed(ctx, cr.op, cr.key, err)
-	return s.extend(ctx, cr.held.lease) == nil
+	// It was not stored, but whether the key was deleted in the meantime the lease can
+	// still tell: late callers may take the value if it was not.
+	cr.c.failed(ctx, s, "store", k.key, err)
+	return s.extend(ctx, k.lease.lease) == nil
 }

@@ -2,71 +2,267 @@ package dogpile
 
 import (
 	"context"
-	"sync"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/flight"
+	"github.com/dogpile-go/dogpile/internal/stored"
 )
 
-// A Control is a creator's say in what becomes of its value; see Creation. Its
-// methods may be called from any goroutine until the creator returns. On a nil
-// Control they do nothing.
-type Control struct {
-	previous any
-	hasPrev  bool
+// errorBackoff is for how long a key is left alone after its creator failed and a
+// stale value stood in for the new one.
+const errorBackoff = time.Second
 
-	mu       sync.Mutex
-	expireIn time.Duration
-	noStore  bool
+// creation is what a region hangs into the algorithm of package flight: how the keys
+// of one call are read, locked, created and stored. One key is a creation of one.
+type creation[V any] struct {
+	c      *Cache[V]
+	s      *state
+	op     string
+	create func(ctx context.Context, keys []string) (map[string]V, error)
+	one    func(ctx context.Context) (V, error) // in place of create, for one key
+	keys   []creationKey[V]
+
+	called int64  // when the caller called, on the clock of the region's flights
+	class  string // of flight.Call
+	renew  bool
 }
 
-type controlKey struct{}
+// creationKey is one key of a creation. Its fields belong to the caller, and to the
+// goroutine of the flight while there is one; ran and lease may be used by both.
+type creationKey[V any] struct {
+	key     string   // the caller's
+	aliases []string // other keys of the caller's that are mangled alike
+	mangled string
 
-// Creation returns the control of the creation that ctx belongs to: the
-// innermost one, if creators are nested. Outside of a creator it returns nil.
-func Creation(ctx context.Context) *Control {
-	c, _ := ctx.Value(controlKey{}).(*Control)
-	return c
+	last    *lookup[V] // what was read last; never nil
+	lease   holding
+	offline bool        // the backend has failed: create without it
+	ran     atomic.Bool // the creator was run here
+
+	began   int64       // when the creation began, on the clock of now
+	ended   int64       // and when it ended
+	meta    stored.Meta // of the value that was created
+	noStore bool
 }
 
-// ExpireIn gives the value an expiration of its own, in place of the region's or
-// the cache's and for all its readers: d after its creation began. Never: it
-// does not expire. Any other d that is not positive means that the value is not
-// worth storing, as NoStore.
-func (c *Control) ExpireIn(d time.Duration) {
-	if c == nil {
-		return
+var _ flight.Source[*lookup[int]] = (*creation[int])(nil)
+
+// call returns the request that a caller makes of the algorithm.
+func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
+	keys := make([]string, len(cr.keys))
+	for i := range cr.keys {
+		keys[i] = cr.keys[i].mangled
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d > 0 || d == Never {
-		c.expireIn = d
-	} else {
-		c.noStore = true
+	return &flight.Call[*lookup[V]]{
+		Table: cr.s.flights, Keys: keys, Source: cr,
+		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
+		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.s.caps.Discards, Class: cr.class,
 	}
 }
 
-// NoStore keeps the value from being stored. All who wait for it get it.
-func (c *Control) NoStore() {
-	if c == nil {
-		return
+// Read implements flight.Source.
+func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lookup[V]], error) {
+	// What the backend has failed for is not asked for again in this call: the caller has
+	// waited for one time-out, and that is enough.
+	asked := at[:0:0]
+	for _, i := range at {
+		if !cr.keys[i].offline {
+			asked = append(asked, i)
+		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.noStore = true
+	if len(asked) > 0 {
+		lookups, err := cr.readBatch(ctx, asked)
+		if err := cr.note(ctx, asked, lookups, err); err != nil {
+			return nil, err
+		}
+	}
+	return cr.readings(at), nil
 }
 
-// said returns what the creator has asked for.
-func (c *Control) said() (expireIn time.Duration, noStore bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.expireIn, c.noStore
+// readBatch reads keys in one call of the backend.
+func (cr *creation[V]) readBatch(ctx context.Context, at []int) ([]*lookup[V], error) {
+	known := cr.tokenUnderLease(at)
+	if len(at) == 1 {
+		k := &cr.keys[at[0]]
+		l, err := cr.c.read(ctx, cr.s, cr.op, k.key, k.mangled, k.lease.current(), known)
+		return []*lookup[V]{l}, err
+	}
+	keys, items := make([]string, len(at)), make([]driver.Item, len(at)+1)
+	for n, i := range at {
+		k := &cr.keys[i]
+		keys[n], items[n].Key, items[n].Lease = k.key, k.mangled, k.lease.current()
+	}
+	return cr.c.readMany(ctx, cr.s, cr.op, keys, items, known)
 }
 
-// Previous returns the value that is being replaced, for creators that can ask
-// their origin whether it still holds. It is stale, never invalidated, and not
-// to be changed. ok is false if there is none, and in creators of several keys.
-func (c *Control) Previous() (value any, ok bool) {
-	if c == nil {
-		return nil, false
+// tokenUnderLease returns the token for a reading under leases: the token of the reading before,
+// if it was the same for all. Where the backend has fetched the entries with the
+// leases, nothing is left to ask for. That token may have been replaced since:
+//
+//  1. Every caller of this flight has read token T since it called.
+//  2. Somebody invalidates, and T is replaced.
+//  3. The value is created, and stored under T: it is invalid, as it has to be.
+//
+// A renewer has not read before: what an earlier flight of its own has left may be from
+// before an invalidation that made it start over.
+func (cr *creation[V]) tokenUnderLease(at []int) *token {
+	if cr.renew {
+		return nil
 	}
-	return c.previous, c.hasPrev
+	known := cr.keys[at[0]].last.token
+	for _, i := range at {
+		if k := &cr.keys[i]; k.lease.current() == nil || k.last.token != known {
+			return nil
+		}
+	}
+	return known
 }
+
+// note takes note of what was read. An error of the backend makes the creation go on without
+// it, unless the region is strict or the caller has left.
+func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V], err error) error {
+	strict := cr.s.o.Strict
+	if err != nil {
+		if strict || gaveUp(ctx, err) {
+			return err
+		}
+		cr.disconnect(ctx, cr.op, err, at...)
+		return nil
+	}
+	shared := "" // what one key finds out of the version is right for all
+	for n, i := range at {
+		k, l := &cr.keys[i], lookups[n]
+		if l.err != nil {
+			err := cr.s.region.backendError(ctx, cr.op, k.key, l.err)
+			if strict {
+				return err
+			}
+			cr.disconnect(ctx, cr.op, err, i)
+			continue
+		}
+		k.last = l
+		// Those that create together have to know of the same version, so there has
+		// to be one. What is fresh needs none.
+		if l.version != "" || l.use == flight.Fresh {
+			continue
+		}
+		if shared == "" {
+			var err error
+			if shared, err = cr.s.versions.shared(ctx, l.token); err != nil {
+				if strict || gaveUp(ctx, err) {
+					return cr.s.region.backendError(ctx, cr.op, k.key, err)
+				}
+				// The others would only fail in the same way, one time-out after another.
+				cr.disconnect(ctx, cr.op, err, at[n:]...)
+				return nil
+			}
+		}
+		l.version = shared
+	}
+	return nil
+}
+
+// readings returns what was read last, as the algorithm sees it.
+func (cr *creation[V]) readings(at []int) []flight.Reading[*lookup[V]] {
+	out := make([]flight.Reading[*lookup[V]], len(at))
+	for n, i := range at {
+		k := &cr.keys[i]
+		out[n] = flight.Reading[*lookup[V]]{Value: k.last, Version: k.last.version}
+		r := &out[n]
+		switch {
+		case k.offline:
+			r.Failed = true
+		case k.last.ifError && cr.s.flights.BackingOff(k.mangled):
+			// The creator has just failed: what stands in for it is as good as stale.
+			r.State = flight.Stale
+		default:
+			r.State = k.last.use
+		}
+	}
+	return out
+}
+
+// disconnect makes keys go on without the backend, which has failed with err.
+func (cr *creation[V]) disconnect(ctx context.Context, op string, err error, at ...int) {
+	cr.c.failed(ctx, cr.s, op, cr.keys[at[0]].key, err)
+	for _, i := range at {
+		cr.keys[i].offline = true
+	}
+}
+
+// Enter implements flight.Source.
+func (cr *creation[V]) Enter(ctx context.Context, wait bool) (leave func(), err error) {
+	if cr.s.flights.Nested(ctx) {
+		return func() {}, nil // the creator around it has a slot
+	}
+	return cr.s.creators.acquire(ctx, wait)
+}
+
+// TryLock implements flight.Source.
+func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
+	k := &cr.keys[at]
+	if k.offline {
+		return true, nil // among the callers of this process there is a lock already
+	}
+	l, err := cr.s.tryLock(ctx, k.mangled)
+	switch {
+	case err != nil && (cr.s.o.Strict || gaveUp(ctx, err)):
+		return false, cr.s.region.backendError(ctx, cr.op, k.key, err)
+	case err != nil:
+		cr.disconnect(ctx, "lock", err, at)
+		return true, nil
+	case l == nil:
+		return false, nil
+	}
+	// From here on the lease is given back once, by Unlock: also if the flight has timed
+	// out while the backend was asked.
+	k.lease.take(l)
+	return true, nil
+}
+
+// Wait implements flight.Source.
+func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) {
+	k := &cr.keys[at]
+	err = cr.s.locker.Wait(ctx, k.mangled)
+	switch {
+	case err == nil || gaveUp(ctx, err):
+		return false, err
+	case cr.s.o.Strict:
+		return false, cr.s.region.backendError(ctx, cr.op, k.key, err)
+	}
+	cr.disconnect(ctx, "lock", err, at)
+	return false, nil
+}
+
+// Unlock implements flight.Source. A lease that a store has used up, or that was lost,
+// is not given back.
+func (cr *creation[V]) Unlock(at int) {
+	if l := cr.keys[at].lease.give(); l != nil {
+		cr.s.release(l)
+	}
+}
+
+// Backoff implements flight.Source. While another process renews a stale value, this
+// one serves it. How long the last creation took tells how long this one will take: with
+// that and up to half of it more, drawn so that the processes of a fleet do not try at the
+// same moment, a process tries for the lease twice in each creation, at the most. It
+// tries once a second at least, to follow a creator that has died. That is also about
+// what it does where nobody knows how long a creation takes, after a Set for one.
+func (cr *creation[V]) Backoff(at int) time.Duration {
+	took := cr.keys[at].last.took
+	switch {
+	case took <= 0:
+		took = maxBackoff / 2
+	case took > maxBackoff:
+		took = maxBackoff * 3 / 4
+	}
+	return max(minBackoff, min(took+rand.N(took/2+1), maxBackoff))
+}
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = time.Second
+)

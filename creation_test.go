@@ -16,11 +16,11 @@ func TestExpireInAndPrevious(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute})
 				c := dogpile.NewCache[int](r, nil)
-				ask := func(expireIn time.Duration, v int, wantPrev any, wantOK bool) {
+				ask := func(expireIn time.Duration, v, wantPrev int, wantOK bool) {
 					t.Helper()
 					got, err := c.GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
 						ctl := dogpile.Creation(ctx)
-						if prev, ok := ctl.Previous(); prev != wantPrev || ok != wantOK {
+						if prev, ok := dogpile.Previous[int](ctx); prev != wantPrev || ok != wantOK {
 							t.Errorf("Previous: %v, %v; want %v, %v", prev, ok, wantPrev, wantOK)
 						}
 						ctl.ExpireIn(expireIn)
@@ -28,7 +28,7 @@ func TestExpireInAndPrevious(t *testing.T) {
 					})
 					wantValue(t, "GetOrCreate", got, err, v)
 				}
-				ask(time.Second, 1, nil, false)
+				ask(time.Second, 1, 0, false)
 				pass(1500 * time.Millisecond) // for as long again it is stale
 				ask(time.Hour, 2, 1, true)
 				pass(time.Hour - time.Second)
@@ -41,7 +41,7 @@ func TestExpireInAndPrevious(t *testing.T) {
 				v, _, err = c.Get(bg, "k")
 				wantValue(t, "never expires", v, err, 3)
 				wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Hard), nil)
-				ask(time.Second, 4, nil, false)
+				ask(time.Second, 4, 0, false)
 			})
 		})
 	}
@@ -52,7 +52,7 @@ func TestControlOutsideOfACreation(t *testing.T) {
 	ctl := dogpile.Creation(bg)
 	ctl.ExpireIn(time.Second)
 	ctl.NoStore()
-	if prev, ok := ctl.Previous(); ctl != nil || prev != nil || ok {
+	if prev, ok := dogpile.Previous[int](bg); ctl != nil || prev != 0 || ok {
 		t.Errorf("%v: %v, %v", ctl, prev, ok)
 	}
 }
@@ -87,7 +87,7 @@ func TestControlIsSafeForConcurrentUse(t *testing.T) {
 			go func() {
 				dogpile.Creation(ctx).NoStore()
 				dogpile.Creation(ctx).ExpireIn(time.Second)
-				dogpile.Creation(ctx).Previous()
+				dogpile.Previous[int](ctx)
 				done <- true
 			}()
 		}
@@ -110,7 +110,7 @@ func TestControlOfABatch(t *testing.T) {
 					wantErr(t, "Delete", c.Delete(bg, "a", "bb", "ccc"), nil)
 					got, err := c.GetOrCreateMulti(bg, []string{"a", "bb", "ccc"}, func(ctx context.Context, keys []string) (map[string]int, error) {
 						ctl := dogpile.Creation(ctx)
-						if prev, ok := ctl.Previous(); ok {
+						if prev, ok := dogpile.Previous[int](ctx); ok {
 							t.Error("Previous in a batch:", prev)
 						}
 						control(ctl)

@@ -22,8 +22,8 @@
 //
 // # States of an entry
 //
-// An entry is fresh until it is older than Options.Expiration or invalidated.
-// Then it is stale, for as long as Options.StaleFor says: it is still returned,
+// An entry is fresh until it is older than [Options.Expiration] or invalidated.
+// Then it is stale, for as long as [Options.StaleFor] says: it is still returned,
 // at once, to all but the one caller that creates the new value. After that, or
 // once it is invalidated with [Hard], it is missing, and callers wait.
 //

@@ -98,6 +98,9 @@ func TestRenewalThatNobodySeesFails(t *testing.T) {
 		rec := new(recorder)
 		_, as := processes[int](t, 1, b, &dogpile.Options{Expiration: time.Second, StaleFor: time.Hour})
 		_, bs := processes[int](t, 1, b, &dogpile.Options{Expiration: time.Second, StaleFor: time.Hour, Runner: dogpile.Background, Hooks: rec.hooks()})
+		// What is made is stale at once.
+		past := dogpile.CacheOptions[int]{ExpirationFunc: func() time.Duration { return -2 }}
+		as[0], bs[0] = as[0].With(past), bs[0].With(past)
 		cr := counting(2 * time.Second)
 		a := start(get(as[0], "k", cr.create))
 		pass(100 * time.Millisecond)

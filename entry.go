@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"time"
 	"unsafe"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/flight"
 	"github.com/dogpile-go/dogpile/internal/stored"
 )
 
@@ -15,11 +17,12 @@ import (
 // fields that a hit needs come first, so that they share a cache line.
 type entry[V any] struct {
 	room     [32]byte // holds the key, if it is short enough; see keyed
-	made     int64    // when its creation began, on the clock of now
+	made     int64    // when its creation ended, on the clock of now
 	ends     int64    // when its TTL ends, on the clock of now; 0: it has none
 	version  string
 	expireIn time.Duration // its own expiration; 0: none
 	draw     float64       // its share of Jitter, from 0 to 1
+	took     time.Duration // how long its creation took
 	value    V
 }
 
@@ -44,30 +47,26 @@ func (e *entry[V]) age(left time.Duration) time.Duration {
 	return time.Duration(now() - e.made)
 }
 
-// band is what an entry is worth to a caller who could create it anew.
-type band uint8
-
-const (
-	missing band = iota
-	standby      // may stand in for a creator that fails
-	stale
-	fresh
-)
-
-// found is what has been read under a key.
-type found[V any] struct {
+// lookup is what was found under a key.
+type lookup[V any] struct {
 	value   V
-	there   bool // there was an entry at all
+	found   bool // there was an entry at all
 	created time.Time
-	state   State
-	band    band
+	took    time.Duration // how long its creation took; 0: unknown
 	age     time.Duration
+	state   State
+
+	// use is what a caller may do with the value: return it (Fresh), return it while
+	// somebody creates the next one (Stale), or neither (Missing). ifError is true of a
+	// missing value that may be returned if the creator fails.
+	use     flight.State
+	ifError bool
 
 	draw     float64
 	expireIn time.Duration
 
 	version string // the region's when this was read; "" if it has none yet
-	token   *token // that it was judged by, if it is a shared one
+	token   *token // that it was judged by, if there was one
 	err     error  // the backend did not answer for this entry
 }
 
@@ -83,40 +82,50 @@ func (s *state) expires(exp, own time.Duration, draw float64) time.Duration {
 	return exp
 }
 
-// classify fills in state and band of an entry from its age and from what the
-// invalidator says of it.
-func (f *found[V]) classify(s *state, exp time.Duration, verdict State) {
+// classify fills in what the value is good for, from its age and from the verdict of
+// the invalidator.
+func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	full := exp
-	if f.expireIn != 0 {
-		full = f.expireIn
+	if l.expireIn != 0 {
+		full = l.expireIn
 	}
-	exp = s.expires(exp, f.expireIn, f.draw)
-	f.state, f.band = Fresh, fresh
-	if exp != Never && f.age > exp {
-		f.state, f.band = Stale, s.past(f.age, full)
+	exp = s.expires(exp, l.expireIn, l.draw)
+	l.state, l.use = Fresh, flight.Fresh
+	if exp != Never && l.age > exp {
+		l.state = Stale
+		l.use, l.ifError = s.past(l.age, full)
 	}
 	switch {
 	case verdict == Invalidated:
-		f.state, f.band = Invalidated, missing
-	case verdict == Stale && f.state == Fresh:
-		f.state, f.band = Stale, stale
+		l.state, l.use, l.ifError = Invalidated, flight.Missing, false
+	case verdict == Stale && l.state == Fresh:
+		l.state, l.use = Stale, flight.Stale
 	}
 }
 
-// past returns the band of an entry that is past its expiration.
-func (s *state) past(age, exp time.Duration) band {
+// past returns the use of an entry that is past its expiration. StaleFor counts from
+// the full expiration, which jitter has shortened.
+func (s *state) past(age, exp time.Duration) (use flight.State, ifError bool) {
 	exp = max(exp, 0)
 	staleFor := s.o.StaleFor
 	if staleFor == 0 {
 		staleFor = exp
 	}
-	switch {
-	case within(age, exp, staleFor):
-		return stale
-	case s.o.StaleIfError != 0 && within(age, exp, s.o.StaleIfError):
-		return standby
+	if within(age, exp, staleFor) {
+		return flight.Stale, false
 	}
-	return missing
+	return flight.Missing, s.o.StaleIfError != 0 && within(age, exp, s.o.StaleIfError)
+}
+
+// usableOnError reports whether the entry may be returned in place of a value that could
+// not be made: it is stale, and no longer past its expiration than StaleIfError.
+func (l *lookup[V]) usableOnError(s *state, exp time.Duration) bool {
+	if l.expireIn != 0 {
+		exp = l.expireIn
+	}
+	more := s.o.StaleIfError
+	usable := l.use != flight.Missing || l.ifError
+	return usable && more != 0 && (exp == Never || within(l.age, max(exp, 0), more))
 }
 
 func within(age, exp, more time.Duration) bool {
@@ -142,11 +151,11 @@ func (s *state) ttl(exp, own time.Duration) time.Duration {
 	return exp + more
 }
 
-// overdue is the expiration of entries that are stale however young they are.
-const overdue time.Duration = -2
+// alwaysStale is the expiration of entries that are stale however young they are.
+const alwaysStale time.Duration = -2
 
 // expiration returns what counts for the entries of c on this call: more than
-// 0, Never, or overdue.
+// 0, Never, or alwaysStale.
 func (c *Cache[V]) expiration(s *state) time.Duration {
 	exp := c.o.Expiration
 	if c.o.ExpirationFunc != nil {
@@ -156,7 +165,7 @@ func (c *Cache[V]) expiration(s *state) time.Duration {
 	case exp == 0:
 		return s.o.Expiration
 	case exp < Never:
-		return overdue // the moment that ExpirationFunc told of has passed
+		return alwaysStale // the moment that ExpirationFunc told of has passed
 	}
 	return exp
 }
@@ -180,19 +189,25 @@ func (s *state) draw(key string, created int64) float64 {
 	return float64(h>>11) / (1 << 53)
 }
 
-// pack puts a value into an item for the backend.
-func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, made int64) error {
+// pack puts a value into an item for the backend. ended is when its creation ended, on
+// the clock of now.
+func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, ended int64) error {
 	it.TTL = s.ttl(c.expiration(s), m.ExpireIn)
 	draw := s.draw(it.Key, m.Created)
 	if s.caps.Objects {
-		e := &entry[V]{value: v, made: made, expireIn: m.ExpireIn, version: m.Version, draw: draw}
+		e := &entry[V]{value: v, made: ended, took: m.Took, expireIn: m.ExpireIn, version: m.Version, draw: draw}
 		if it.TTL > 0 {
 			e.ends = now() + int64(it.TTL)
 		}
 		it.Key, it.Object = e.keyed(it.Key), e
 		return nil
 	}
-	data, err := c.codec(s).Append(stored.Append(nil, m), v)
+	var arg any = v
+	if reflect.TypeFor[V]().Kind() == reflect.Interface {
+		// Otherwise the codec would see what v holds, and not what will be read.
+		arg = &v
+	}
+	data, err := encode(c.codec(s), stored.Append(nil, m), arg)
 	if err != nil {
 		return fmt.Errorf("encode %T: %w", v, err)
 	}
@@ -200,9 +215,11 @@ func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, made int6
 	return nil
 }
 
-// unpack reads what the backend returned into f. An entry that cannot be read,
-// or holds another type, is not there.
-func (c *Cache[V]) unpack(s *state, it *driver.Item, f *found[V]) (version string, err error) {
+// unpack reads what the backend returned into l, and returns the version that it was
+// stored under; l knows which that is likely to be. at is when that was: one look at the
+// clock serves a whole batch. An entry that cannot be read, or holds another type, is not
+// there.
+func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time) (version string, err error) {
 	if it.Err != nil {
 		return "", it.Err
 	}
@@ -214,33 +231,33 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, f *found[V]) (version strin
 			}
 			return "", err
 		}
-		f.value, f.there = e.value, true
 		left := it.TTL
 		if !s.exact {
 			left = 0
 		}
-		f.age = e.age(left)
-		f.created = time.Now().Add(-f.age)
-		f.expireIn, f.draw = e.expireIn, e.draw
+		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
+		l.created = at.Add(-l.age)
+		l.expireIn, l.draw = e.expireIn, e.draw
 		return e.version, nil
 	}
 	if it.Data == nil {
 		return "", nil
 	}
-	m, payload, err := stored.Parse(it.Data)
+	// Most entries have the version in force, which spares an allocation.
+	m, payload, err := stored.ParseExpecting(it.Data, l.version)
+	if err == nil {
+		// Into the lookup itself, which spares an allocation.
+		err = decode(c.codec(s), payload, &l.value)
+	}
 	if err != nil {
+		l.value = *new(V) // it may have been set in part
 		return "", errors.Join(driver.ErrCorrupt, err)
 	}
-	var v V
-	if err := c.codec(s).Decode(payload, &v); err != nil {
-		return "", errors.Join(driver.ErrCorrupt, err)
-	}
-	f.value, f.there = v, true
-	f.created = time.Unix(0, m.Created)
-	// A time in the future, because a clock was set back, counts as one that is
-	// as far in the past: no entry lives longer for it.
-	f.age = time.Since(f.created).Abs()
-	f.expireIn, f.draw = m.ExpireIn, s.draw(it.Key, m.Created)
+	l.found, l.took, l.created = true, m.Took, time.Unix(0, m.Created)
+	// A time in the future, because a clock was set back, counts as one that is as far
+	// in the past: no entry lives longer for it.
+	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
+	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
 	return m.Version, nil
 }
 

@@ -229,8 +229,8 @@ func ExampleCreation() {
 
 	// A value that may not have changed.
 	fmt.Println(pages.Refresh(ctx, "weather", func(ctx context.Context) (string, error) {
-		if previous, ok := dogpile.Creation(ctx).Previous(); ok {
-			return previous.(string) + ", still", nil
+		if previous, ok := dogpile.Previous[string](ctx); ok {
+			return previous + ", still", nil
 		}
 		return "unknown", nil
 	}))

@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/dogpile-go/dogpile/internal/funckey"
 )
@@ -15,7 +16,7 @@ import (
 // ASCII without spaces. Arguments may be booleans, numbers, strings, byte
 // slices, arrays, slices, structs and pointers of these, whatever is an
 // encoding.TextMarshaler, time.Time for one, and whatever is a Keyer.
-// Options.KeyFunc makes other keys.
+// [Options.KeyFunc] makes other keys.
 type Func[A, V any] struct {
 	cache *Cache[V]
 	name  string
@@ -25,9 +26,10 @@ type Func[A, V any] struct {
 	bare  bool           // there are none, and the key is the name
 }
 
-// NewFunc makes a cached function of fn. The name distinguishes it among the
-// functions of r, which need not be configured yet; o may be nil. NewFunc
-// panics if name is not printable, if A has no key form, or if o is at fault.
+// NewFunc makes a cached function of fn. The name distinguishes it among the functions
+// of r, which need not be configured yet; o may be nil. NewFunc panics if name is not
+// printable, if a function of another type has the name already, if A has no key form,
+// or if o is at fault.
 func NewFunc[A, V any](r *Region, name string, fn func(context.Context, A) (V, error), o *CacheOptions[V]) *Func[A, V] {
 	return newFunc("NewFunc", r, name, fn, o, func(a *A) []any { return []any{*a} })
 }
@@ -43,11 +45,41 @@ func newFunc[A, V any](maker string, r *Region, name string, fn func(context.Con
 	if err != nil {
 		panic(fmt.Sprintf("dogpile: %s %q: %v", maker, name, err))
 	}
-	return &Func[A, V]{NewCache(r, o), name, fn, enc, args, len(args(new(A))) == 0}
+	c := NewCache(r, o)
+	if err := r.claim(name, reflect.TypeFor[func(A) V]()); err != nil {
+		panic(fmt.Sprintf("dogpile: %s %q: %v", maker, name, err))
+	}
+	c.o.Name = name // whatever o says: events of a function carry its name
+	return &Func[A, V]{c, name, fn, enc, args, len(args(new(A))) == 0}
+}
+
+// claim notes that a function of type t has the name. Two of different types would
+// have the same keys, and evict each other's results for ever.
+func (r *Region) claim(name string, t reflect.Type) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other, taken := r.funcs[name]; taken && other != t {
+		return fmt.Errorf("a function of another type has this name in region %q: %v, not %v", r.name, other, t)
+	}
+	if r.funcs == nil {
+		r.funcs = make(map[string]reflect.Type)
+	}
+	r.funcs[name] = t
+	return nil
+}
+
+// With returns the same cached function with other options: what o sets replaces those
+// of f, all others stay. It shares all results and creations with f. It panics if o is
+// at fault.
+func (f *Func[A, V]) With(o CacheOptions[V]) *Func[A, V] {
+	g := *f
+	o.Name = "" // functions have their own
+	g.cache = f.cache.With(o)
+	return &g
 }
 
 // Call returns the cached result for a, or that of the function, as
-// Cache.GetOrCreate does.
+// [Cache.GetOrCreate] does.
 func (f *Func[A, V]) Call(ctx context.Context, a A) (V, error) {
 	if s := f.cache.region.current.Load(); s != nil && s.direct && s.o.KeyFunc == nil {
 		if v, ok := f.hit(ctx, s, a); ok {
@@ -71,7 +103,7 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool) {
 		return v, false
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Key: string(sc.key[len(s.o.Prefix):])})
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):])})
 	}
 	return e.value, true
 }
@@ -117,7 +149,7 @@ func (f *Func[A, V]) Delete(ctx context.Context, a A) error {
 }
 
 // Refresh calls the function now, under the lock of the key, and stores and
-// returns its result, as Cache.Refresh does.
+// returns its result, as [Cache.Refresh] does.
 func (f *Func[A, V]) Refresh(ctx context.Context, a A) (v V, err error) {
 	key, err := f.Key(a)
 	if err != nil {
@@ -130,18 +162,18 @@ func (f *Func[A, V]) Refresh(ctx context.Context, a A) (v V, err error) {
 func (f *Func[A, V]) Original(ctx context.Context, a A) (V, error) { return f.fn(ctx, a) }
 
 // Key returns the key of a's result in the region, before prefix and mangling.
-// It fails if a's own method for it does, or Options.KeyFunc.
+// It fails if a's own method for it does, or [Options.KeyFunc].
 func (f *Func[A, V]) Key(a A) (string, error) {
 	if s := f.cache.region.current.Load(); s != nil && s.o.KeyFunc != nil {
 		key, err := s.o.KeyFunc(f.name, f.args(&a)...)
 		if err != nil {
-			return "", &KeyError{"key of", f.name, err}
+			return "", s.region.wrap("key of", f.name, err)
 		}
 		return key, nil
 	}
 	key, err := f.append(nil, &a)
 	if err != nil {
-		return "", &KeyError{"key of", f.name, err}
+		return "", f.cache.region.wrap("key of", f.name, err)
 	}
 	return string(key), nil
 }

@@ -165,9 +165,9 @@ func everyMethod(t *testing.T, r *dogpile.Region, key string) {
 func TestFuncsShareNoKeys(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRegion(t, newMemory(t), nil)
-		none := dogpile.NewFunc0(r, "f", func(context.Context) (string, error) { return "none", nil }, nil)
+		none := dogpile.NewFunc0(r, "f0", func(context.Context) (string, error) { return "none", nil }, nil)
 		one := dogpile.NewFunc(r, "f", func(_ context.Context, a string) (string, error) { return fmt.Sprintf("%q", a), nil }, nil)
-		two := dogpile.NewFunc2(r, "f", func(_ context.Context, a, b string) (string, error) { return fmt.Sprintf("%q %q", a, b), nil }, nil)
+		two := dogpile.NewFunc2(r, "f2", func(_ context.Context, a, b string) (string, error) { return fmt.Sprintf("%q %q", a, b), nil }, nil)
 		for want, call := range map[string]func() (string, error){
 			`none`:      func() (string, error) { return none.Call(bg) },
 			`""`:        func() (string, error) { return one.Call(bg, "") },
@@ -223,9 +223,9 @@ func TestKeyFuncThatFails(t *testing.T) {
 			"multi Call": second(m.Call(bg, 1)), "multi Get": second(m.Get(bg, 1)), "multi Refresh": second(m.Refresh(bg, 1)),
 			"multi Set": m.Set(bg, map[int]int{1: 1}), "multi Delete": m.Delete(bg, 1), "multi Key": second(m.Key(1)),
 		} {
-			var ke *dogpile.KeyError
+			var ke *dogpile.OpError
 			if !errors.Is(err, bad) || !errors.As(err, &ke) {
-				t.Errorf("%s: %v, want a *KeyError", what, err)
+				t.Errorf("%s: %v, want a *OpError", what, err)
 			}
 		}
 		wantErr(t, "Original", second(f.original(bg)), nil)

@@ -110,6 +110,16 @@ func (f *fake) called(op string) int {
 	return f.calls[op]
 }
 
+// stored returns the bytes under a key, "" if there are none.
+func (f *fake) stored(t *testing.T, key string) string {
+	t.Helper()
+	items := []driver.Item{{Key: key}}
+	if err := f.Proxy.Get(bg, items); err != nil || items[0].Err != nil {
+		t.Fatalf("Get of %q: %v, %v", key, err, items[0].Err)
+	}
+	return string(items[0].Data)
+}
+
 func keysOf(items []driver.Item) []string {
 	keys := make([]string, len(items))
 	for i := range items {

@@ -2,17 +2,21 @@ package dogpile
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/dogpile-go/dogpile/internal/flight"
 )
 
 // Hooks are functions that are told what happens in a region, for logs, metrics
 // and traces. Each may be nil, which costs a comparison. They run in the
-// goroutine in which the thing happens, many at once, and should be quick.
+// goroutine in which the thing happens, many at once, and should be quick. One that
+// panics changes nothing else: the panic is counted in [Stats].Errors and logged.
 //
-// For each key that is asked for, one of Hit, Stale and Miss tells what was
-// found. A caller that had to wait for a creation that it did not run itself is
-// told to Wait after it; each run of a creator to Create, and each value that
-// goes to the backend to Store.
+// For each key that is asked for, one of Hit, Stale and Miss tells what was found.
+// Wait is called after a caller has waited for a creation that it did not run itself,
+// Create after each run of a creator, and Store for each value that goes to the
+// backend.
 type Hooks struct {
 	Hit        func(ctx context.Context, e Event) // a fresh entry was returned
 	Stale      func(ctx context.Context, e Event) // a stale entry was returned
@@ -28,16 +32,33 @@ type Hooks struct {
 // Event is something that happened in a region.
 type Event struct {
 	Region   string
-	Op       string        // "get", "create", "set", …
+	Name     string        // of the cache or function; empty where there is none
+	Op       string        // "get", "refresh", "set", "delete", "store", "lock", …
 	Key      string        // the user's key; empty where there is none
 	Keys     []string      // of a creation of several keys: all of them, not to be changed
 	Duration time.Duration // how long a creation or a wait took
 	Err      error
 }
 
-func (s *state) event(ctx context.Context, hook func(context.Context, Event), e Event) {
-	if hook != nil {
-		e.Region = s.region.name
-		hook(ctx, e)
-	}
+// errAborted stands, in events, for what ended a creator that did not return.
+var errAborted = errors.New("creator panicked or called runtime.Goexit")
+
+// observed runs a creator and tells the hooks and counters of it, however it ends.
+func (s *state) observed(ctx context.Context, e Event, create func() error) error {
+	began := now()
+	e.Err = errAborted
+	defer func() {
+		if context.Cause(ctx) == flight.ErrTimeout {
+			e.Err = ErrCreateTimeout // whatever came of it came too late
+		}
+		n := countCreations
+		if e.Err != nil {
+			n = countFailures
+		}
+		e.Duration = time.Duration(now() - began)
+		s.region.stats.add(n, 1)
+		s.event(ctx, s.o.Hooks.Create, e)
+	}()
+	e.Err = create()
+	return e.Err
 }

@@ -59,7 +59,7 @@ func (s State) String() string {
 }
 
 // Invalidator decides which entries are invalid. Its methods are called from
-// many goroutines. LocalInvalidator and SharedInvalidator are the stock ones;
+// many goroutines. [LocalInvalidator] and [SharedInvalidator] are the stock ones;
 // another may, for one, keep a version for each tenant, which it finds in the
 // key.
 type Invalidator interface {
@@ -71,10 +71,11 @@ type Invalidator interface {
 	// creation begins now. It must not contain '|'. It may be empty.
 	Version(ctx context.Context, key string) (string, error)
 
-	// Judge returns what the invalidations until now have made of the entry of
-	// key that was stored under version and created at that time: Fresh, Stale
-	// or Invalidated. Entries written by other programs have no version.
-	Judge(key, version string, created time.Time) State
+	// Judge returns what the invalidations until now have made of the entry of key
+	// that was stored under version and whose creation began at that time: Fresh,
+	// Stale or Invalidated. Entries written by other programs have no version, and the
+	// time is when their creation ended.
+	Judge(key, version string, began time.Time) State
 }
 
 // token is the version of a region and where it comes from.
@@ -116,8 +117,8 @@ func (t *token) judge(version string) State {
 }
 
 // judgeTime judges an entry that carries no version of ours.
-func (t *token) judgeTime(created time.Time) State {
-	switch at := created.UnixNano(); {
+func (t *token) judgeTime(began time.Time) State {
+	switch at := began.UnixNano(); {
 	case t.HardAt != 0 && at <= t.HardAt:
 		return Invalidated
 	case t.Soft && at <= t.At:
@@ -140,6 +141,8 @@ func (l *LocalInvalidator) Invalidate(_ context.Context, mode Mode) error {
 		old := l.token()
 		id, seq, _ := strings.Cut(old.Version, ":")
 		n, _ := strconv.Atoi(seq)
+		// 1. Two invalidations read the same token.  2. Both replace it. One has to try
+		// again, so that its own number is a new one.
 		if l.now.CompareAndSwap(old, old.next(id+":"+strconv.Itoa(n+1), mode)) {
 			return nil
 		}
@@ -153,11 +156,11 @@ func (l *LocalInvalidator) Version(context.Context, string) (string, error) {
 
 // Judge compares versions where the entry's is one of l, and otherwise the time
 // of the entry with that of the last invalidation.
-func (l *LocalInvalidator) Judge(_, version string, created time.Time) State {
-	return l.token().judgeLocal(version, created)
+func (l *LocalInvalidator) Judge(_, version string, began time.Time) State {
+	return l.token().judgeLocal(version, began)
 }
 
-func (t *token) judgeLocal(version string, created time.Time) State {
+func (t *token) judgeLocal(version string, began time.Time) State {
 	if version == t.Version {
 		return Fresh
 	}
@@ -165,7 +168,7 @@ func (t *token) judgeLocal(version string, created time.Time) State {
 	if strings.HasPrefix(version, t.Version[:ours]) {
 		return t.judge(version)
 	}
-	return t.judgeTime(created)
+	return t.judgeTime(began)
 }
 
 func (l *LocalInvalidator) token() *token {

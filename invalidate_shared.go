@@ -10,34 +10,28 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// SharedInvalidator keeps the version of a region in its backend: an
-// invalidation reaches all processes that share it. The version is read with
-// every entry, so that one round trip answers for both, unless
-// Options.InvalidationLag allows less. If the backend loses the version, older
+// SharedInvalidator, as [Options.Invalidator], has a region keep its version in its
+// backend: an invalidation reaches all processes that share it. The version is read
+// with every entry, so that one round trip answers for both, unless
+// [Options.InvalidationLag] allows less. If the backend loses the version, older
 // entries are invalid.
 //
-// It stands for the region's own and has no state; its methods can only be
-// reached through the region.
-type SharedInvalidator struct{}
+// It is a marker without methods of its own: only the region can do what it says. All
+// its values mean the same.
+type SharedInvalidator struct{ regionInvalidator }
 
-var errShared = errors.New("dogpile: a SharedInvalidator works only through its region")
-
-// Invalidate returns an error; use Region.Invalidate.
-func (*SharedInvalidator) Invalidate(context.Context, Mode) error { return errShared }
-
-// Version returns an error.
-func (*SharedInvalidator) Version(context.Context, string) (string, error) { return "", errShared }
-
-// Judge returns Invalidated.
-func (*SharedInvalidator) Judge(_, _ string, _ time.Time) State { return Invalidated }
+// regionInvalidator makes a marker of SharedInvalidator that can be an Invalidator. It
+// is nil in every value of it.
+type regionInvalidator interface{ Invalidator }
 
 // tokens is the version token of a region that is kept in its backend.
 type tokens struct {
 	s    *state
 	key  string
-	last atomic.Pointer[sighting]
-	turn chan struct{} // has room for the one who looks after a token that is absent
-	fell atomic.Pointer[failure]
+	last atomic.Pointer[readToken]
+	turn chan struct{} // has room for the one goroutine that looks for an absent token
+
+	lastFailure atomic.Pointer[failure]
 }
 
 // failure is what became of the last turn, if it failed.
@@ -46,30 +40,53 @@ type failure struct {
 	at  int64 // when, on the clock of now
 }
 
-// sighting is a token as it was read.
-type sighting struct {
+// readToken is a token as it was read.
+type readToken struct {
 	raw   string
 	token *token
 	at    int64 // when, on the clock of now
 }
 
-// trusted returns the token seen last while the lag allows, else nil.
-func (ts *tokens) trusted() *token {
+// known returns the token that was read last while the lag allows, and otherwise the
+// key to read it under.
+func (ts *tokens) known() (t *token, ask string) {
 	lag := int64(ts.s.o.InvalidationLag)
 	if lag == 0 {
-		return nil
+		return nil, ts.key
 	}
 	if seen := ts.last.Load(); seen != nil && now()-seen.at < lag {
-		return seen.token
+		return seen.token, ""
 	}
-	return nil
+	return nil, ts.key
 }
 
-// parse returns the token in it, or nil if there is none. asked is when the
-// backend was.
+func (ts *tokens) judge(t *token, _, version string, began time.Time) State {
+	switch {
+	case t == nil && version == "":
+		return Fresh // written by another program, and nothing was ever invalidated
+	case t == nil:
+		return Invalidated // the token was evicted
+	case version == "":
+		return t.judgeTime(began)
+	}
+	return t.judge(version)
+}
+
+func (ts *tokens) shared(ctx context.Context, t *token) (string, error) {
+	if t == nil {
+		var err error
+		if t, err = ts.current(ctx); err != nil {
+			return "", err
+		}
+	}
+	return t.Version, nil
+}
+
+func (*tokens) entry(_ context.Context, shared, _ string) (string, error) { return shared, nil }
+
 func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t, ok := it.Object.(*token); ok {
-		ts.last.Store(&sighting{token: t, at: asked})
+		ts.last.Store(&readToken{token: t, at: asked})
 		return t
 	}
 	if it.Data == nil {
@@ -78,7 +95,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	seen := ts.last.Load()
 	if seen != nil && seen.raw == string(it.Data) {
 		if ts.s.o.InvalidationLag > 0 {
-			ts.last.Store(&sighting{seen.raw, seen.token, asked})
+			ts.last.Store(&readToken{seen.raw, seen.token, asked})
 		}
 		return seen.token
 	}
@@ -86,7 +103,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if json.Unmarshal(it.Data, t) != nil || t.Version == "" {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.last.Store(&sighting{string(it.Data), t, asked})
+	ts.last.Store(&readToken{string(it.Data), t, asked})
 	return t
 }
 
@@ -119,10 +136,10 @@ func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
 	return items[0].Err
 }
 
-// current returns the token in force, after writing one where there is none. Of
-// many who find none, one goes to the backend.
+// current returns the token in force, after writing one where there is none. Of many
+// callers that find none, one goes to the backend.
 func (ts *tokens) current(ctx context.Context) (*token, error) {
-	if t := ts.trusted(); t != nil {
+	if t, _ := ts.known(); t != nil {
 		return t, nil
 	}
 	called := now()
@@ -131,10 +148,13 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	defer leave()
+	// 1. This caller finds no token.  2. Another goroutine, whose turn it is, writes one.
+	// 3. It is this one's turn. What was asked for after it called is good enough; what
+	// was asked for before may have been replaced by an invalidation since.
 	if seen := ts.last.Load(); seen != nil && seen.at > called {
 		return seen.token, nil
 	}
-	if f := ts.fell.Load(); f != nil && f.at > called {
+	if f := ts.lastFailure.Load(); f != nil && f.at > called {
 		return nil, f.err
 	}
 	asked := now()
@@ -149,15 +169,15 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 	}
 	switch {
 	case err == nil:
-		ts.last.Store(&sighting{token: t, at: asked})
+		ts.last.Store(&readToken{token: t, at: asked})
 	case !gaveUp(ctx, err):
-		ts.fell.Store(&failure{err, now()})
+		ts.lastFailure.Store(&failure{err, now()})
 	}
 	return t, err
 }
 
-// enter waits for the turn, but not for ever: its holder may be in a hook that asks
-// for a token itself.
+// enter waits for the turn, but not for ever: the goroutine that has it may be in a
+// hook that asks for a token itself, and would wait for its own turn.
 func (ts *tokens) enter(ctx context.Context) (leave func(), err error) {
 	leave = func() { <-ts.turn }
 	select {
@@ -177,8 +197,8 @@ func (ts *tokens) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// invalidate replaces the token. A hard invalidation does not look at the old
-// one, so that nobody who holds its lease can delay it.
+// invalidate replaces the token. A hard invalidation does not look at the old one, so
+// that no holder of its lease can delay it.
 func (ts *tokens) invalidate(ctx context.Context, mode Mode) error {
 	defer ts.last.Store(nil)
 	if mode == Hard {

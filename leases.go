@@ -22,7 +22,7 @@ func (s *state) release(l driver.Lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
 	if err := l.Release(ctx); err != nil {
-		s.failed(ctx, "unlock", "", err)
+		s.failed(ctx, Event{Op: "unlock", Err: err})
 	}
 }
 
@@ -32,8 +32,8 @@ func (s *state) extend(ctx context.Context, l driver.Lease) error {
 	return l.Extend(ctx, s.o.LockTTL)
 }
 
-// holding is a lease in the hands of one creation. It is given back once, by
-// the creation or by whoever makes it forgotten.
+// holding is a lease in the hands of one creation. It is given back once: by the
+// creation, or by an invalidation that makes the creation forgotten.
 type holding struct {
 	lease driver.Lease // read only by the creation itself
 	mu    sync.Mutex
@@ -79,6 +79,8 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 	renew := func() {
 		turn <- struct{}{}
 		defer func() { <-turn }()
+		// 1. The timer fires.  2. stop cancels ctx and takes the turn.  3. It returns.
+		// 4. It is this function's turn, and the lease may be another holder's by now.
 		if ctx.Err() != nil {
 			return
 		}
@@ -93,6 +95,7 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 		next := every
 		switch err := s.extend(ctx, l); {
 		case err == nil:
+			// Counted from before the backend was asked: when it did its part nobody knows.
 			sure = began + int64(s.o.LockTTL)
 		case errors.Is(err, driver.ErrLeaseLost), now() >= sure:
 			lost(driver.ErrLeaseLost)
@@ -102,7 +105,7 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 		}
 		timer.Reset(next)
 	}
-	turn <- struct{}{}
+	turn <- struct{}{} // renew uses timer, which is set only when AfterFunc has returned
 	timer = time.AfterFunc(every, renew)
 	<-turn
 	return func() {
@@ -111,17 +114,4 @@ func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCau
 		turn <- struct{}{} // a renewal in progress ends with ctx
 		<-turn
 	}
-}
-
-// version returns the region's version, after making one where the backend has
-// none.
-func (s *state) version(ctx context.Context) (string, error) {
-	if s.local != nil {
-		return s.local.token().Version, nil
-	}
-	t, err := s.shared.current(ctx)
-	if err != nil {
-		return "", err
-	}
-	return t.Version, nil
 }

@@ -15,8 +15,8 @@ import (
 type Mangler func(key string) string
 
 // SHA1 is a Mangler: the SHA-1 sum of the key as 40 lower-case hexadecimal
-// digits, as dogpile.cache's sha1_mangle_key makes it. Whoever can choose keys
-// can find two with one sum; SHA256 is the safe choice where nothing is shared
+// digits, as dogpile.cache's sha1_mangle_key makes it. An attacker that can choose
+// keys can find two with one sum; [SHA256] is the safe choice where nothing is shared
 // with Python.
 func SHA1(key string) string {
 	sum := sha1.Sum([]byte(key))

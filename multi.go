@@ -3,123 +3,163 @@ package dogpile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/flight"
 	"github.com/dogpile-go/dogpile/internal/stored"
 )
 
 // GetMulti returns the fresh values among keys, in one call of the backend; the
 // others are not in the map. The caller owns the map.
 func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, error) {
-	s, err := c.region.use("get")
+	s, err := c.use("get")
 	if err != nil {
 		return nil, err
-	}
-	keys = slices.Clone(keys)
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	items := make([]driver.Item, len(keys)+1)
-	for i, key := range keys {
-		if items[i].Key, err = s.key("get", key); err != nil {
-			return nil, err
-		}
 	}
 	vals := make(map[string]V, len(keys))
 	if len(keys) == 0 {
 		return vals, nil
 	}
-	fs, err := c.readMany(ctx, s, "get", keys, items, nil)
+	mangled, err := s.keys("get", keys)
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for i, f := range fs {
+	lookups, err := c.readKeys(ctx, s, "get", keys, mangled)
+	if err != nil {
+		return nil, err
+	}
+	var errs []*OpError
+	missing := make(map[string]bool)
+	for i, l := range lookups {
+		key := keys[i]
+		if _, hit := vals[key]; hit || missing[key] {
+			continue // the caller has asked for it twice, and is told once
+		}
 		switch {
-		case f.err != nil:
-			errs = append(errs, &BackendError{"get", keys[i], f.err})
-		case f.band == fresh:
-			s.told(ctx, countHits, s.o.Hooks.Hit, "get", keys[i])
-			vals[keys[i]] = f.value
+		case l.err != nil:
+			missing[key] = true
+			errs = append(errs, s.region.backendError(ctx, "get", key, l.err))
+		case l.use == flight.Fresh:
+			vals[key] = l.value
+			c.event(ctx, s, s.o.Hooks.Hit, "get", key)
 		default:
-			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", keys[i])
+			missing[key] = true
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
 		}
 	}
-	return vals, errors.Join(errs...)
+	s.region.stats.add(countHits, len(vals)) // in one step, as processors contend for it
+	return vals, s.region.joined("get", errs)
+}
+
+// distinct returns keys in alphabetical order, without those that come twice.
+func distinct(keys []string) []string {
+	keys = slices.Clone(keys)
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// readKeys reads keys in one call of the backend.
+func (c *Cache[V]) readKeys(ctx context.Context, s *state, op string, keys, mangled []string) ([]*lookup[V], error) {
+	items := make([]driver.Item, len(keys)+1)
+	for i := range mangled {
+		items[i].Key = mangled[i]
+	}
+	return c.readMany(ctx, s, op, keys, items, nil)
 }
 
 // SetMulti stores vals in one call of the backend, each as Set would. An error
 // tells of every key that was not stored; the others were.
 func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
-	s, err := c.region.use("set")
+	s, err := c.use("set")
+	if err != nil || len(vals) == 0 {
+		return err
+	}
+	keys := slices.Sorted(maps.Keys(vals))
+	mangled, err := s.keys("set", keys)
 	if err != nil {
 		return err
 	}
-	b, err := c.batch(ctx, s, slices.Sorted(maps.Keys(vals)))
-	if err != nil || len(b.members) == 0 {
-		return err
-	}
-	mangled := make([]string, len(b.members))
-	for i, cr := range b.members {
-		mangled[i] = cr.mangled
-	}
-	s.region.flights.Forget(mangled...)
+	keys, mangled = firsts(s, keys, mangled)
+	// 1. A creates.  2. This Set stores.  3. B calls, and must not join A. The store
+	// revokes A's lease, so that A's value does not replace this one.
+	s.flights.Forget(mangled...)
 	began := now()
-	items := make([]driver.Item, 0, len(b.members))
-	errs := make(map[string]error)
-	version := ""
-	for _, cr := range b.members {
-		cr.last.version = version // of all, unless the invalidator is a custom one
-		if version, err = cr.version(ctx); err != nil {
-			return &BackendError{"set", cr.key, err}
+	shared, err := s.versions.shared(ctx, nil)
+	if err != nil {
+		return s.region.backendError(ctx, "set", keys[0], err)
+	}
+	items, errs := make([]driver.Item, 0, len(keys)), make(map[string]*OpError)
+	for i, key := range keys {
+		version, err := s.versions.entry(ctx, shared, key)
+		if err != nil {
+			return s.region.backendError(ctx, "set", key, err)
 		}
-		it := driver.Item{Key: cr.mangled}
+		it := driver.Item{Key: mangled[i]}
 		m := stored.Meta{Created: time.Now().UnixNano(), Version: version}
-		if err := c.pack(s, &it, vals[cr.key], m, began); err != nil {
-			errs[cr.mangled] = &KeyError{"set", cr.key, err}
+		if err := c.pack(s, &it, vals[key], m, began); err != nil {
+			errs[mangled[i]] = &OpError{s.region.name, "set", key, err}
 			continue
 		}
 		items = append(items, it)
 	}
-	return b.put(ctx, items, errs)
+	return c.put(ctx, s, keys, mangled, items, errs)
 }
 
-// put stores items unconditionally and tells of each; errs are the errors of
-// those that could not be packed.
-func (b *batch[V]) put(ctx context.Context, items []driver.Item, errs map[string]error) error {
-	err := b.s.set(ctx, items)
-	byKey := make(map[string]error)
-	itemErrors(items, byKey)
-	var all []error
-	for _, cr := range b.members {
-		failed := errs[cr.mangled]
-		if cause := cmp.Or(byKey[cr.mangled], err); failed == nil && cause != nil {
-			failed = &BackendError{"set", cr.key, cause}
-		}
-		b.s.event(ctx, b.s.o.Hooks.Store, Event{Op: "set", Key: cr.key, Err: failed})
-		if failed != nil {
-			all = append(all, failed)
-			continue
-		}
-		b.s.region.stats.add(countStores, 1)
+// firsts returns the keys without those that are mangled like one before them: they
+// are one entry, and the first counts.
+func firsts(s *state, keys, mangled []string) (_, _ []string) {
+	if s.mangle == nil {
+		return keys, mangled
 	}
-	if len(all) == 1 {
-		return all[0]
+	seen := make(map[string]bool, len(keys))
+	n := 0
+	for i := range keys {
+		if !seen[mangled[i]] {
+			seen[mangled[i]] = true
+			keys[n], mangled[n] = keys[i], mangled[i]
+			n++
+		}
 	}
-	return errors.Join(all...)
+	return keys[:n], mangled[:n]
 }
 
-// itemErrors adds the errors of items to errs, by key: set does not keep their
-// order.
-func itemErrors(items []driver.Item, errs map[string]error) {
+// put stores items unconditionally and tells of each key; errs are the errors of those
+// that could not be packed, by mangled key.
+func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError) error {
+	err := s.set(ctx, items)
+	itemErrs := itemErrors(items)
+	var failed []*OpError
+	for i, key := range keys {
+		oe := errs[mangled[i]]
+		if cause := cmp.Or(itemErrs[mangled[i]], err); oe == nil && cause != nil {
+			oe = s.region.backendError(ctx, "set", key, cause)
+		}
+		e := Event{Op: "set", Name: c.o.Name, Key: key}
+		if oe != nil {
+			failed, e.Err = append(failed, oe), oe
+		} else {
+			s.region.stats.add(countStores, 1)
+		}
+		s.event(ctx, s.o.Hooks.Store, e)
+	}
+	return s.region.joined("set", failed)
+}
+
+// itemErrors returns the errors of items by key: set does not keep their order. A nil
+// map has none.
+func itemErrors(items []driver.Item) (errs map[string]error) {
 	for i := range items {
-		if items[i].Err != nil {
-			errs[items[i].Key] = items[i].Err
+		if err := items[i].Err; err != nil {
+			if errs == nil {
+				errs = make(map[string]error)
+			}
+			errs[items[i].Key] = err
 		}
 	}
+	return errs
 }
 
 // GetOrCreateMulti returns the values of keys, each as GetOrCreate would, but
@@ -128,75 +168,142 @@ func itemErrors(items []driver.Item, errs map[string]error) {
 // in alphabetical order. What it leaves out of its map is not stored and not in
 // the result; what it was not asked for is ignored.
 //
-// Of keys that somebody else is creating the values are waited for; no order of
-// keys can make callers wait for each other in a circle. Keys that a mangler
-// makes the same are one. An error means that there is no result. The caller
-// owns the map.
+// Keys that another caller is creating are waited for; no order of keys can make
+// callers wait for each other in a circle. Keys that a mangler makes the same are
+// one. An error means that there is no result. The caller owns the map.
 func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create func(ctx context.Context, missing []string) (map[string]V, error)) (map[string]V, error) {
-	s, err := c.region.use("get")
+	s, err := c.use("get")
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.batch(ctx, s, keys)
-	if err != nil {
-		return nil, err
-	}
+	keys = distinct(keys)
 	vals := make(map[string]V, len(keys))
-	if len(b.members) == 0 {
+	if len(keys) == 0 {
 		return vals, nil
 	}
 	if create == nil {
-		return nil, &KeyError{"get", keys[0], errNilCreator}
+		return nil, c.region.wrap("get", keys[0], errNilCreator)
 	}
-	b.create = create
-	first, created, err := b.read(ctx, b.all())
+	mangled, err := s.keys("get", keys)
 	if err != nil {
 		return nil, err
 	}
-	for i, f := range first {
-		switch cr := b.members[i]; f.band {
-		case fresh:
-			s.told(ctx, countHits, s.o.Hooks.Hit, "get", cr.key)
-		case missing:
-			s.told(ctx, countMisses, s.o.Hooks.Miss, "get", cr.key)
+	lookups, called := make([]*lookup[V], len(keys)), s.flights.Now()
+	if !s.caps.Discards {
+		lookups, err = c.readKeys(ctx, s, "get", keys, mangled)
+	}
+	// What is fresh is settled before anything is built for the rest.
+	rest := newKeyList[V](s)
+	for i, key := range keys {
+		var l *lookup[V]
+		if err == nil {
+			l = lookups[i]
+		}
+		if l != nil && l.err == nil && l.use == flight.Fresh {
+			vals[key] = l.value
+			continue
+		}
+		rest.add(key, mangled[i], l)
+	}
+	cr := c.creation(ctx, s, "get", called, rest.keys)
+	cr.create = create
+	if len(rest.keys) > 0 && !s.caps.Discards {
+		if err := cr.note(ctx, cr.all(), rest.read, err); err != nil {
+			return nil, s.region.wrap("get", keys[0], err)
 		}
 	}
-	for i, cr := range b.members {
-		cr.unseen = s.o.Runner != nil && first[i].band == stale
+	for _, key := range keys {
+		if _, hit := vals[key]; hit {
+			c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+		}
+	}
+	if len(rest.keys) == 0 {
+		return vals, nil
+	}
+	return cr.doAll(ctx, vals)
+}
+
+// keyList is the keys of a creation in the making: one for all keys of the caller's that
+// are mangled alike.
+type keyList[V any] struct {
+	keys  []creationKey[V]
+	read  []*lookup[V]
+	index map[string]int // by mangled key; nil: no two are mangled alike
+}
+
+func newKeyList[V any](s *state) *keyList[V] {
+	l := new(keyList[V])
+	if s.mangle != nil {
+		l.index = make(map[string]int)
+	}
+	return l
+}
+
+func (l *keyList[V]) add(key, mangled string, read *lookup[V]) {
+	if i, known := l.index[mangled]; known {
+		l.keys[i].aliases = append(l.keys[i].aliases, key)
+		return
+	}
+	if l.index != nil {
+		l.index[mangled] = len(l.keys)
+	}
+	l.keys, l.read = append(l.keys, creationKey[V]{key: key, mangled: mangled}), append(l.read, read)
+}
+
+// all returns the positions of all keys.
+func (cr *creation[V]) all() []int {
+	at := make([]int, len(cr.keys))
+	for i := range at {
+		at[i] = i
+	}
+	return at
+}
+
+// doAll carries out a creation whose first readings have been taken, and returns vals
+// with its values.
+func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V) (map[string]V, error) {
+	s := cr.s
+	first := make([]*lookup[V], len(cr.keys))
+	for i := range cr.keys {
+		k := &cr.keys[i]
+		first[i] = k.last
+		if k.last.use == flight.Missing && !k.last.ifError && !cr.renew {
+			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
+		}
 	}
 	began := now()
-	got, ok, err := b.lock().Do(ctx, first, created)
-	err, failed := ownError(err)
-	if failed && b.standsIn(first) {
-		got, ok, err = first, slices.Repeat([]bool{true}, len(first)), nil
+	results, err := cr.call().Do(ctx, cr.readings(cr.all()))
+	if err != nil && cr.allMayFallBack(err, first) {
+		cr.fellBack(ctx, err)
+		results, err = make([]flight.Result[*lookup[V]], len(first)), nil
+		for i := range first {
+			results[i] = flight.Result[*lookup[V]]{Value: first[i], OK: true}
+		}
 	}
-	for i, cr := range b.members {
-		var f *found[V]
-		if err == nil && ok[i] {
-			f = got[i]
-			b.deliver(vals, i, f.value)
+	err = s.region.wrap(cr.op, cr.keys[0].key, err)
+	for i := range cr.keys {
+		k := &cr.keys[i]
+		var got *lookup[V]
+		if err == nil && results[i].OK {
+			got = results[i].Value
+			vals[k.key] = got.value
+			for _, alias := range k.aliases {
+				vals[alias] = got.value
+			}
 		}
-		if first[i].band != fresh {
-			cr.tell(ctx, first[i], f, err != nil || f != first[i], began, err)
-		}
+		cr.tellResult(ctx, k, first[i], got, err != nil || got != first[i], began, err)
 	}
 	if err != nil {
-		return nil, lockError("get", b.members[0].key, err)
+		return nil, err
 	}
 	return vals, nil
 }
 
-// standsIn reports whether what was read first may be returned after all, because
-// the creator has failed.
-func (b *batch[V]) standsIn(first []*found[V]) bool {
-	for i, cr := range b.members {
-		if first[i].band != fresh && !cr.standsIn(first[i]) {
+// allMayFallBack reports whether every key has an entry that may stand in.
+func (cr *creation[V]) allMayFallBack(err error, first []*lookup[V]) bool {
+	for _, l := range first {
+		if !cr.mayFallBack(err, l) {
 			return false
-		}
-	}
-	for i, cr := range b.members {
-		if first[i].band != fresh {
-			b.s.region.flights.Rest(cr.mangled, backOff)
 		}
 	}
 	return true
@@ -204,27 +311,24 @@ func (b *batch[V]) standsIn(first []*found[V]) bool {
 
 // refreshMulti creates the values of keys now, under their locks.
 func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(context.Context, []string) (map[string]V, error)) (map[string]V, error) {
-	s, err := c.region.use("refresh")
+	s, err := c.use("refresh")
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.batch(ctx, s, keys)
-	if err != nil {
-		return nil, err
-	}
-	b.create = create
-	for _, cr := range b.members {
-		cr.renew = true
-	}
+	keys = distinct(keys)
 	vals := make(map[string]V, len(keys))
-	got, ok, err := b.lock().Renew(ctx)
-	if err, _ = ownError(err); err != nil {
-		return nil, lockError("refresh", b.members[0].key, err)
+	if len(keys) == 0 {
+		return vals, nil
 	}
-	for i := range b.members {
-		if ok[i] {
-			b.deliver(vals, i, got[i].value)
-		}
+	mangled, err := s.keys("refresh", keys)
+	if err != nil {
+		return nil, err
 	}
-	return vals, nil
+	all := newKeyList[V](s)
+	for i, key := range keys {
+		all.add(key, mangled[i], nil)
+	}
+	cr := c.creation(ctx, s, "refresh", s.flights.Now(), all.keys)
+	cr.create, cr.renew = create, true
+	return cr.doAll(ctx, vals)
 }

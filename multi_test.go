@@ -489,9 +489,14 @@ func TestMultiItemErrors(t *testing.T) {
 				t.Errorf("%v does not name %q", err, key)
 			}
 		}
-		var ke *dogpile.KeyError
-		if !errors.As(err, &ke) || ke.Key != "func" {
-			t.Errorf("%v: the backend was not asked about %q", err, "func")
+		var all *dogpile.OpError
+		if !errors.As(err, &all) {
+			t.Fatalf("%v is a %T", err, err)
+		}
+		for _, err := range all.Err.(interface{ Unwrap() []error }).Unwrap() {
+			if oe, is := err.(*dogpile.OpError); !is || errors.Is(err, dogpile.ErrBackend) {
+				t.Errorf("%v: the backend was not asked about %q", err, oe.Key)
+			}
 		}
 		if contains(err, `"a"`) || contains(err, `"z"`) {
 			t.Errorf("%v names keys that were stored", err)

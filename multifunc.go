@@ -14,7 +14,7 @@ type MultiFunc[K comparable, V any] struct {
 
 // NewMultiFunc makes a cached function of fn, which is given the keys whose
 // results are to be made, none twice, and returns those it has; keys it leaves
-// out are not cached. NewMultiFunc panics as NewFunc does.
+// out are not cached. NewMultiFunc panics as [NewFunc] does.
 func NewMultiFunc[K comparable, V any](r *Region, name string, fn func(context.Context, []K) (map[K]V, error), o *CacheOptions[V]) *MultiFunc[K, V] {
 	var one func(context.Context, K) (V, error)
 	if fn != nil {
@@ -23,8 +23,13 @@ func NewMultiFunc[K comparable, V any](r *Region, name string, fn func(context.C
 	return &MultiFunc[K, V]{newFunc("NewMultiFunc", r, name, one, o, func(k *K) []any { return []any{*k} }), fn}
 }
 
+// With returns the same cached function with other options, as [Func.With] does.
+func (f *MultiFunc[K, V]) With(o CacheOptions[V]) *MultiFunc[K, V] {
+	return &MultiFunc[K, V]{f.one.With(o), f.fn}
+}
+
 // Call returns the cached results for keys and those of the function for the
-// others, as Cache.GetOrCreateMulti does. Keys without a result are not in the
+// others, as [Cache.GetOrCreateMulti] does. Keys without a result are not in the
 // map.
 func (f *MultiFunc[K, V]) Call(ctx context.Context, keys ...K) (map[K]V, error) {
 	return f.through(keys, func(names []string, byName map[string]K) (map[string]V, error) {
@@ -62,13 +67,9 @@ func (f *MultiFunc[K, V]) Set(ctx context.Context, vals map[K]V) error {
 
 // Delete removes the cached results of keys.
 func (f *MultiFunc[K, V]) Delete(ctx context.Context, keys ...K) error {
-	names := make([]string, len(keys))
-	for i, k := range keys {
-		name, err := f.Key(k)
-		if err != nil {
-			return err
-		}
-		names[i] = name
+	names, err := f.names(keys)
+	if err != nil {
+		return err
 	}
 	return f.one.cache.Delete(ctx, names...)
 }
@@ -81,15 +82,44 @@ func (f *MultiFunc[K, V]) Original(ctx context.Context, keys ...K) (map[K]V, err
 // Key returns the key of k's result in the region, before prefix and mangling.
 func (f *MultiFunc[K, V]) Key(k K) (string, error) { return f.one.Key(k) }
 
+// names returns what Key returns for each of keys. The built-in form shares one piece of
+// memory for all.
+func (f *MultiFunc[K, V]) names(keys []K) ([]string, error) {
+	names := make([]string, len(keys))
+	if s := f.one.cache.region.current.Load(); s != nil && s.o.KeyFunc != nil {
+		for i, k := range keys {
+			var err error
+			if names[i], err = f.Key(k); err != nil {
+				return nil, err
+			}
+		}
+		return names, nil
+	}
+	var buf []byte
+	ends := make([]int, len(keys))
+	for i := range keys {
+		var err error
+		if buf, err = f.one.append(buf, &keys[i]); err != nil {
+			return nil, f.one.cache.region.wrap("key of", f.one.name, err)
+		}
+		ends[i] = len(buf)
+	}
+	all, from := string(buf), 0
+	for i, end := range ends {
+		names[i], from = all[from:end], end
+	}
+	return names, nil
+}
+
 // through does something with the keys' names and names the results back.
 func (f *MultiFunc[K, V]) through(keys []K, do func([]string, map[string]K) (map[string]V, error)) (map[K]V, error) {
-	names, byName := make([]string, len(keys)), make(map[string]K, len(keys))
+	names, err := f.names(keys)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]K, len(keys))
 	for i, k := range keys {
-		name, err := f.Key(k)
-		if err != nil {
-			return nil, err
-		}
-		names[i], byName[name] = name, k
+		byName[names[i]] = k
 	}
 	got, err := do(names, byName)
 	if err != nil {

@@ -10,34 +10,40 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// NoPrefix, as Options.Prefix, puts nothing before keys.
+// NoPrefix, as [Options.Prefix], puts nothing before keys.
 const NoPrefix = "\x00"
 
 const (
 	defaultCreateTimeout  = 30 * time.Second
 	defaultLockTTL        = 10 * time.Second
 	defaultBackendTimeout = 2 * time.Second
+
+	// A lease is renewed at a third of its time. Less than this is no time for a round
+	// trip; with more than a day nobody would follow a creator that died.
+	minLockTTL = 10 * time.Millisecond
+	maxLockTTL = 24 * time.Hour
 )
 
 // Options says how a region works. The zero value is a region whose entries
 // never expire. A region copies its Options.
 type Options struct {
-	// Expiration is the age at which an entry becomes stale, counted from the
-	// moment its creation began. 0 or Never: never.
+	// Expiration is the age at which an entry becomes stale, counted from the end of
+	// its creation. 0 or Never: never.
 	Expiration time.Duration
 	// StaleFor is how long past Expiration a stale entry may be served.
 	// 0: as long again as Expiration; Never: no bound.
 	StaleFor time.Duration
-	// StaleIfError is how long past Expiration an entry may stand in for a
-	// creator that fails. 0: not at all; Never: no bound.
+	// StaleIfError is how long past Expiration an entry may stand in for a creator
+	// that fails. 0: not at all; Never: no bound. It is not less than StaleFor.
 	StaleIfError time.Duration
 	// Jitter makes entries expire early, by up to this fraction of Expiration,
-	// drawn for each entry. From 0, for none, to less than 1.
+	// drawn for each entry. From 0, for none, to less than 1. It needs an Expiration.
 	Jitter float64
 	// CreateTimeout is the life of one creation. 0: 30 s; Never: no limit.
 	CreateTimeout time.Duration
 	// LockTTL is the lease of the creation lock, renewed while the creator runs.
-	// 0: 10 s.
+	// 0: 10 s; at least 10 ms, at most a day. If the creator's process dies, another
+	// one follows it after this time.
 	LockTTL time.Duration
 	// MaxCreators is how many creators may run at once in this process. When
 	// they do, stale entries are served as they are and missing ones wait.
@@ -47,23 +53,26 @@ type Options struct {
 	// Never: the caller's context alone.
 	BackendTimeout time.Duration
 
-	// Prefix is put before every key, before mangling. "": the region's name
-	// and ":", or nothing for a region without a name; NoPrefix: nothing.
+	// Prefix is put before every key, before mangling. "": the region's name and ":",
+	// or nothing for a region without a name; NoPrefix: nothing. In a name, ":" and "%"
+	// are written %3A and %25, so that no two regions meet under one key.
 	Prefix string
 	// Mangler is what is done to keys. nil: what the backend suggests.
 	Mangler Mangler
-	// KeyFunc is how functions make keys. nil: the built-in form, see NewFunc.
+	// KeyFunc is how functions make keys. nil: the built-in form, see [NewFunc].
 	KeyFunc KeyFunc
 	// Codec makes bytes of values, for backends that keep bytes. nil: JSON.
 	Codec Codec
 	// Proxies are wrapped around the backend, the first one outermost.
 	Proxies []func(driver.Backend) driver.Backend
 
-	// Invalidator decides which entries are invalid. nil: a SharedInvalidator
-	// where the backend is shared, else a LocalInvalidator.
+	// Invalidator decides which entries are invalid. nil: a [SharedInvalidator] where
+	// the backend is shared, else a [LocalInvalidator]. A [SharedInvalidator] needs a
+	// shared backend.
 	Invalidator Invalidator
-	// InvalidationLag is how long the version token of a SharedInvalidator may
-	// be trusted without asking. 0: it is read with every entry.
+	// InvalidationLag is how long the version token of a [SharedInvalidator] may be
+	// trusted without asking. 0: it is read with every entry. It needs a
+	// [SharedInvalidator].
 	InvalidationLag time.Duration
 
 	// Runner runs the creations of stale entries. nil: the caller that finds an
@@ -71,7 +80,7 @@ type Options struct {
 	// does, and that caller too gets the stale one.
 	Runner func(task func())
 	// Strict makes backend errors fail GetOrCreate. By default they go to
-	// Hooks.Error, and the creator runs.
+	// [Hooks.Error], and the creator runs.
 	Strict bool
 
 	// Hooks are told what happens. nil: nobody is.
@@ -129,10 +138,14 @@ func (o *Options) prefix(region string) string {
 	case o.Prefix == NoPrefix:
 		return ""
 	case o.Prefix == "" && region != "":
-		return region + ":"
+		return escapeName.Replace(region) + ":"
 	}
 	return o.Prefix
 }
+
+// escapeName keeps the regions "a" and "a:b" apart: the key "b:c" of the one would be
+// the key "c" of the other.
+var escapeName = strings.NewReplacer("%", "%25", ":", "%3A")
 
 func (o *Options) check(region string) error {
 	var faults []error
@@ -152,18 +165,27 @@ func (o *Options) check(region string) error {
 		{"BackendTimeout", o.BackendTimeout, true},
 		{"InvalidationLag", o.InvalidationLag, false},
 	} {
-		if d.value < 0 && !(d.never && d.value == Never) {
+		switch {
+		case d.value == Never && !d.never:
+			fault(d.name, "cannot be Never")
+		case d.value < 0 && d.value != Never:
 			fault(d.name, "%v is negative", d.value)
 		}
+	}
+	if ttl := o.LockTTL; ttl > 0 && (ttl < minLockTTL || ttl > maxLockTTL) {
+		fault("LockTTL", "%v is not from %v to %v", ttl, minLockTTL, maxLockTTL)
+	}
+	if err := o.StaleIfError; err > 0 && (o.StaleFor > err || o.StaleFor == Never) {
+		fault("StaleIfError", "%v is less than StaleFor: what may be served while it is stale may also stand in for a creator that fails", err)
+	}
+	if o.Jitter > 0 && o.Jitter < 1 && (o.Expiration == 0 || o.Expiration == Never) {
+		fault("Jitter", "there is no Expiration that it could shorten")
 	}
 	if !(o.Jitter >= 0 && o.Jitter < 1) {
 		fault("Jitter", "%v is not from 0 to less than 1", o.Jitter)
 	}
 	if o.MaxCreators < 0 {
 		fault("MaxCreators", "%d is negative", o.MaxCreators)
-	}
-	if _, local := o.Invalidator.(*LocalInvalidator); local && o.InvalidationLag != 0 {
-		fault("InvalidationLag", "a LocalInvalidator has no lag")
 	}
 	if p := o.prefix(region); reserved(p) {
 		fault("Prefix", "%q begins with a word kept for locks and invalidation", p)
@@ -172,6 +194,32 @@ func (o *Options) check(region string) error {
 		if p == nil {
 			fault("Proxies", "element %d is nil", i)
 		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkFor reports options that the backend leaves without effect.
+func (o *Options) checkFor(caps driver.Caps) error {
+	if caps.Discards {
+		return nil // for a while nothing is cached, with the options of before and after
+	}
+	var faults []error
+	name := caps.Name
+	if name == "" {
+		name = "it"
+	}
+	shared := caps.Shared
+	switch o.Invalidator.(type) {
+	case SharedInvalidator, *SharedInvalidator:
+		if !caps.Shared {
+			faults = append(faults, &optionError{"Invalidator", "a SharedInvalidator needs a backend that processes share, and " + name + " is none"})
+		}
+	case nil:
+	default:
+		shared = false
+	}
+	if o.InvalidationLag != 0 && !shared {
+		faults = append(faults, &optionError{"InvalidationLag", "only a SharedInvalidator has a version token that could be trusted for a while"})
 	}
 	return errors.Join(faults...)
 }

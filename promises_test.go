@@ -171,9 +171,9 @@ func TestRecursionIsFoundWithoutACache(t *testing.T) {
 }
 
 // faults are backends in trouble, and how long a call of one may take beside
-// its creator: 2 s, the default BackendTimeout, for each hang. Who can read but
-// not lock has no proof that nobody deletes the key meanwhile: callers who come
-// later need a creation of their own.
+// its creator: 2 s, the default BackendTimeout, for each hang. Without a lease there is
+// no proof that nobody deletes the key meanwhile: callers that call after the creation
+// has begun need another one, which all of them share.
 var faults = []struct {
 	name   string
 	before trouble
@@ -181,11 +181,11 @@ var faults = []struct {
 	strict bool          // Strict makes GetOrCreate fail
 	rounds time.Duration // creations until all callers have a value
 }{
-	{"Get fails", failing("get"), 0, true, 1},
+	{"Get fails", failing("get"), 0, true, 2},
 	{"Set fails", failing("set"), 0, false, 1},
 	{"TryLock fails", failing("lock"), 0, true, 2},
 	{"Extend and Release fail", failing("extend", "release"), 0, false, 1},
-	{"everything fails", failing("get", "set", "delete", "lock", "wait", "locked", "extend", "release"), 0, true, 1},
+	{"everything fails", failing("get", "set", "delete", "lock", "wait", "locked", "extend", "release"), 0, true, 2},
 	{"Get hangs", hanging("get"), 2 * time.Second, true, 1},
 	{"Set hangs", hanging("set"), 4 * time.Second, false, 1}, // and the lease is given back
 	{"TryLock hangs", hanging("lock"), 4 * time.Second, true, 2},
@@ -268,9 +268,9 @@ func TestStrictReturnsBackendErrors(t *testing.T) {
 
 func wantBackendErr(t *testing.T, what string, err error) {
 	t.Helper()
-	var be *dogpile.BackendError
+	var be *dogpile.OpError
 	if !errors.As(err, &be) || !errors.Is(err, errBackend) && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%s: got %v, want a *BackendError", what, err)
+		t.Errorf("%s: got %v, want a *OpError", what, err)
 	}
 }
 

@@ -1,15 +1,18 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
-	"github.com/dogpile-go/dogpile/lock"
+	"github.com/dogpile-go/dogpile/internal/flight"
 )
 
 // Never, as a duration in options, means that there is no limit.
@@ -23,27 +26,41 @@ const Never time.Duration = -1
 type Region struct {
 	name    string
 	current atomic.Pointer[state] // nil: not configured, or closed
-	flights lock.Flights
 	stats   counters
 
 	mu     sync.Mutex
 	closed bool
-	owned  []driver.Backend // opened by the region itself, to be closed with it
+	owned  []driver.Backend        // opened by the region itself, to be closed with it
+	tables []*flight.Table         // of this configuration, and of earlier ones that are not idle
+	funcs  map[string]reflect.Type // the functions wrapped so far, by name
 }
 
 // NewRegion returns an unconfigured region. The name appears in errors, events
-// and, unless Options.Prefix says otherwise, before every key.
+// and, unless [Options.Prefix] says otherwise, before every key.
 func NewRegion(name string) *Region { return &Region{name: name} }
 
 // Name returns the name that NewRegion was given.
 func (r *Region) Name() string { return r.name }
+
+// String returns the region's name, backend and expiration in one line, for logs.
+func (r *Region) String() string {
+	s := r.current.Load()
+	if s == nil {
+		return fmt.Sprintf("region %q, not configured", r.name)
+	}
+	expires := "never"
+	if s.o.Expiration > 0 {
+		expires = "after " + s.o.Expiration.String()
+	}
+	return fmt.Sprintf("region %q over %s, expires %s", r.name, cmp.Or(s.caps.Name, "a backend"), expires)
+}
 
 // Configured reports whether the region can be used.
 func (r *Region) Configured() bool { return r.current.Load() != nil }
 
 // Configure gives the region its backend; o may be nil. Everything is checked
 // first, and a fault leaves the region as it was. Configuring it twice is
-// ErrConfigured. The backend remains the caller's to close, after the region.
+// [ErrConfigured]. The backend remains the caller's to close, after the region.
 func (r *Region) Configure(b driver.Backend, o *Options) error {
 	return r.configure(b, o, false)
 }
@@ -60,10 +77,7 @@ func (r *Region) configure(b driver.Backend, o *Options, replace bool) error {
 	if err == nil {
 		err = commit([]*plan{{region: r, state: s, replace: replace}})
 	}
-	if err != nil {
-		return fmt.Errorf("dogpile: configure region %q: %w", r.name, err)
-	}
-	return nil
+	return r.wrap("configure", "", err)
 }
 
 // plan is a region's next configuration, checked but not yet in force.
@@ -72,6 +86,14 @@ type plan struct {
 	state   *state
 	replace bool
 	opened  driver.Backend // the region's to close; nil: the user's
+	before  *state         // what it has replaced; nil: nothing, or not in force yet
+}
+
+// retire gives back the leases of a configuration that is not in force any more.
+func (s *state) retire() {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
+	defer cancel()
+	s.flights.ForgetAll(ctx)
 }
 
 var commits sync.Mutex
@@ -82,9 +104,9 @@ func commit(plans []*plan) error {
 		return err
 	}
 	for _, p := range plans {
-		ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
-		p.region.flights.ForgetAll(ctx)
-		cancel()
+		if p.before != nil {
+			p.before.retire()
+		}
 	}
 	return nil
 }
@@ -92,6 +114,8 @@ func commit(plans []*plan) error {
 func adopt(plans []*plan) error {
 	commits.Lock()
 	defer commits.Unlock()
+	// All are asked before the first is changed: either all plans are in force afterwards,
+	// or none.
 	for _, p := range plans {
 		if err := p.region.accepts(p.replace); err != nil {
 			return err
@@ -121,7 +145,18 @@ func (r *Region) adopt(p *plan) {
 	if p.opened != nil {
 		r.owned = append(r.owned, p.opened)
 	}
-	r.current.Store(p.state)
+	p.before = r.current.Load()
+	r.put(p.state)
+}
+
+// put puts s in force; mu is held.
+func (r *Region) put(s *state) {
+	r.current.Store(s)
+	if s == nil {
+		return
+	}
+	r.tables = slices.DeleteFunc(r.tables, func(t *flight.Table) bool { return t == s.flights || t.Running() == 0 })
+	r.tables = append(r.tables, s.flights)
 }
 
 // Backend returns the region's backend as seen through its proxies; driver.As
@@ -155,11 +190,11 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 	if err != nil || s.caps.Discards {
 		return false, err
 	}
-	ctx, cancel := s.bound(ctx)
+	bounded, cancel := s.bound(ctx)
 	defer cancel()
-	locked, err := s.locker.Locked(ctx, k)
+	locked, err := s.locker.Locked(bounded, k)
 	if err != nil {
-		return false, &BackendError{"locked", key, err}
+		return false, r.backendError(ctx, "locked", key, err)
 	}
 	return locked, nil
 }
@@ -173,40 +208,41 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 		return err
 	}
 	if mode != Hard && mode != Soft {
-		return fmt.Errorf("dogpile: invalidate region %q: unknown mode %d", r.name, mode)
+		return r.wrap("invalidate", "", fmt.Errorf("unknown mode %d", mode))
 	}
-	// Forgetting first lets no creation in progress store what it has made from
-	// old data; forgetting again lets nobody wait for one that began meanwhile.
-	r.flights.ForgetAll(ctx)
-	err = s.invalidate(ctx, mode)
-	r.flights.ForgetAll(ctx)
+	// Forgetting first lets no creation in progress store what it has made from old
+	// data. Forgetting again lets no later caller wait for one that began in between.
+	s.flights.ForgetAll(ctx)
+	if err = s.versions.invalidate(ctx, mode); err != nil {
+		err = r.backendError(ctx, "invalidate", "", err)
+	}
+	s.flights.ForgetAll(ctx)
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
-	if err != nil {
-		return &BackendError{"invalidate", "", err}
+	if err == nil {
+		r.stats.add(countInvalidations, 1)
 	}
-	r.stats.add(countInvalidations, 1)
-	return nil
+	return err
 }
 
 // Close lets nobody use the region any more, waits for the creations in
-// progress, and cancels them when ctx ends; their callers then get ErrClosed,
+// progress, and cancels them when ctx ends; their callers then get [ErrClosed],
 // and Close returns ctx's error. Backends that the region has opened itself,
 // from settings, are closed; one given to Configure is not. A further call waits
 // for what is left.
 func (r *Region) Close(ctx context.Context) error {
-	owned := r.shut()
-	errs := []error{r.flights.Close(ctx)}
+	owned, tables := r.shut()
+	var errs []error
+	for _, t := range tables {
+		errs = append(errs, t.Close(ctx))
+	}
 	for _, b := range owned {
 		errs = append(errs, driver.Close(b))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("dogpile: close region %q: %w", r.name, err)
-	}
-	return nil
+	return r.wrap("close", "", errors.Join(errs...))
 }
 
 // shut lets nobody use the region, and returns what it has to close.
-func (r *Region) shut() []driver.Backend {
+func (r *Region) shut() ([]driver.Backend, []*flight.Table) {
 	commits.Lock()
 	defer commits.Unlock()
 	r.mu.Lock()
@@ -214,7 +250,7 @@ func (r *Region) shut() []driver.Backend {
 	owned := r.owned
 	r.closed, r.owned = true, nil
 	r.current.Store(nil)
-	return owned
+	return owned, r.tables
 }
 
 // use returns the configuration in force.
@@ -225,7 +261,7 @@ func (r *Region) use(op string) (*state, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, fmt.Errorf("dogpile: %s: region %q: %w", op, r.name, ErrClosed)
+		return nil, r.wrap(op, "", ErrClosed)
 	}
-	return nil, fmt.Errorf("dogpile: %s: region %q: %w", op, r.name, ErrNotConfigured)
+	return nil, r.wrap(op, "", ErrNotConfigured)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -117,10 +118,18 @@ var badOptions = []struct {
 	{"StaleFor", "StaleFor: -1s is negative", dogpile.Options{StaleFor: -time.Second}},
 	{"StaleIfError", "StaleIfError: -1s is negative", dogpile.Options{StaleIfError: -time.Second}},
 	{"CreateTimeout", "CreateTimeout: -1s is negative", dogpile.Options{CreateTimeout: -time.Second}},
-	{"LockTTL", "LockTTL: -1ns is negative", dogpile.Options{LockTTL: dogpile.Never}},
+	{"LockTTL Never", "LockTTL: cannot be Never", dogpile.Options{LockTTL: dogpile.Never}},
+	{"LockTTL too short", "LockTTL: 9.999999ms is not from 10ms to 24h0m0s", dogpile.Options{LockTTL: 10*time.Millisecond - 1}},
+	{"LockTTL too long", "LockTTL: 2562047h47m16.854775807s is not from", dogpile.Options{LockTTL: math.MaxInt64}},
+	{"StaleIfError below StaleFor", "StaleIfError: 1s is less than StaleFor", dogpile.Options{Expiration: time.Hour, StaleFor: time.Minute, StaleIfError: time.Second}},
+	{"StaleIfError below StaleFor Never", "StaleIfError: 1s is less than StaleFor", dogpile.Options{Expiration: time.Hour, StaleFor: dogpile.Never, StaleIfError: time.Second}},
+	{"Jitter without Expiration", "Jitter: there is no Expiration", dogpile.Options{Jitter: .1}},
+	{"Jitter with Never", "Jitter: there is no Expiration", dogpile.Options{Jitter: .1, Expiration: dogpile.Never}},
+	{"lag over a backend that is not shared", "InvalidationLag: only a SharedInvalidator has", dogpile.Options{InvalidationLag: 1}},
+	{"SharedInvalidator over a backend that is not shared", "Invalidator: a SharedInvalidator needs a backend", dogpile.Options{Invalidator: dogpile.SharedInvalidator{}}},
 	{"BackendTimeout", "BackendTimeout: -1s is negative", dogpile.Options{BackendTimeout: -time.Second}},
-	{"InvalidationLag", "InvalidationLag: -1ns is negative", dogpile.Options{InvalidationLag: dogpile.Never}},
-	{"lag of a LocalInvalidator", "InvalidationLag: a LocalInvalidator has no lag", dogpile.Options{Invalidator: new(dogpile.LocalInvalidator), InvalidationLag: 1}},
+	{"InvalidationLag", "InvalidationLag: cannot be Never", dogpile.Options{InvalidationLag: dogpile.Never}},
+	{"lag of a LocalInvalidator", "InvalidationLag: only a SharedInvalidator has", dogpile.Options{Invalidator: new(dogpile.LocalInvalidator), InvalidationLag: 1}},
 	{"Jitter below", "Jitter: -0.1 is not", dogpile.Options{Jitter: -.1}},
 	{"Jitter above", "Jitter: 1 is not", dogpile.Options{Jitter: 1}},
 	{"MaxCreators", "MaxCreators: -1 is negative", dogpile.Options{MaxCreators: -1}},
@@ -133,7 +142,8 @@ var badOptions = []struct {
 
 func same(b driver.Backend) driver.Backend { return b }
 
-// TestFailedConfigureChangesNothing: R4 with its defect mended.
+// TestFailedConfigureChangesNothing: a region that was refused its options is as it was
+// before, where dogpile.cache leaves it half-configured.
 func TestFailedConfigureChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, row := range badOptions {
@@ -197,7 +207,7 @@ func TestConfigureIsSafeForConcurrentUse(t *testing.T) {
 
 func TestFunctionsBeforeConfigure(t *testing.T) {
 	t.Parallel()
-	// R3: only using the cache needs a backend.
+	// Making a cache or a function needs no backend, only using it does.
 	r := dogpile.NewRegion("users")
 	one := dogpile.NewFunc(r, "one", func(_ context.Context, n int) (int, error) { return n * n, nil }, nil)
 	zero := dogpile.NewFunc0(r, "zero", func(context.Context) (int, error) { return 0, nil }, nil)
@@ -286,8 +296,8 @@ func TestKeysAsTheBackendSeesThem(t *testing.T) {
 	}
 }
 
-// TestReconfigure: R5 with its defect mended. Backend, mangler and whether there
-// is a codec are those of the new backend.
+// TestReconfigure: backend, mangler and whether there is a codec are those of the new
+// backend.
 func TestReconfigure(t *testing.T) {
 	t.Parallel()
 	objects := &plainBackend{caps: driver.Caps{Objects: true, Mangle: strings.ToUpper}}
@@ -418,7 +428,7 @@ func (p *tagging) Get(ctx context.Context, items []driver.Item) error {
 	return p.Proxy.Get(ctx, items)
 }
 
-// TestProxiesInOrder: R13, R14.
+// TestProxiesInOrder: the first one is outermost.
 func TestProxiesInOrder(t *testing.T) {
 	t.Parallel()
 	var turns []string
@@ -446,8 +456,7 @@ func TestProxiesInOrder(t *testing.T) {
 
 func TestExpirationIsNotRounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// R7 with its defect mended. Stored times are numbers of seconds, exact to
-		// less than a microsecond.
+		// Stored times are numbers of seconds, exact to less than a microsecond.
 		for _, d := range []time.Duration{time.Millisecond, 500 * time.Millisecond, 1999 * time.Millisecond} {
 			for name, b := range map[string]driver.Backend{"objects": newMemory(t), "bytes": new(plainBackend)} {
 				slack := map[string]time.Duration{"objects": 0, "bytes": time.Microsecond}[name]
@@ -483,7 +492,7 @@ func TestKeysThatAreTooLong(t *testing.T) {
 	for key, legal := range map[string]bool{"12345678": true, "123456789": false, "ääää": true, "äääää": false} {
 		for name, call := range ops {
 			err := call(t.Context(), key)
-			var ke *dogpile.KeyError
+			var ke *dogpile.OpError
 			switch {
 			case legal && err != nil:
 				t.Errorf("%s %q = %v", name, key, err)
@@ -521,7 +530,7 @@ func TestReservedKeys(t *testing.T) {
 	for key, legal := range map[string]bool{"_lock": false, "_lockk": false, "_inv:": false, "_inv:r": false, "_inv": true, "_loc": true, "lock": true, "": true, "a_lock": true, "_Lock": true} {
 		for name, call := range everyCallOn(dogpile.NewCache[int](r, nil), r) {
 			err := call(t.Context(), key)
-			var ke *dogpile.KeyError
+			var ke *dogpile.OpError
 			if legal != (err == nil) || !legal && (!errors.As(err, &ke) || !strings.Contains(err.Error(), "reserved")) {
 				t.Errorf("%s %q = %v", name, key, err)
 			}

@@ -40,7 +40,7 @@ func RegisterProxy(name string, wrap func(driver.Backend) driver.Backend) {
 // whose keys begin with prefix. Known after it are
 //
 //	backend           a URL, or a scheme; what driver.Open takes
-//	arguments.*       arguments of the backend, beside those in the URL
+//	arguments.*       arguments of the backend, in addition to those in the URL
 //	expiration, stale_for, stale_if_error, create_timeout, lock_ttl,
 //	backend_timeout, invalidation_lag
 //	                  a duration like "1m30s", or a number of seconds; "never"
@@ -80,7 +80,11 @@ func ConfigureAll(ctx context.Context, settings map[string]string, prefix string
 	var errs []error
 	var plans []*plan
 	var known []string
-	for _, r := range regions {
+	for i, r := range regions {
+		if r == nil {
+			errs = append(errs, fmt.Errorf("region %d of %d is nil", i+1, len(regions)))
+			continue
+		}
 		own := prefix + r.name + "."
 		if r.name == "" || slices.Contains(known, own) {
 			errs = append(errs, fmt.Errorf("region %q: settings need regions with names that differ", r.name))
@@ -195,7 +199,7 @@ func (p *parser) openFault(err error) {
 		for _, e := range joined.Unwrap() {
 			name := "backend"
 			if errors.As(e, &arg) {
-				if _, beside := p.arguments[arg.Name]; beside {
+				if _, separate := p.arguments[arg.Name]; separate {
 					name = "arguments." + arg.Name
 				}
 			}

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/flight"
 	"github.com/dogpile-go/dogpile/internal/lease"
 )
 
@@ -31,13 +34,10 @@ type state struct {
 	caps    driver.Caps
 	mangle  Mangler
 
-	local  *LocalInvalidator // one of these three is set
-	shared *tokens
-	custom Invalidator
-
-	serial atomic.Int64 // tells calls apart where nothing is kept
-
-	slots chan struct{} // one for each creator that may run; nil: no limit
+	flights  *flight.Table // of this configuration alone: another one has other entries
+	versions versions
+	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
+	creators limit
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
@@ -70,6 +70,7 @@ func withoutLeases(items []driver.Item, do func([]driver.Item) error) error {
 	if !slices.ContainsFunc(items, func(it driver.Item) bool { return it.Lease != nil }) {
 		return do(items)
 	}
+	// The caller's items keep their leases: they are used after this call.
 	bare := slices.Clone(items)
 	for i := range bare {
 		bare[i].Lease = nil
@@ -89,20 +90,23 @@ func (g *guarded) Delete(ctx context.Context, keys []string) error {
 }
 
 func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
-	if b == nil {
-		return nil, errors.New("backend is nil")
+	if driver.IsNil(b) {
+		return nil, errors.New("the backend is nil")
 	}
 	complete, err := o.complete(r.name)
 	if err != nil {
 		return nil, err
 	}
-	s := &state{region: r, o: complete, chain: b}
+	s := &state{region: r, o: complete, chain: b, flights: new(flight.Table)}
 	for i := len(complete.Proxies) - 1; i >= 0; i-- {
-		if s.chain = complete.Proxies[i](s.chain); s.chain == nil {
+		if s.chain = complete.Proxies[i](s.chain); driver.IsNil(s.chain) {
 			return nil, &optionError{"Proxies", fmt.Sprintf("element %d returned nil", i)}
 		}
 	}
 	s.caps = driver.CapsOf(s.chain)
+	if err := complete.checkFor(s.caps); err != nil {
+		return nil, err
+	}
 	s.backend = s.chain
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
@@ -112,11 +116,11 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
 		s.mangle = s.caps.Mangle
 	}
-	if err := s.chooseInvalidator(); err != nil {
+	if err := s.chooseVersions(); err != nil {
 		return nil, err
 	}
 	if complete.MaxCreators > 0 {
-		s.slots = make(chan struct{}, complete.MaxCreators)
+		s.creators = make(limit, complete.MaxCreators)
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
 	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
@@ -128,26 +132,26 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	return s, nil
 }
 
-func (s *state) chooseInvalidator() error {
+func (s *state) chooseVersions() error {
 	inv := s.o.Invalidator
 	if inv == nil {
 		if s.caps.Shared {
-			inv = new(SharedInvalidator)
+			inv = SharedInvalidator{}
 		} else {
 			inv = new(LocalInvalidator)
 		}
 	}
 	switch inv := inv.(type) {
 	case *LocalInvalidator:
-		s.local = inv
-	case *SharedInvalidator:
-		key, err := s.mangled("_inv:" + s.region.name)
+		s.local, s.versions = inv, localVersions{inv}
+	case SharedInvalidator, *SharedInvalidator:
+		key, err := s.named(s.o.Prefix + "_inv:" + s.region.name)
 		if err != nil {
 			return fmt.Errorf("key of the version token: %w", err)
 		}
-		s.shared = &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+		s.versions = &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
 	default:
-		s.custom = inv
+		s.versions = customVersions{inv}
 	}
 	return nil
 }
@@ -186,18 +190,46 @@ func (s *state) free(sc *scratch) {
 
 // key returns what the backend knows key as.
 func (s *state) key(op, key string) (string, error) {
-	if reserved(key) || reserved(s.o.Prefix+key) {
-		return "", &KeyError{op, key, errors.New("keys that begin with _lock or _inv: are reserved")}
-	}
-	k, err := s.mangled(key)
-	if err != nil {
-		return "", &KeyError{op, key, err}
-	}
-	return k, nil
+	k, err := s.mangled(key, s.o.Prefix+key)
+	return k, s.region.wrap(op, key, err)
 }
 
-func (s *state) mangled(key string) (string, error) {
-	key = s.o.Prefix + key
+// keys is key for many. Their prefixed forms share one piece of memory.
+func (s *state) keys(op string, keys []string) ([]string, error) {
+	size := len(keys) * len(s.o.Prefix)
+	for _, key := range keys {
+		size += len(key)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		from := all.Len()
+		all.WriteString(s.o.Prefix)
+		all.WriteString(key)
+		var err error
+		// The memory that the prefixed form is in does not move: it has room for all.
+		if out[i], err = s.mangled(key, all.String()[from:]); err != nil {
+			return nil, s.region.wrap(op, key, err)
+		}
+	}
+	return out, nil
+}
+
+var errReserved = errors.New("keys that begin with _lock or _inv: are reserved")
+
+// mangled returns what the backend knows a key of the user's as, whose form with the
+// prefix is prefixed.
+func (s *state) mangled(key, prefixed string) (string, error) {
+	if reserved(key) || reserved(prefixed) {
+		return "", errReserved
+	}
+	return s.named(prefixed)
+}
+
+// named returns what the backend knows a key with its prefix as.
+func (s *state) named(prefixed string) (string, error) {
+	key := prefixed
 	if s.mangle != nil {
 		key = s.mangle(key)
 	}
@@ -235,13 +267,21 @@ func (s *state) set(ctx context.Context, items []driver.Item) error {
 	return s.backend.Set(ctx, items)
 }
 
+// sizeError is the error of a value that the backend was not asked to store.
+type sizeError struct{ size, limit int }
+
+// Error tells both sizes in bytes.
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("value has %d bytes, the backend takes %d", e.size, e.limit)
+}
+
 // fitting moves the items that are small enough to the front and returns them;
 // the others get an error.
 func fitting(items []driver.Item, limit int) []driver.Item {
 	n := 0
 	for i := range items {
 		if size := len(items[i].Data); size > limit {
-			items[i].Err = fmt.Errorf("value has %d bytes, the backend takes %d", size, limit)
+			items[i].Err = &sizeError{size, limit}
 			continue
 		}
 		items[n], items[i] = items[i], items[n]
@@ -252,48 +292,65 @@ func fitting(items []driver.Item, limit int) []driver.Item {
 
 // delete removes the entries of keys.
 func (s *state) delete(ctx context.Context, keys []string) error {
-	mangled := make([]string, 0, len(keys))
-	for _, key := range keys {
-		k, err := s.key("delete", key)
-		if err != nil {
-			return err
-		}
-		mangled = append(mangled, k)
-	}
-	if len(mangled) == 0 {
+	if len(keys) == 0 {
 		return nil
 	}
-	s.region.flights.Forget(mangled...)
-	ctx, cancel := s.bound(ctx)
+	mangled, err := s.keys("delete", keys)
+	if err != nil {
+		return err
+	}
+	s.flights.Forget(mangled...)
+	bounded, cancel := s.bound(ctx)
 	defer cancel()
-	err := s.backend.Delete(ctx, mangled)
+	if err = s.backend.Delete(bounded, mangled); err != nil {
+		err = s.region.backendError(ctx, "delete", keys[0], err)
+	}
 	for _, key := range keys {
 		s.event(ctx, s.o.Hooks.Delete, Event{Op: "delete", Key: key, Err: err})
 	}
-	if err != nil {
-		return &BackendError{"delete", keys[0], err}
+	if err == nil {
+		s.region.stats.add(countDeletes, len(keys))
 	}
-	s.region.stats.add(countDeletes, len(keys))
-	return nil
+	return err
 }
 
-// invalidate asks the invalidator, whichever it is.
-func (s *state) invalidate(ctx context.Context, mode Mode) error {
-	switch {
-	case s.local != nil:
-		return s.local.Invalidate(ctx, mode)
-	case s.shared != nil:
-		return s.shared.invalidate(ctx, mode)
+// event tells a hook of something. A hook that panics takes nothing with it: whatever
+// it is told of has happened.
+func (s *state) event(ctx context.Context, hook func(context.Context, Event), e Event) {
+	if hook == nil {
+		return
 	}
-	return s.custom.Invalidate(ctx, mode)
+	defer s.contain(ctx, "hook")
+	e.Region = s.region.name
+	hook(ctx, e)
 }
 
-// failed reports an error of the backend or a codec that is not returned.
-func (s *state) failed(ctx context.Context, op, key string, err error) {
+// failed reports an error that is not returned to a caller: of the backend, a codec, a
+// creator that nobody waits for.
+func (s *state) failed(ctx context.Context, e Event) {
 	s.region.stats.add(countErrors, 1)
-	s.event(ctx, s.o.Hooks.Error, Event{Op: op, Key: key, Err: err})
-	if s.o.Logger != nil {
-		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "dogpile: "+op+" failed",
-			slog.String("region", s.region.name), slog.String("key", key), slog.Any("error", err))
+	s.event(ctx, s.o.Hooks.Error, e)
+	s.log(ctx, e)
+}
+
+func (s *state) log(ctx context.Context, e Event) {
+	if s.o.Logger == nil {
+		return
+	}
+	defer func() {
+		if recover() != nil {
+			s.region.stats.add(countErrors, 1) // there is nobody else to tell
+		}
+	}()
+	s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "dogpile: "+e.Op+" failed",
+		slog.String("region", s.region.name), slog.String("key", e.Key), slog.Any("error", e.Err))
+}
+
+// contain ends a panic in a function of the user's that must not matter to the value
+// at hand, and tells of it.
+func (s *state) contain(ctx context.Context, what string) {
+	if p := recover(); p != nil {
+		s.region.stats.add(countErrors, 1)
+		s.log(ctx, Event{Op: what, Err: &PanicError{Value: p, Stack: debug.Stack()}})
 	}
 }

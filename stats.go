@@ -63,6 +63,12 @@ func (r *Region) Stats() Stats {
 	for i := range c.hits {
 		hits += c.hits[i].Load()
 	}
+	r.mu.Lock()
+	running := int64(0)
+	for _, t := range r.tables {
+		running += int64(t.Running())
+	}
+	r.mu.Unlock()
 	return Stats{
 		Hits:          hits,
 		Stale:         c.rest[countStale].Load(),
@@ -75,6 +81,6 @@ func (r *Region) Stats() Stats {
 		Deletes:       c.rest[countDeletes].Load(),
 		Invalidations: c.rest[countInvalidations].Load(),
 		Errors:        c.rest[countErrors].Load(),
-		Running:       int64(r.flights.Running()),
+		Running:       running,
 	}
 }
