@@ -135,8 +135,8 @@ func (c *conn) number(q query, column int) (n int64, err error) {
 	return n, err
 }
 
-// hash is what an entry is found by. It is wide and cannot be steered, so that
-// keys of one hash, which replace each other, do not occur.
+// hash is what an entry is found by: 64 bits of SHA-256. Two keys of one hash
+// replace each other, and are so rare that it does not matter.
 var hash = func(key string) int64 {
 	sum := sha256.Sum256([]byte(key))
 	return int64(binary.LittleEndian.Uint64(sum[:]))
@@ -144,7 +144,7 @@ var hash = func(key string) int64 {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is over all that an entry says. SQLite has none for its pages.
+// checksum covers all columns of an entry. SQLite has no checksums of its own.
 func (c *conn) checksum(key string, expires int64, data []byte) int64 {
 	c.head = append(binary.LittleEndian.AppendUint64(c.head[:0], uint64(expires)), key...)
 	return int64(crc32.Update(crc32.Checksum(c.head, castagnoli), castagnoli, data))
@@ -190,7 +190,7 @@ func (e *entry) fill(it *driver.Item, now time.Time) {
 	}
 }
 
-// put stores what it has, as item i of those that are written now.
+// put stores the Data of it, the i-th item of a batch.
 func (c *conn) put(it *driver.Item, now time.Time, i int) error {
 	s, err := c.stmt(save)
 	if err != nil {
@@ -224,7 +224,7 @@ func (c *conn) delete(key string) error {
 	return finish(s)
 }
 
-// after is when something that lasts for ttl from now ends, in milliseconds,
+// after returns when something ends that lasts for ttl from now, in milliseconds,
 // rounded up.
 func after(now time.Time, ttl time.Duration) int64 {
 	const ms = int64(time.Millisecond)

@@ -9,8 +9,9 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// Get implements driver.Backend. A batch is read in one transaction. Items
-// under a lease that TryLock has read are answered from that, once.
+// Get fills the Data and TTL of each item that the file has. A batch is read in
+// one transaction. The first Get under a lease is answered from what TryLock has
+// read. An entry whose bytes were changed is driver.ErrCorrupt in its item.
 func (b *Backend) Get(ctx context.Context, items []driver.Item) (err error) {
 	var few [4]*driver.Item
 	ask := few[:0]
@@ -30,10 +31,10 @@ func (b *Backend) Get(ctx context.Context, items []driver.Item) (err error) {
 	l := b.limit(ctx)
 	c, err := v.take(&l, v.readers)
 	if err != nil {
-		return failed("get", err)
+		return failed(err)
 	}
 	defer v.give(v.readers, c)
-	return failed("get", patiently(&l, func() error { return c.getAll(&l, ask) }))
+	return failed(patiently(&l, func() error { return c.getAll(&l, ask) }))
 }
 
 // getAll reads items, several of them in one transaction.
@@ -64,7 +65,9 @@ func (c *conn) getAll(l *limit, items []*driver.Item) (err error) {
 	return errors.Join(err, c.run(rollback)) // nothing was written
 }
 
-// Set implements driver.Backend. It is one transaction.
+// Set stores the Data of each item, all of them in one transaction. An item with a
+// lease is stored, and its lease released, if the lease is held, and else has
+// driver.ErrLeaseLost. One without revokes the lease on its key.
 func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
 	if len(items) == 0 {
 		return nil
@@ -92,7 +95,7 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
 		return err
 	})
 	if err != nil {
-		return failed("set", err)
+		return failed(err)
 	}
 	written := 0
 	for i := range items {
@@ -109,10 +112,10 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
 func (b *Backend) set(c *conn, it *driver.Item, now time.Time, i int) error {
 	switch it.Err = nil; {
 	case it.Data == nil:
-		it.Err = errors.New("file set: the item has no bytes")
+		it.Err = errors.New("file: the item has no bytes")
 		return nil
 	case len(it.Data) > b.maxValue():
-		it.Err = fmt.Errorf("file set: a value of %d bytes is larger than %d", len(it.Data), b.maxValue())
+		it.Err = fmt.Errorf("file: the value has %d bytes, and may have %d", len(it.Data), b.maxValue())
 		return nil
 	case it.Lease == nil:
 		if err := c.runKey(revoke, it.Key); err != nil {
@@ -135,7 +138,8 @@ func (b *Backend) set(c *conn, it *driver.Item, now time.Time, i int) error {
 	return c.put(it, now, i)
 }
 
-// Delete implements driver.Backend. It is one transaction.
+// Delete removes the keys and revokes the leases on them, in one transaction. With
+// an error, none was removed.
 func (b *Backend) Delete(ctx context.Context, keys []string) (err error) {
 	if len(keys) == 0 {
 		return nil
@@ -166,7 +170,7 @@ func (b *Backend) Delete(ctx context.Context, keys []string) (err error) {
 		return err
 	})
 	if err != nil {
-		return failed("delete", err)
+		return failed(err)
 	}
 	for _, key := range keys {
 		b.waiters.wake(key)

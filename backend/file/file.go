@@ -9,9 +9,9 @@
 //	file:///var/cache/app.db?max_bytes=1GiB
 //	file://app.db                           in the working directory
 //
-// Three files lie beside it, named after it with -wal, -shm and -lock. To empty
-// the cache, remove all four, also while programs use it: these notice, and go
-// on with a new one.
+// Three more files are in the same directory, with the same name and -wal, -shm
+// or -lock behind it. To empty the cache, remove all four, even while programs
+// use it: they notice, and go on with a new one.
 package file
 
 import (
@@ -55,17 +55,17 @@ type Options struct {
 	// that write. 0: DefaultTimeout; -1: the caller's context alone.
 	Timeout time.Duration
 
-	// Reset begins anew, with an empty file, where the one that is there is damaged
-	// or was written by a newer version of this package, and where nothing more can
-	// be written to it because the disk is full. The call that finds this out fails,
-	// if it is not Open. Otherwise it is an error, and the file is left as it is. A
-	// file that is no cache is left as it is in any case.
+	// Reset replaces a file by an empty one if it is damaged, if it was written by
+	// a newer version of this package, or if nothing more can be written to it
+	// because the disk is full. A call that finds this out fails; Open does not.
+	// Without Reset it is an error, and the file is left as it is. A file that is no
+	// cache is left as it is in any case.
 	Reset bool
 }
 
 // Backend keeps entries in a file. Its leases are held across processes, and
-// its Set under a lease is fenced. It is safe for concurrent use, also beside
-// other Backends on the same file.
+// its Set under a lease is fenced. It is safe for concurrent use, as are several
+// Backends on one file.
 type Backend struct {
 	path    string // as given, made absolute
 	o       Options
@@ -86,7 +86,7 @@ var (
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 
-	errClosed  = errors.New("dogpile: the file backend is closed")
+	errClosed  = errors.New("file: the backend is closed")
 	errDamaged = errors.New("the cache file is damaged; remove it, or open it with Reset (reset=true)")
 )
 
@@ -100,7 +100,9 @@ func (o *Options) check() error {
 	return nil
 }
 
-// Caps implements driver.Describer.
+// Caps says that entries and leases are shared among the processes of this host,
+// and fenced; how large a value may be; and that no call but Wait takes longer
+// than Options.Timeout.
 func (b *Backend) Caps() driver.Caps {
 	return driver.Caps{
 		Name:     "file",
@@ -124,7 +126,7 @@ func (b *Backend) maxValue() int {
 // Path returns where the file is, as an absolute path.
 func (b *Backend) Path() string { return b.path }
 
-// Close gives the leases of b up and closes its file. Calls made afterwards
+// Close gives up the leases of b and closes its file. Calls made afterwards
 // return an error. It may be repeated.
 func (b *Backend) Close() error {
 	b.stop()
@@ -137,7 +139,7 @@ func (b *Backend) Close() error {
 	}
 	b.janitor.tasks.Wait()
 	if err := s.close(); err != nil {
-		return fmt.Errorf("dogpile: close the cache file: %w", err)
+		return fmt.Errorf("file: close: %w", err)
 	}
 	return nil
 }
@@ -222,7 +224,7 @@ func (b *Backend) reopen(ctx context.Context, old *store) error {
 		return nil
 	}
 	if old.broken.Load() {
-		_ = old.closeConns() // what they keep open would keep its place on the disk
+		_ = old.closeConns() // an open file keeps its place on the disk
 	}
 	limit := openTimeout
 	if b.timeout > 0 {
@@ -232,19 +234,19 @@ func (b *Backend) reopen(ctx context.Context, old *store) error {
 	defer cancel()
 	s, err := openStore(ctx, b.path, &b.o, old)
 	if err != nil {
-		return fmt.Errorf("file: open again what was removed or damaged: %w", err)
+		return fmt.Errorf("file: open the file anew, which was removed or damaged: %w", err)
 	}
 	b.store = s
-	// Whatever goes wrong with the old one concerns nobody any more.
+	// What goes wrong in closing the old one matters to nobody: it was replaced.
 	_ = old.close()
 	return nil
 }
 
-// failed says what went wrong in a call. It does not name keys: those who know
-// what the user calls them do.
-func failed(op string, err error) error {
+// failed says where a call failed. The caller adds which call it was and for
+// which key.
+func failed(err error) error {
 	if err == nil || err == errClosed {
 		return err
 	}
-	return fmt.Errorf("file %s: %w", op, err)
+	return fmt.Errorf("file: %w", err)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // The processes that are killed write groups of keys, each group in a batch of
-// one version. Whoever reads a group finds all of it, of one version, or none;
+// one version. A reader of a group finds all of it, of one version, or none;
 // in a file with a bound, which drops entries one by one, what is left of it.
 const (
 	groups    = 12

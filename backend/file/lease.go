@@ -16,12 +16,12 @@ import (
 // and neither its time has run out nor its owner is dead. Whether that is so
 // and what follows from it is always one transaction.
 //
-// The owner of a lease is a store, and its sign of life a byte of the -lock
-// file that it keeps locked: the kernel frees it when the process ends in
-// whatever way. One byte for each store, locked once, does for all its leases,
-// so that a lease costs no descriptor and no system call, and nobody has to
-// find out which of two records of one lease is right. A process that is
-// stopped keeps its locks, and so a lease also has an end.
+// The owner of a lease is a store. As long as the store is alive it keeps a byte
+// of the -lock file locked, which the kernel unlocks when the process ends,
+// however it ends. One byte for each store, locked once, does for all its leases,
+// so that a lease costs no descriptor and no system call, and there is one record
+// of a lease and not two that could differ. A process that is stopped keeps its
+// locks, so a lease also has an end in time.
 type lease struct {
 	b             *Backend
 	key           string
@@ -29,8 +29,8 @@ type lease struct {
 	read          atomic.Pointer[entry] // by TryLock; nil once used
 }
 
-// answered answers a read under a lease from what TryLock has read, if it still
-// has that.
+// answered answers a read under a lease from what TryLock has read, once, and
+// reports whether it could.
 func answered(it *driver.Item) bool {
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
@@ -44,8 +44,9 @@ func answered(it *driver.Item) bool {
 	return true
 }
 
-// TryLock implements driver.Locker. In the same transaction it reads the entry,
-// for the Get that follows. A ttl that is not positive is an error.
+// TryLock takes the lease on key for ttl, in milliseconds, and returns nil if
+// another holds it. In the same transaction the entry is read, for the Get that
+// follows. A ttl that is not positive is an error.
 func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (_ driver.Lease, err error) {
 	if ttl <= 0 {
 		return nil, ttlError(ttl)
@@ -73,7 +74,7 @@ func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (_
 		return err
 	})
 	if err != nil || granted == nil {
-		return nil, failed("lock", err)
+		return nil, failed(err)
 	}
 	return granted, nil
 }
@@ -126,25 +127,26 @@ func (b *Backend) ask(ctx context.Context, key string) (h held, err error) {
 	return h, nil
 }
 
-// Locked implements driver.Locker.
+// Locked reports whether anybody holds the lease on key.
 func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 	h, err := b.ask(ctx, key)
-	return h != held{}, failed("locked", err)
+	return h != held{}, failed(err)
 }
 
-// Wait implements driver.Locker. What this Backend frees it learns at once; for
-// other processes it looks every 7 to 15 milliseconds.
+// Wait returns when the lease on key was released or revoked or has run out, or
+// with the error of ctx. It may return early. It learns at once what this Backend
+// frees, and looks every 7 to 15 milliseconds for what other processes free.
 func (b *Backend) Wait(ctx context.Context, key string) error {
 	freed, done := b.waiters.join(key)
 	defer done()
 	for {
 		if err := b.waitOnce(ctx, key, freed); err != errHeld {
-			return failed("wait", err)
+			return failed(err)
 		}
 	}
 }
 
-var errHeld = errors.New("held")
+var errHeld = errors.New("another holds the lease")
 
 func (b *Backend) waitOnce(ctx context.Context, key string, freed <-chan struct{}) error {
 	h, err := b.ask(ctx, key)
@@ -166,7 +168,8 @@ func (b *Backend) waitOnce(ctx context.Context, key string, freed <-chan struct{
 	}
 }
 
-// Extend implements driver.Lease. A ttl that is not positive is an error.
+// Extend makes the lease last for ttl from now, if it is still held. A ttl that is
+// not positive is an error.
 func (l *lease) Extend(ctx context.Context, ttl time.Duration) (err error) {
 	if ttl <= 0 {
 		return ttlError(ttl)
@@ -187,11 +190,12 @@ func (l *lease) Extend(ctx context.Context, ttl time.Duration) (err error) {
 	if err == nil && !kept {
 		return driver.ErrLeaseLost
 	}
-	return failed("extend", err)
+	return failed(err)
 }
 
-// Release implements driver.Lease. It does its work under a ctx that is done as
-// well, within the backend's timeout.
+// Release gives the lease up if it is still held. It does so under a ctx that is
+// done as well, within the backend's timeout: a caller that was cancelled must not
+// leave its lease behind.
 func (l *lease) Release(ctx context.Context) (err error) {
 	ctx = context.WithoutCancel(ctx)
 	v, err := l.b.enter(ctx)
@@ -206,7 +210,7 @@ func (l *lease) Release(ctx context.Context) (err error) {
 	if err == nil {
 		l.b.waiters.wake(l.key)
 	}
-	return failed("release", err)
+	return failed(err)
 }
 
 // yield removes the lease and reports whether it was in force.
@@ -216,7 +220,7 @@ func (l *lease) yield(c *conn, now time.Time) (bool, error) {
 }
 
 func ttlError(ttl time.Duration) error {
-	return fmt.Errorf("file lock: a ttl of %v is not positive", ttl)
+	return fmt.Errorf("file: the ttl of a lease is %v; it has to be positive", ttl)
 }
 
 // waiters are the calls of Wait in this Backend. The zero value is ready.
@@ -231,8 +235,8 @@ type waiting struct {
 	n     int
 }
 
-// join returns a channel that is closed at the next wake of key. done has to be
-// called afterwards.
+// join returns a channel that is closed when key is woken the next time. done has
+// to be called afterwards.
 func (w *waiters) join(key string) (freed <-chan struct{}, done func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -74,8 +74,8 @@ func take[T any](l *limit, ch <-chan T) (v T, err error) {
 // patiently calls try until it is no longer refused because of a lock that
 // another process holds.
 //
-// It is here that a call waits, and not in SQLite, so that ctx ends it: to have
-// a context interrupt SQLite costs a goroutine for each call.
+// A call waits here and not in SQLite, so that its ctx can end the wait. To
+// interrupt SQLite when a context is done costs a goroutine for each call.
 func patiently(l *limit, try func() error) error {
 	err := try()
 	for pause := 50 * time.Microsecond; busy(err); pause = min(2*pause, 2*time.Millisecond) {

@@ -38,7 +38,7 @@ func TestWritersWaitNoLongerThanTheTimeout(t *testing.T) {
 			t.Errorf("%s while another writes = %v", what, err)
 		}
 	}
-	// Nobody who reads has to wait.
+	// Readers do not have to wait.
 	want(t, b, "k", "v")
 	if locked, err := b.Locked(ctx, "leased"); !locked || err != nil {
 		t.Errorf("Locked = %v, %v", locked, err)
@@ -130,7 +130,7 @@ func TestLargeBatchesHonourTheirContextAndTimeout(t *testing.T) {
 func TestWaitersOfThisBackendAreWoken(t *testing.T) {
 	t.Parallel()
 	// 1. A holds the lease, B waits.  2. A gives it up, and at once somebody else
-	// has it.  3. B is awake, though whoever looks from time to time has seen no
+	// has it.  3. B is awake, though a look from time to time would have seen no
 	// change.
 	b := open(t, place(t), nil)
 	for name, free := range map[string]func(l driver.Lease) error{

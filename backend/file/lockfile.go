@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// lockFile is the file beside the cache by whose bytes stores tell each other
-// that they open the file, or that they are alive.
+// lockFile is the file whose name ends with -lock. Stores lock bytes of it to
+// tell each other that they are opening the cache, or that they are alive.
 type lockFile struct {
 	*os.File
-	home    int64 // which lock file this is, should it be removed and made again
+	home    int64 // tells this lock file from one that is made when it was removed
 	created bool
 }
 
 // setup is the byte that is locked while a file is opened.
 const setup = 0
 
-// marker is what a lock file holds once the file beside it has been a cache.
+// marker is what a lock file holds once its file has been a cache.
 const marker = "The file beside this one is a cache of dogpile.\n"
 
-// openLockFile opens the lock file of the cache at path, and waits until
-// nobody else is opening that.
+// openLockFile opens the lock file of the cache at path, and waits until nobody
+// else is opening the cache.
 func openLockFile(ctx context.Context, path string) (*lockFile, error) {
 	mode := os.FileMode(0o600)
 	if fi, err := os.Lstat(path); err == nil {
@@ -90,7 +90,7 @@ func (l *lockFile) alive(owner, home int64) bool {
 	return home != l.home || l.taken(owner)
 }
 
-// mark says that the file beside is a cache.
+// mark notes that the file is a cache.
 func (l *lockFile) mark() error {
 	if l.marked() {
 		return nil
@@ -99,7 +99,7 @@ func (l *lockFile) mark() error {
 	return err
 }
 
-// marked reports whether the file beside has been a cache.
+// marked reports whether the file has been a cache.
 func (l *lockFile) marked() bool {
 	text := make([]byte, len(marker))
 	_, err := l.ReadAt(text, 0)

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Locks belong to the open file description, not to the process, as others do:
-// they exclude stores of one process as well, and last until this descriptor is
-// closed or the process ends, whoever closes another one.
+// These locks belong to the open file description. POSIX locks belong to the
+// process: they do not exclude two stores of one process, and are gone when any
+// descriptor of the file is closed.
 
 // try locks byte n and reports whether it could.
 func (l *lockFile) try(n int64) (bool, error) {

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// Elsewhere than on Linux the locks of a file belong to the process, and any of
-// its descriptors that is closed takes them away. There a lease ends with its
-// time alone, and what opens a file waits for others of this process.
+// On other systems than Linux the locks of a file belong to the process, and are
+// gone when any descriptor of the file is closed. There a lease ends by its time
+// alone, and Open waits only for other calls of Open in this process.
 
 var opening sync.Mutex
 

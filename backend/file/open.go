@@ -27,17 +27,17 @@ func init() {
 // there is nothing. Its directory has to exist. A nil o stands for the zero
 // Options. What both a URL and o say is as o says.
 //
-// In a URL the path follows file://, and a third slash makes it absolute. Bytes
-// that mean something in a URL are written as in "%3F". The arguments are
-// max_bytes, timeout, reset, and path instead of a path in the URL. What is no
-// URL is taken as it is.
+// In a URL the path follows file://, and a third slash makes it absolute.
+// Characters that mean something in a URL are escaped, as "%3F". The arguments are
+// max_bytes, timeout, reset, and path in place of a path in the URL. A place that
+// is no URL is taken as it is.
 //
-// A new file and those beside it can be read and written by this user alone;
-// one that is there keeps its permissions, which those beside it take over. In
-// a directory where everybody may write, as /tmp, a symbolic link is refused
-// and so is a file of another user. It is an error if the file system is
-// read-only or on a network, if the file is not a cache, or, without
-// Options.Reset, if it is damaged or of a newer version.
+// A new file, like the three that belong to it, can be read and written by this
+// user alone. A file that is there keeps its permissions, and the three get the
+// same. In a directory where everybody may write, as /tmp, a symbolic link and a
+// file of another user are refused. It is an error if the file system is read-only
+// or on a network, if the file is not a cache, or, without Options.Reset, if it is
+// damaged or of a newer version.
 func Open(ctx context.Context, place string, o *Options) (*Backend, error) {
 	rest, isURL := strings.CutPrefix(place, scheme+":")
 	if !isURL && !strings.Contains(place, "://") {
@@ -84,8 +84,8 @@ func openArgs(ctx context.Context, args *driver.Args, o *Options) (*Backend, err
 	return openPath(ctx, path, &opts)
 }
 
-// pathOf puts the path together, whose first part, if it is relative, was taken
-// for a host.
+// pathOf returns the path of the file. The first part of a relative path was
+// parsed as a host.
 func pathOf(args *driver.Args) (string, error) {
 	argument := args.String("path", "")
 	switch {

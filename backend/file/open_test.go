@@ -176,7 +176,7 @@ func TestFilesOfOthersAreLeftAlone(t *testing.T) {
 				t.Errorf("it was changed, %v", err)
 			}
 			if _, err := os.Stat(path + "-lock"); err == nil {
-				t.Error("a lock file was left beside it")
+				t.Error("a lock file was left")
 			}
 		})
 	}
@@ -202,7 +202,7 @@ func TestEmptyAndUnfinishedFiles(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(t *testing.T, path string){
 		"empty": func(t *testing.T, path string) { ok(t, os.WriteFile(path, nil, 0o600)) },
-		"empty beside the log of another": func(t *testing.T, path string) {
+		"empty, with the log of another": func(t *testing.T, path string) {
 			old := path + ".old"
 			set(t, open(t, old, nil), "k", "v")
 			for _, suffix := range []string{"-wal", "-shm"} {
@@ -264,7 +264,7 @@ func TestClosed(t *testing.T) {
 		"Delete": b.Delete(t.Context(), []string{"k"}), "Wait": b.Wait(t.Context(), "k"), "TryLock": err1, "Locked": err2,
 		"Extend": l.Extend(t.Context(), time.Hour), "Release": l.Release(t.Context()),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "dogpile: the file backend is closed") {
+		if err == nil || !strings.Contains(err.Error(), "file: the backend is closed") {
 			t.Errorf("%s of a closed backend = %v", what, err)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin tells whether a file is still the one that is open. It costs a system
-// call, and no look at the path.
+// pin tells whether the open file is still at its path. It costs one system
+// call, which does not look the path up.
 type pin struct{ fd int }
 
-// newPin pins the file at path. It opens the file without access to what is in
-// it: closing any other descriptor would take away the locks that SQLite has on
-// the file in this process.
+// newPin pins the file at path. It opens the file with O_PATH, without access to
+// its content: closing any other descriptor would release the locks that SQLite
+// has on the file in this process.
 func newPin(path string) (*pin, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -47,8 +47,8 @@ func ignoringEINTR(f func() error) error {
 	}
 }
 
-// networks are the file systems on which SQLite's shared memory is not shared
-// by all who have the file open.
+// networks are the file systems on which processes of several hosts can open a
+// file and do not share SQLite's shared memory.
 var networks = map[int64]string{
 	unix.AFS_FS_MAGIC:      "AFS",
 	unix.AFS_SUPER_MAGIC:   "AFS",

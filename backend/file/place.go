@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// beside is what lies beside the file, by the ends of the names. A -journal is
-// never written here, but SQLite would read it.
-var beside = []string{"-wal", "-shm", "-lock", "-journal"}
+// companions has the ends of the names of files that belong to the cache. A -journal
+// is never written here, but SQLite would read it.
+var companions = []string{"-wal", "-shm", "-lock", "-journal"}
 
 // locate returns path, which is absolute, without symbolic links. It is an
 // error if the file cannot be used there.
@@ -29,11 +29,12 @@ func locate(path string) (string, error) {
 	if name := network(dir); name != "" {
 		return "", fmt.Errorf("%s is on a network file system (%s), where processes of several hosts would not see each other's writes", dir, name)
 	}
-	return path, checkBeside(path)
+	return path, checkCompanions(path)
 }
 
-// resolve replaces symbolic links by where they lead. One that lies where
-// everybody may write is refused: its maker chooses which file is written to.
+// resolve replaces symbolic links by where they lead. A link in a directory where
+// everybody may write is refused: another user could have made it, to have this
+// process write to a file of that user's choice.
 func resolve(path string) (string, error) {
 	for range 40 {
 		link, rest, err := firstLink(path)
@@ -56,7 +57,7 @@ func resolve(path string) (string, error) {
 }
 
 // firstLink returns the first part of path that is a symbolic link, and what
-// follows it; "" if none is. What does not exist is none.
+// follows it; "" if there is no link.
 func firstLink(path string) (link, rest string, err error) {
 	volume := filepath.VolumeName(path)
 	part := volume + string(filepath.Separator)
@@ -76,11 +77,11 @@ func firstLink(path string) (link, rest string, err error) {
 	return "", "", nil
 }
 
-// checkBeside makes sure that the file and those beside it, as far as they are
-// there, are files, and where everybody may write, that nobody else made them.
-func checkBeside(path string) error {
+// checkCompanions checks the file and those that belong to it, as far as they exist:
+// they have to be regular files, and where everybody may write, of this user.
+func checkCompanions(path string) error {
 	open := exposed(filepath.Dir(path))
-	for _, suffix := range append([]string{""}, beside...) {
+	for _, suffix := range append([]string{""}, companions...) {
 		fi, err := os.Lstat(path + suffix)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
@@ -96,9 +97,9 @@ func checkBeside(path string) error {
 	return nil
 }
 
-// create makes an empty file at path if there is none. It is not opened if it
-// is there: closing it again would take away the locks that SQLite has on it in
-// this process.
+// create makes an empty file at path if there is none. It does not open one that
+// is there: closing it again would release the locks that SQLite has on the file
+// in this process.
 func create(path string) error {
 	mode := os.FileMode(0o600)
 	switch fi, err := os.Lstat(path); {
@@ -110,7 +111,7 @@ func create(path string) error {
 	default:
 		mode = fi.Mode().Perm() // it was truncated while it was in use
 	}
-	// Others may still use a file that was at path and the log of it.
+	// Other processes may still use a file that was at this path, and its log.
 	if err := discard(path); err != nil {
 		return err
 	}

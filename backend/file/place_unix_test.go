@@ -52,7 +52,7 @@ func TestSymbolicLinks(t *testing.T) {
 				// Through the link and without it, it is one file with one lock.
 				l := hold(t, b, link, slow)
 				if _, err := os.Stat(dir + "/" + link + "-lock"); err == nil && link != "directory/app.db" {
-					t.Errorf("%s: the lock lies beside the link", link)
+					t.Errorf("%s: the lock is next to the link", link)
 				}
 				ok(t, l.Release(t.Context()))
 				ok(t, b.Close())
@@ -78,7 +78,7 @@ func TestLinkAfterLinkInASharedDirectory(t *testing.T) {
 	}
 }
 
-func TestFilesBesideInASharedDirectory(t *testing.T) {
+func TestCompanionsInASharedDirectory(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{"-wal", "-shm", "-lock", "-journal"} {
 		path := shared(t) + "/app.db"
@@ -109,7 +109,7 @@ func TestFilesOfOtherUsers(t *testing.T) {
 	want(t, open(t, own, nil), "k", "v")
 	ok(t, os.Remove(path))
 	if _, err := file.Open(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "-lock is somebody else's") {
-		t.Errorf("beside the lock of another: %v", err)
+		t.Errorf("with the lock of another user: %v", err)
 	}
 }
 

@@ -198,7 +198,7 @@ func TestStoppedHolderLosesItsLease(t *testing.T) {
 	}
 	c.signal(syscall.SIGCONT)
 	c.goOn()
-	c.says("<nil> dogpile: lease lost dogpile: lease lost")
+	c.says("<nil> lease lost lease lost")
 	want(t, b, "k", "")
 	items := []driver.Item{{Key: "k", Data: []byte("ours"), Lease: l}}
 	ok(t, errors.Join(b.Set(ctx, items), items[0].Err))
@@ -217,7 +217,7 @@ func TestWaiterWakesWhenAnotherProcessReleases(t *testing.T) {
 	c.goOn()
 	ok(t, <-awake)
 	want(t, b, "k", "the holder's")
-	c.says("<nil> <nil> dogpile: lease lost")
+	c.says("<nil> <nil> lease lost")
 }
 
 // countRole adds to counters in the cache, each time under the lease, and tells

@@ -8,8 +8,8 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// The file is a SQLite database with these marks in its header, by which it
-// and its version are told.
+// The file is a SQLite database with these numbers in its header, which say that
+// it is a cache and of which version.
 const (
 	applicationID = 0x646f6770 // "dogp"
 	version       = 1
@@ -23,8 +23,8 @@ var tables = map[string]string{
 	"lease": `lease (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, owner INTEGER NOT NULL, home INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID`,
 }
 
-// age is there once somebody has opened the file with a bound: only then is the
-// oldest entry asked for, and every write pays for it.
+// The index age is made when a file is opened with a bound: only then is the
+// oldest entry asked for, and every write pays for the index.
 const (
 	age    = `CREATE INDEX IF NOT EXISTS age ON entry (written)`
 	hasAge = `SELECT count(*) FROM sqlite_schema WHERE name = 'age'`
@@ -37,11 +37,11 @@ var (
 
 // settings makes a connection ready for use.
 //
-// With synchronous=NORMAL a commit is in the hands of the operating system, so
-// that it outlives the process, and what a checkpoint overwrites is on the disk
-// before. After a power failure the last commits may be missing, never parts of
-// one. OFF would save two fsyncs for each checkpoint, which nobody waits for,
-// and could leave a damaged file. Checkpoints are the janitor's.
+// With synchronous=NORMAL a commit is handed to the operating system, so that it
+// outlives the process, and the log is on the disk before a checkpoint overwrites
+// what it replaces. After a power failure the last commits may be missing, never
+// parts of one. OFF would save two fsyncs for each checkpoint, which nobody waits
+// for, and could leave a damaged file. Only the janitor makes checkpoints.
 func (c *conn) settings(log int64) error {
 	return c.exec(
 		`PRAGMA synchronous = NORMAL`,
@@ -53,7 +53,8 @@ func (c *conn) settings(log int64) error {
 	)
 }
 
-// prepare makes the file a cache if it is empty. Its connection is the first.
+// prepare makes the file a cache if it is empty. It is called on the first
+// connection.
 func (c *conn) prepare(o *Options) error {
 	empty, err := c.inspect()
 	if err != nil {
@@ -111,8 +112,8 @@ func (c *conn) build(missing []string) error {
 	return c.exec(`COMMIT`)
 }
 
-// inspect tells whether the file is empty, and returns an error if it is
-// neither that nor a cache. It writes nothing.
+// inspect reports whether the file is empty, and returns an error if it is
+// neither empty nor a cache. It writes nothing.
 func (c *conn) inspect() (empty bool, err error) {
 	id, err1 := c.value(`PRAGMA application_id`)
 	v, err2 := c.value(`PRAGMA user_version`)

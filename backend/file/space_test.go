@@ -205,7 +205,7 @@ func TestTTLIsInMilliseconds(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftBesideButTheLock(t *testing.T) {
+func TestNothingIsLeftButTheLock(t *testing.T) {
 	t.Parallel()
 	path := place(t)
 	for range 3 {

@@ -13,7 +13,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// store is one file with all that is open on it. A Backend has one at a time.
+// store is one file with the connections to it. A Backend has one at a time.
 type store struct {
 	path   string // without symbolic links
 	pin    *pin
@@ -133,7 +133,7 @@ func (s *store) open(ctx context.Context, o *Options) error {
 	if !s.pin.at(s.path) {
 		return errors.New("the file was replaced while it was opened")
 	}
-	if err := checkBeside(s.path); err != nil {
+	if err := checkCompanions(s.path); err != nil {
 		return err
 	}
 	for s.owner == 0 {
@@ -184,10 +184,10 @@ func (s *store) take(l *limit, from chan *conn) (*conn, error) {
 
 func (s *store) give(to chan *conn, c *conn) { to <- c }
 
-// write calls f in a transaction, which is rolled back if f fails. Only one
-// write is done at a time; one after another they do not get in each other's
-// way, as they would if each asked SQLite for its lock. If the disk is full, f
-// is called again after the log was started anew.
+// write calls f in a transaction, which is rolled back if f fails. Writes of one
+// store take turns here. If each asked SQLite for its lock, all would be refused
+// and try again, and none would wait in order. If the disk is full, f is called
+// again after the log was started anew.
 func (s *store) write(l *limit, f func(*conn) error) error {
 	c, err := s.take(l, s.writer)
 	if err != nil {
@@ -214,8 +214,7 @@ func (c *conn) transact(l *limit, f func(*conn) error) error {
 	return err
 }
 
-// close ends the use of the file. The caller has seen to it that nobody uses
-// the store any more.
+// close closes the file, when nobody uses the store any more.
 func (s *store) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
@@ -224,8 +223,9 @@ func (s *store) close() error {
 		// If that fails, the leases end because their owner is gone.
 		_ = s.write(&l, func(c *conn) error { return c.run(giveUp, s.owner) })
 	}
-	// The last one to close removes the log, by its name: it must not be that of
-	// a file which somebody makes at this moment.
+	// 1. The file is removed, and another process makes a new one with a new log.
+	// 2. SQLite closes the old file, and removes its log, by name. It must not be
+	// the new one.
 	if s.lock.await(ctx, setup) == nil {
 		defer s.lock.release(setup)
 	}
@@ -242,8 +242,8 @@ func (s *store) closeConns() (err error) {
 	return err
 }
 
-// closeConn leaves a connection as it is that was interrupted by a fault: it
-// may hold locks of SQLite's own, and closing it could wait for them for ever.
+// closeConn closes a connection, unless a fault has interrupted it: then it may
+// hold locks of SQLite's own, and closing it could wait for them for ever.
 func (s *store) closeConn(c *conn) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -21,15 +21,15 @@ const (
 	vacuumAtOnce = 128
 	// spare is how many unused pages a file may have in any case.
 	spare = 256
-	// patience is how long a checkpoint that starts the log anew waits for those
-	// who read in it. No one can write meanwhile.
+	// patience is how long a checkpoint that starts the log anew waits until
+	// nobody reads in the log. Nobody can write meanwhile.
 	patience = 100 * time.Millisecond
 )
 
-// besideWriters says that a checkpoint may run while others write. Before
+// amongWriters says that a checkpoint may run while others write. Before
 // 3.51.3 SQLite could then lose pages, if it was the second of two at the moment
 // in which a writer started the log anew.
-const besideWriters = sqlite.VersionNumber >= 3_051_003
+const amongWriters = sqlite.VersionNumber >= 3_051_003
 
 // janitor drops what has expired, gives space back and checkpoints, in a
 // goroutine that runs while there is something to do.
@@ -54,7 +54,7 @@ func (b *Backend) wrote(s *store, l *limit, n, bytes int, large bool) {
 	}
 	logged := j.logged.Add(int64(2*bytes + n*pages*pageSize))
 	if logged >= 2*s.limits.log {
-		// The janitor cannot keep up, so those who write do its work.
+		// The janitor cannot keep up, so the writers do its work.
 		_ = b.restart(s, l)
 	}
 	if !large && writes < sweepEvery && logged < s.limits.log {
@@ -66,17 +66,19 @@ func (b *Backend) wrote(s *store, l *limit, n, bytes int, large bool) {
 	}
 }
 
-// work tidies up until nobody wants more of it.
+// work tidies up until there is nothing more to do.
 func (b *Backend) work() {
 	j := &b.janitor
 	for {
 		for j.wanted.Swap(false) {
-			// What goes wrong here goes wrong for the next call that needs it, and is
-			// its error.
+			// Nobody waits for this error. The next write that needs the space meets
+			// its cause, and returns it.
 			_ = b.tidy()
 		}
 		j.running.Store(false)
-		// Who came after the last Swap and before the Store has left it to us.
+		// 1. The last Swap finds nothing to do.  2. A write finds the janitor running,
+		// and leaves it the work.  3. The Store says that it does not run. So look
+		// once more.
 		if !j.wanted.Load() || !j.running.CompareAndSwap(false, true) {
 			return
 		}
@@ -250,15 +252,15 @@ func (c *conn) giveBack(pages int64) error {
 	return c.exec(fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, pages))
 }
 
-// flush brings what is in the log into the file, if the log has become large,
-// and starts the log anew if that is not done by those who write.
+// flush brings what is in the log into the file if the log has become large, and
+// starts the log anew if the writers do not.
 func (b *Backend) flush(s *store, l *limit) error {
 	j := &b.janitor
 	logged := j.logged.Load()
 	if logged < s.limits.log {
 		return nil
 	}
-	if besideWriters {
+	if amongWriters {
 		j.logged.Add(-logged)
 		c, err := s.take(l, s.keeper)
 		if err != nil {
@@ -290,8 +292,8 @@ func (b *Backend) restart(s *store, l *limit) error {
 }
 
 // startLog brings all that is in the log into the file, and has the next write
-// begin at the start of the log, which keeps its size: on a full disk that is
-// what one can still write to.
+// begin at the start of the log. The log keeps its size, so that on a full disk
+// there is still something to write to.
 func (c *conn) startLog() error {
 	c.SetBusyTimeout(patience)
 	defer c.SetBusyTimeout(0)

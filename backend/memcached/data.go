@@ -10,15 +10,16 @@ import (
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// part is what one server is asked, or one connection.
+// part is what one server, or one connection to a server, is sent.
 type part struct {
 	to  doer
 	ops []memcache.Op
-	at  []int // which item or key each op is of
+	at  []int // the index of the item or key that each op is of
 	err error
 }
 
-// parts is a batch, split up.
+// parts is a batch, split up by server. It is used again, which spares a hit the
+// allocations.
 type parts struct{ list []part }
 
 func (c *core) newParts() *parts { return c.parts.Get().(*parts) }
@@ -34,7 +35,7 @@ func (c *core) free(p *parts) {
 	c.parts.Put(p)
 }
 
-// add adds an op to the part that goes to that doer.
+// add adds an op, of the item or key with the index at, to the part for to.
 func (p *parts) add(to doer, at int, op memcache.Op) {
 	for i := range p.list {
 		if q := &p.list[i]; q.to == to {
@@ -52,10 +53,11 @@ func (p *parts) add(to doer, at int, op memcache.Op) {
 	q.to, q.ops, q.at = to, append(q.ops, op), append(q.at, at)
 }
 
-// do does all parts at the same time.
+// do sends all parts at the same time, and returns when all are answered.
 func (p *parts) do(ctx context.Context) {
 	switch n := len(p.list); {
 	case n == 1:
+		// By far the most common: no goroutine.
 		p.list[0].do(ctx)
 	case n > 1:
 		var wg sync.WaitGroup
@@ -69,8 +71,8 @@ func (p *parts) do(ctx context.Context) {
 
 func (q *part) do(ctx context.Context) { q.err = q.to.Do(ctx, q.ops) }
 
-// each calls f for every op with the item that it is of, and why it has no
-// answer.
+// each calls f for every op with the index of its item or key, and with its
+// error: what the server said of the op, or why there is no answer.
 func (p *parts) each(f func(at int, op *memcache.Op, err error)) {
 	for i := range p.list {
 		q := &p.list[i]
@@ -86,18 +88,17 @@ func (p *parts) each(f func(at int, op *memcache.Op, err error)) {
 
 // faults are the items or keys for which nothing could be done.
 type faults struct {
-	op    string
 	items []driver.Item // whose Err is set; nil: they are keys
 	bad   map[int]bool
 	first error
 }
 
-// note notes err, if it is one, of the i-th.
+// note notes what is wrong with the i-th item or key; nil: nothing.
 func (f *faults) note(i int, err error) {
 	if err == nil {
 		return
 	}
-	err = failed(f.op, err)
+	err = failed(err)
 	if f.bad == nil {
 		f.first, f.bad = err, make(map[int]bool)
 	}
@@ -107,8 +108,8 @@ func (f *faults) note(i int, err error) {
 	}
 }
 
-// all returns the first error if there was one for each of those that were
-// asked for.
+// all returns the first error if all items that were asked for have one, for a
+// call by which nothing could be done.
 func (f *faults) all(asked int) error {
 	if f.bad != nil && len(f.bad) == asked {
 		return f.first
@@ -116,10 +117,8 @@ func (f *faults) all(asked int) error {
 	return nil
 }
 
-// Get implements driver.Backend. It is one round trip to each server that has
-// any of the keys, at the same time. Items under a lease that TryLock has read
-// are answered from that, once.
-func (c *core) Get(ctx context.Context, items []driver.Item) error {
+// get asks for what no lease has read already.
+func (c *core) get(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
 		return nil
 	}
@@ -128,7 +127,7 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	}
 	p := c.newParts()
 	defer c.free(p)
-	asked, bad := 0, faults{op: "get", items: items}
+	asked, bad := 0, faults{items: items}
 	for i := range items {
 		it := &items[i]
 		if r, ok := it.Lease.(reader); ok && r.answer(it) {
@@ -163,7 +162,7 @@ func fill(it *driver.Item, op *memcache.Op) {
 
 var errNoBytes = errors.New("the item has no bytes")
 
-// settable returns why it cannot be sent.
+// settable returns why it cannot be stored, before anything is sent.
 func (c *core) settable(it *driver.Item) error {
 	switch n := len(it.Data); {
 	case it.Data == nil:
@@ -174,7 +173,7 @@ func (c *core) settable(it *driver.Item) error {
 	return c.check(it.Key)
 }
 
-// setOp returns what stores it, whatever is there.
+// setOp returns the command that stores it, whatever is there.
 func setOp(it *driver.Item) memcache.Op {
 	op := memcache.Op{Kind: memcache.Set, Key: it.Key, TTL: seconds(it.TTL)}
 	stored(&op, it.Data)
@@ -183,8 +182,8 @@ func setOp(it *driver.Item) memcache.Op {
 
 // deleted returns the error of a Delete of that many keys.
 func (f *faults) deleted(asked int) error {
-	if f.bad == nil {
-		return nil
+	if f.bad == nil || asked == 1 {
+		return f.first
 	}
-	return fmt.Errorf("%d of %d keys: %w", len(f.bad), asked, f.first)
+	return fmt.Errorf("%w (for %d of %d keys)", f.first, len(f.bad), asked)
 }

@@ -27,7 +27,7 @@ func TestKeysThatMemcachedCannotHave(t *testing.T) {
 			"", " ", "a b", "a\tb", "a\x00", "a\x7fb", "\n", "\r\n", strings.Repeat("l", 246), strings.Repeat("l", 251),
 			"k\r\nms " + evil + " 1\r\nx\r\nmg k", "k 0 0 1\r\nx\r\nms " + evil + " 1\r\nx\r\n",
 		} {
-			before := n.trips.Load()
+			before := n.Trips.Load()
 			l, lockErr := b.TryLock(ctx, key, time.Minute)
 			_, lockedErr := b.Locked(ctx, key)
 			for call, err := range map[string]error{
@@ -38,7 +38,7 @@ func TestKeysThatMemcachedCannotHave(t *testing.T) {
 					t.Errorf("%s: %s of %.60q = %v", name, call, key, err)
 				}
 			}
-			if got := n.trips.Load() - before; got != 0 {
+			if got := n.Trips.Load() - before; got != 0 {
 				t.Errorf("%s: %.60q: something was sent", name, key)
 			}
 			good := unique(t)
@@ -61,7 +61,7 @@ func TestKeysThatMemcachedCannotHave(t *testing.T) {
 
 func TestRegionTakesAnyKey(t *testing.T) {
 	t.Parallel()
-	cache := dogpile.NewCache[string](configured(t, "any region\n", open(t, "memcached://"+sharedServer(t).addr, nil), nil), nil)
+	cache := dogpile.NewCache[string](configured(t, "any region\n", open(t, "memcached://"+sharedServer(t).Addr(), nil), nil), nil)
 	keys := []string{"", "a b", "a\r\nb", "\x00", "ключ", strings.Repeat("l", 300), strings.Repeat("l", 299) + "m", "a\tb"}
 	for _, key := range keys {
 		v, err := cache.GetOrCreate(t.Context(), key, func(context.Context) (string, error) { return "v" + key, nil })
@@ -119,7 +119,7 @@ func TestMangle(t *testing.T) {
 func TestLongestKeys(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
-		b := open(t, "memcached://"+sharedServer(t).addr, o)
+		b := open(t, "memcached://"+sharedServer(t).Addr(), o)
 		key := unique(t)
 		key += strings.Repeat("l", b.Caps().MaxKeyLen-len(key))
 		l := hold(t, b, key, time.Minute)
@@ -136,7 +136,7 @@ func TestValueOverTheServersItemSize(t *testing.T) {
 	for name, o := range map[string]*memcached.Options{
 		"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}, "MaxValue": {MaxValue: 1<<20 - 1},
 	} {
-		b, ctx := open(t, "memcached://"+s.addr, o), t.Context()
+		b, ctx := open(t, "memcached://"+s.Addr(), o), t.Context()
 		key := unique(t)
 		items := []driver.Item{
 			{Key: key + "a", Data: []byte("a")}, {Key: key + "big", Data: big}, {Key: key + "b", Data: []byte("b")},
@@ -183,7 +183,7 @@ func deflated(data []byte) string {
 
 func TestFlags(t *testing.T) {
 	t.Parallel()
-	b, raw := open(t, "memcached://"+sharedServer(t).addr, nil), sharedServer(t).dial(t)
+	b, raw := open(t, "memcached://"+sharedServer(t).Addr(), nil), sharedServer(t).dial(t)
 	long := bytes.Repeat([]byte("value "), 1000)
 	for name, tt := range map[string]struct {
 		flags  uint32
@@ -237,7 +237,7 @@ func TestFlags(t *testing.T) {
 
 func TestTTLIsInSeconds(t *testing.T) {
 	t.Parallel()
-	b, raw := open(t, "memcached://"+sharedServer(t).addr, nil), sharedServer(t).dial(t)
+	b, raw := open(t, "memcached://"+sharedServer(t).Addr(), nil), sharedServer(t).dial(t)
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		ttl      time.Duration

@@ -7,43 +7,32 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/memcached"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
-// loud is a testing.TB for examples, which have none.
-type loud struct{ testing.TB }
-
-func (loud) Helper()                           {}
-func (loud) Error(args ...any)                 { panic(fmt.Sprint(args...)) }
-func (loud) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
-func (loud) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
-
-var exampleTB = outliving{loud{}}
-
 // The servers of the examples.
-func address() string     { return sharedServer(exampleTB).addr }
-func addresses() []string { return startCluster(exampleTB).hosts() }
-func socket() string      { return startSocket(exampleTB).addr }
+func address() string     { return sharedServer(backendtest.ForExamples()).Addr() }
+func addresses() []string { return startCluster(backendtest.ForExamples()).hosts() }
+func socket() string      { return backendtest.StartMemcachedSocket(backendtest.ForExamples()).Addr() }
 
 func tlsServer() (addr, ca string) {
-	s, ca, _, _ := startTLS(exampleTB)
-	return s.addr, ca
+	s, id := startTLS(backendtest.ForExamples())
+	return s.Addr(), id.CA
 }
 
-func saslServer() string { return startSASL(exampleTB, "ann", "secret").addr }
+func saslServer() string { return startSASL(backendtest.ForExamples(), "ann", "secret").Addr() }
 
 func passwordServer() string {
-	file := filepath.Join(exampleTB.TempDir(), "users")
-	if err := os.WriteFile(file, []byte("ann:secret\n"), 0o600); err != nil {
-		panic(err)
-	}
-	return startServer(exampleTB, "-Y", file).addr
+	t := backendtest.ForExamples()
+	file := filepath.Join(t.TempDir(), "users")
+	ok(t, os.WriteFile(file, []byte("ann:secret\n"), 0o600))
+	return startServer(t, "-Y", file).Addr()
 }
 
 // show keeps a value in b and finds it again.
@@ -109,7 +98,7 @@ func ExampleOpen() {
 
 func ExampleOpen_servers() {
 	hosts := strings.Join(addresses(), ",") // host1:11211,host2*2,host3
-	b, err := memcached.Open(context.Background(), "memcached://"+hosts+"/?hash=ketama_weighted&dead_retry=1", nil)
+	b, err := memcached.Open(context.Background(), "memcached://"+hosts+"/?hash=ketama_weighted&breaker_cooldown=1", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -157,7 +146,7 @@ func ExampleOpen_password() {
 
 // A server that was started with -S.
 func ExampleOpen_sasl() {
-	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?protocol=binary", nil)
+	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?binary=true", nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -11,11 +11,7 @@ import (
 // fenced is a core whose leases are fenced: see fencedLease.
 type fenced struct{ *core }
 
-// Caps implements driver.Describer.
-func (f fenced) Caps() driver.Caps { return f.caps(true) }
-
-// TryLock implements driver.Locker. In the round trip that takes the lease the
-// entry is read, for the Get that follows. If there is one, it takes another.
+// TryLock takes the lease over one connection, which the lease remembers.
 func (f fenced) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	if err := f.lockable(key, ttl); err != nil {
 		return nil, err
@@ -28,24 +24,29 @@ func (f fenced) TryLock(ctx context.Context, key string, ttl time.Duration) (dri
 	s, lock := f.lockAt(key)
 	on, err := s.session(ctx)
 	if err != nil {
-		return nil, failed("lock", err)
+		return nil, failed(err)
 	}
 	l := &fencedLease{c: f.core, s: s, on: on, lock: lock, token: newToken(), reading: reading{key: key}}
 	switch held, err := l.take(ctx, ttl); {
 	case err != nil:
+		// The lease may have been granted, be it that only the rest has failed.
 		f.giveUp(s, lock, l.token, ttl, err)
-		return nil, failed("lock", err)
+		return nil, failed(err)
 	case !held:
 		return nil, nil
 	}
 	return l, nil
 }
 
-// Set implements driver.Backend. It is one round trip to each server that has
-// any of the keys, at the same time.
+// Set stores all items in one round trip, and those under leases in doubt in
+// another.
 //
-// The entry comes first, then the lease: one who gets hold of the lease in
-// between finds the new entry, or none.
+// For an item without a lease, the entry is set first and the lease deleted
+// second. The other way round:
+//
+//  1. The lease is deleted.
+//  2. N takes it, reads the old entry, and creates from it.
+//  3. The entry is set. N is refused at the end, after it has worked in vain.
 func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
 		return nil
@@ -56,8 +57,8 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 	began := time.Now()
 	p := f.newParts()
 	defer f.free(p)
-	bad := faults{op: "set", items: items}
-	var again []int // those with leases of which more has to be known first
+	bad := faults{items: items}
+	var again []int // items whose leases are in doubt
 	for i := range items {
 		switch err := f.prepare(p, i, &items[i]); err {
 		case errUnsure:
@@ -74,6 +75,8 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 		if !leased {
 			bad.note(i, err)
 		}
+		// What became of the Delete of a lease that was used up does not matter: it
+		// runs out by itself.
 		if !leased || op.Kind != memcache.Set {
 			return
 		}
@@ -100,7 +103,7 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 	return bad.all(len(items))
 }
 
-// prepare adds what stores it to p.
+// prepare adds to p the commands that store it.
 func (f fenced) prepare(p *parts, i int, it *driver.Item) error {
 	if err := f.settable(it); err != nil {
 		return err
@@ -113,6 +116,7 @@ func (f fenced) prepare(p *parts, i int, it *driver.Item) error {
 	}
 	l, ok := it.Lease.(*fencedLease)
 	if !ok || l.c != f.core || l.key != it.Key {
+		// A lease of another backend, or on another key, guards nothing here.
 		return driver.ErrLeaseLost
 	}
 	ops, on, err := l.use(it)
@@ -123,13 +127,14 @@ func (f fenced) prepare(p *parts, i int, it *driver.Item) error {
 	return err
 }
 
-// Delete implements driver.Backend. It is one round trip to each server that
-// has any of the keys, at the same time. An error means that at least one of
-// the keys may not have been deleted.
+// Delete deletes each entry first and its lease second. From the moment that the
+// entry is gone nothing can be stored under a lease that was taken before, since
+// it compares with the CAS of that entry. The other way round:
 //
-// The entry comes first, then the lease. From the moment that the entry is
-// gone nothing can be stored under a lease that was taken before. The other way
-// round, one who got hold of the lease in between would find the old entry.
+//  1. The lease is deleted.
+//  2. N takes it, and reads the old entry.
+//  3. The entry is deleted. N returns the old entry to a caller that asked after
+//     that.
 func (f fenced) Delete(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
@@ -139,7 +144,7 @@ func (f fenced) Delete(ctx context.Context, keys []string) error {
 	}
 	p := f.newParts()
 	defer f.free(p)
-	bad := faults{op: "delete"}
+	var bad faults
 	for i, key := range keys {
 		if err := f.check(key); err != nil {
 			bad.note(i, err)

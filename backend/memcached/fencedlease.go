@@ -16,10 +16,17 @@ import (
 // key, which is the entry or, where there is none, an empty placeholder.
 //
 // The CAS of each was made by a command of this lease, so that no other lease
-// knows it. Whoever takes the lease next, or deletes or sets the key, changes
-// the second: what is stored under this lease with that CAS is stored only if
-// none of this has happened. CAS is compared only over a connection to the
-// process that made it, since a server that starts again counts from 1.
+// knows it. Another program that takes the lease, or deletes or sets the key,
+// changes the CAS of the second item. What is stored under this lease names that
+// CAS, and so is stored only if none of this has happened:
+//
+//  1. P takes the lease.  2. P is stopped, and its lease runs out.
+//  3. N takes the lease, which gives the item of the key another CAS.
+//  4. P goes on and stores with the CAS that it knows: refused.
+//
+// CAS is compared only over a connection to the process that made it. A server
+// that was started again counts from 1, and an item that another lease has made
+// there may have a CAS that this one knows.
 type fencedLease struct {
 	reading
 	c           *core
@@ -28,12 +35,12 @@ type fencedLease struct {
 
 	mu      sync.Mutex // of one call at a time; guards what follows
 	state   state
-	on      session
-	lockCAS uint64
-	cas     uint64
-	value   []byte // what is under the key
-	flags   uint32
-	lasts   time.Time // until then that does not run out; zero: it never does
+	on      session   // the connection over which the CAS are known
+	lockCAS uint64    // of the lease's item
+	cas     uint64    // of the key's item
+	value   []byte    // of the key's item
+	flags   uint32    // of the key's item
+	lasts   time.Time // the key's item does not run out before; zero: it never does
 	until   time.Time // by this clock, the lease runs out
 }
 
@@ -41,9 +48,9 @@ type state int
 
 const (
 	held   state = iota
-	unsure       // the answer to a command has not come: sync finds out
-	lost         // but its item may still be there, to be deleted by Release
-	over         // released, or used up
+	unsure       // a command was not answered: sync finds out what became of it
+	lost         // and its item may still be there, to be deleted by Release
+	over         // released, or used up by a Set
 )
 
 var (
@@ -52,16 +59,19 @@ var (
 	errNoRoom = errors.New("the server has no room for the placeholder of a lease")
 )
 
-// take tries to take the lease.
+// take tries to take the lease, and reads what is under the key, or makes a
+// placeholder there, in the same round trip. A program that does not get the
+// lease makes one as well: own does not take it for its own.
 func (l *fencedLease) take(ctx context.Context, ttl time.Duration) (bool, error) {
 	began, secs := time.Now(), seconds(ttl)
 	ops := [...]memcache.Op{
-		{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: secs, Mode: memcache.Add},
+		{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: secs, Add: true},
 		{Kind: memcache.Get, Key: l.key, Vivify: secs},
 	}
 	err := l.on.Do(ctx, ops[:])
 	switch {
 	case ops[0].Status == memcache.Refused:
+		// An answer, even if the connection ended before the next one.
 		return false, nil
 	case err != nil:
 		return false, err
@@ -71,6 +81,8 @@ func (l *fencedLease) take(ctx context.Context, ttl time.Duration) (bool, error)
 		return false, errNoCAS
 	}
 	l.lockCAS = ops[0].CAS
+	// Counted from before the command was sent: the holder gives up before the
+	// server lets another have the lease.
 	l.until = began.Add(whole(ttl))
 	found, err := l.own(ctx, &ops[1], ttl)
 	if err != nil {
@@ -81,8 +93,10 @@ func (l *fencedLease) take(ctx context.Context, ttl time.Duration) (bool, error)
 }
 
 // own sees to it that the item under the key, which is found, has a CAS that
-// no other lease knows. One who held the lease before, and was stopped while it
-// ran out, may know the CAS that it has; it is stored again then.
+// no other lease knows. If this lease has not made it, a former holder may know
+// its CAS, and store with it still. So it is stored again as it is, which gives
+// it a new CAS. That fails if it was changed since it was read, and then the item
+// that is there now is owned instead.
 func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Duration) (*memcache.Op, error) {
 	for {
 		switch {
@@ -93,9 +107,14 @@ func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Dura
 		}
 		l.value, l.flags, l.cas, l.lasts = found.Value, found.Flags, found.CAS, l.until
 		if found.Won && !found.Stale {
-			return found, nil // made by this very command
+			// The mark is that of the first to see a placeholder: this command has
+			// made it. An item that another program has invalidated gives the mark to
+			// its next reader as well, but is stale.
+			return found, nil
 		}
-		// It must not run out while the lease is held.
+		// 1. The entry, which is stale to the region, runs out on the server.
+		// 2. The creator is done, and stores with the CAS of an item that is gone.
+		// So the entry lasts as long as the lease, and a second more.
 		secs := uint32(0)
 		if found.Left >= 0 {
 			secs = clamp(max(found.Left, ceil(ttl)+1))
@@ -109,6 +128,7 @@ func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Dura
 			l.cas = again.CAS
 			l.lasts = time.Time{}
 			if secs > 0 {
+				// The server may count a second less than it was told.
 				l.lasts = began.Add(time.Duration(max(found.Left-1, ceil(ttl))) * time.Second)
 			}
 			return found, nil
@@ -132,8 +152,10 @@ func whole(d time.Duration) time.Duration {
 }
 
 // sync finds out whether the lease is still held, over a connection that
-// works. The token tells: a server that was started again does not have it.
-// l.mu is held.
+// works, and takes the CAS of its item there. The token tells: a server that was
+// started again does not have it. The CAS of the key's item is not asked for: if
+// that was changed, be it by an Extend that was not answered, a Set with the old
+// one is refused, and nothing worse happens. l.mu is held.
 func (l *fencedLease) sync(ctx context.Context) error {
 	on, err := l.s.session(ctx)
 	if err != nil {
@@ -157,6 +179,7 @@ func (l *fencedLease) ready(ctx context.Context) error {
 	case l.state == lost, l.state == over:
 		return driver.ErrLeaseLost
 	case !time.Now().Before(l.until):
+		// The server, whose clock has whole seconds, may keep it a little longer.
 		l.state = lost
 		return driver.ErrLeaseLost
 	case l.state == unsure:
@@ -165,9 +188,9 @@ func (l *fencedLease) ready(ctx context.Context) error {
 	return nil
 }
 
-// twice does something with the lease, and once more if it turns out that the
-// connection has ended. All of it compares CAS, so that nothing happens twice.
-// l.mu is held.
+// twice calls do, and calls it again if its connection has ended. What do sends
+// may have been carried out the first time. Then the CAS that it names are those
+// of before, and the second time changes nothing. l.mu is held.
 func (l *fencedLease) twice(ctx context.Context, do func() error) error {
 	err := do()
 	if l.again(ctx, err) {
@@ -176,29 +199,18 @@ func (l *fencedLease) twice(ctx context.Context, do func() error) error {
 	return err
 }
 
-// again reports whether to try again after err. l.mu is held.
+// again reports whether to try again after err: not if the server was not asked,
+// because its breaker is open or the backend is closed. l.mu is held.
 func (l *fencedLease) again(ctx context.Context, err error) bool {
 	return err != nil && l.state == unsure && ctx.Err() == nil &&
 		!errors.Is(err, proxy.ErrOpen) && !errors.Is(err, memcache.ErrClosed)
 }
 
-// Extend implements driver.Lease.
+// Extend makes the lease last for ttl from now, if it is still held.
 func (l *fencedLease) Extend(ctx context.Context, ttl time.Duration) error {
-	if ttl <= 0 {
-		return ttlError(ttl)
-	}
-	if err := l.c.begin(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := l.c.bound(ctx)
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.twice(ctx, func() error { return l.extend(ctx, ttl) })
-	if err != nil && err != driver.ErrLeaseLost {
-		err = failed("extend", err)
-	}
-	return err
+	return l.c.extend(ctx, ttl, &l.mu, func(ctx context.Context) error {
+		return l.twice(ctx, func() error { return l.extend(ctx, ttl) })
+	})
 }
 
 func (l *fencedLease) extend(ctx context.Context, ttl time.Duration) error {
@@ -209,9 +221,10 @@ func (l *fencedLease) extend(ctx context.Context, ttl time.Duration) error {
 	ops := append(make([]memcache.Op, 0, 2),
 		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: l.lockCAS})
 	if !l.lasts.IsZero() && l.lasts.Before(until) {
+		// What the lease compares with has to last as long as the lease.
 		ops = append(ops, l.setOp(l.value, l.flags, seconds(ttl)))
 	}
-	l.state = unsure
+	l.state = unsure // until the answer is there
 	if err := l.on.Do(ctx, ops); err != nil {
 		return err
 	}
@@ -234,8 +247,9 @@ func (l *fencedLease) extend(ctx context.Context, ttl time.Duration) error {
 	return nil
 }
 
-// use returns what stores it and releases the lease, and marks the lease as
-// used up; used has to be called with the answer.
+// use returns the commands that store it and release the lease, and marks the
+// lease as used up, so that no other Set of the same lease gets as far. used has
+// to be called with the answer.
 func (l *fencedLease) use(it *driver.Item) (ops [2]memcache.Op, on session, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,11 +266,13 @@ func (l *fencedLease) use(it *driver.Item) (ops [2]memcache.Op, on session, err 
 func (l *fencedLease) useOps(it *driver.Item) [2]memcache.Op {
 	set := setOp(it)
 	set.CAS = l.cas
+	// The entry first. Were the lease freed first, the next holder could change
+	// the CAS of the item before the value arrives.
 	return [2]memcache.Op{set, {Kind: memcache.Delete, Key: l.lock, CAS: l.lockCAS}}
 }
 
-// used judges how a Set was answered that use has returned. The error is
-// errUnsure if setAlone may do better.
+// used returns what became of a Set that use has returned. The error is errUnsure
+// if it was not answered and setAlone is to find out.
 func (l *fencedLease) used(ctx context.Context, set *memcache.Op, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,9 +282,11 @@ func (l *fencedLease) used(ctx context.Context, set *memcache.Op, err error) err
 	return err
 }
 
+// judge notes how a Set under the lease was answered, and returns its error.
 func (l *fencedLease) judge(set *memcache.Op, err error) error {
 	switch {
 	case err != nil && set.Err == nil:
+		// Not answered: it may have stored or not.
 		l.state = unsure
 		return err
 	case err != nil || set.Status == memcache.Done:
@@ -279,7 +297,9 @@ func (l *fencedLease) judge(set *memcache.Op, err error) error {
 	return driver.ErrLeaseLost
 }
 
-// setAlone stores it under a lease of which more has to be known first.
+// setAlone stores it under a lease in doubt, after sync has found out whether
+// the lease is held. If it was the Set that was not answered, and that has
+// stored, its Delete of the lease was carried out too: the lease is lost.
 func (l *fencedLease) setAlone(ctx context.Context, it *driver.Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,20 +316,11 @@ func (l *fencedLease) setAlone(ctx context.Context, it *driver.Item) error {
 	})
 }
 
-// Release implements driver.Lease. It does its work under a ctx that is done as
-// well, within what a call may take.
+// Release gives the lease up if it is still held.
 func (l *fencedLease) Release(ctx context.Context) error {
-	if l.c.closed.Load() {
-		return errClosed
-	}
-	ctx, cancel := l.c.bound(context.WithoutCancel(ctx))
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.twice(ctx, func() error { return l.release(ctx) }); err != nil {
-		return failed("release", err)
-	}
-	return nil
+	return l.c.release(ctx, &l.mu, func(ctx context.Context) error {
+		return l.twice(ctx, func() error { return l.release(ctx) })
+	})
 }
 
 // release deletes the placeholder, if it is one, and frees the lease.
@@ -324,6 +335,8 @@ func (l *fencedLease) release(ctx context.Context) error {
 	}
 	var ops []memcache.Op
 	if l.flags == flagNone && len(l.value) == 0 {
+		// A placeholder, and no entry. It goes first, so that the next holder makes
+		// one of its own, which spares it a round trip.
 		ops = append(ops, memcache.Op{Kind: memcache.Delete, Key: l.key, CAS: l.cas})
 	}
 	ops = append(ops, memcache.Op{Kind: memcache.Delete, Key: l.lock, CAS: l.lockCAS})

@@ -10,5 +10,5 @@ import (
 
 // TestFleet has several processes share a server.
 func TestFleet(t *testing.T) {
-	fleettest.Run(t, fleettest.Config{URL: "memcached://" + startServer(t).addr + "?timeout=30s&breaker=false"})
+	fleettest.Run(t, fleettest.Config{URL: "memcached://" + startServer(t).Addr() + "?timeout=30s&breaker=false"})
 }

@@ -17,8 +17,8 @@ const (
 	maxRelative = 60 * 60 * 24 * 30 // seconds; what is longer is taken for a date
 )
 
-// fits reports whether memcached can have an item of that name, of which the
-// lease needs a longer one.
+// fits reports whether memcached can have an item with a name like key, of at
+// most that many bytes.
 func fits(key string, longest int) bool {
 	if key == "" || len(key) > longest {
 		return false
@@ -31,8 +31,8 @@ func fits(key string, longest int) bool {
 	return true
 }
 
-// mangler returns what keeps keys that fit and gives all others a name. A key
-// that looks like such a name gets another one, so that the two cannot meet.
+// mangler returns a function that keeps keys that fit and hashes all others. A
+// key that looks like a hash is hashed too, so that no two keys become one.
 func mangler(longest int) func(key string) string {
 	return func(key string) string {
 		if fits(key, longest) && !strings.HasPrefix(key, hashed) {
@@ -43,19 +43,20 @@ func mangler(longest int) func(key string) string {
 	}
 }
 
-// check refuses a key before anything is sent.
+// check refuses a key that memcached cannot have, before anything is sent.
 func (c *core) check(key string) error {
 	longest := maxKey - len(c.lockPrefix)
 	if fits(key, longest) {
 		return nil
 	}
-	return fmt.Errorf("%w: %.40q of %d bytes; it has 1 to %d, and no space or control byte", memcache.ErrKey, key, len(key), longest)
+	return fmt.Errorf("%w: it has %d bytes; a key has 1 to %d, and no space or control byte", memcache.ErrKey, len(key), longest)
 }
 
-// seconds returns d as memcached is told it: in seconds, rounded up, or as a date
-// if that is many; 0 for no limit. It is a second more than that, because
-// memcached's clock ticks once a second, and an item that has n seconds may be
-// gone after n-1. Dates that memcached cannot have, after 2038, are no limit.
+// seconds returns d as a command has it: in seconds, rounded up, or as a date if
+// these are more than 30 days; 0 for no limit. It adds a second, because
+// memcached's clock ticks once a second: an item for n seconds that is stored
+// just before a tick is gone after n-1. What ends after 2038, which is no date
+// that memcached can have, has no limit.
 func seconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +22,8 @@ func newToken() string { return mark + rand.Text() }
 
 func ours(token []byte) bool { return strings.HasPrefix(string(token), mark) }
 
-// reading is what TryLock has read, for the Get that follows. It is part of
-// every lease.
+// reading is what TryLock has read, for the Get that follows. Every lease has
+// one.
 type reading struct {
 	key  string
 	read atomic.Pointer[driver.Item] // nil once used
@@ -38,11 +39,13 @@ func (r *reading) keep(found *memcache.Op) {
 	r.read.Store(it)
 }
 
-// answer answers a Get under the lease, if it still has what TryLock has read.
+// answer answers a Get under the lease from what TryLock has read, once, and
+// reports whether it could. Later Gets under the lease ask the server.
 func (r *reading) answer(it *driver.Item) bool {
 	if it.Key != r.key {
 		return false
 	}
+	// Once only: the entry may be deleted while the lease is held.
 	found := r.read.Swap(nil)
 	if found == nil {
 		return false
@@ -56,21 +59,58 @@ func (r *reading) answer(it *driver.Item) bool {
 	return true
 }
 
+// extend has a lease, which mu guards, extended by ttl.
+func (c *core) extend(ctx context.Context, ttl time.Duration, mu *sync.Mutex, extend func(context.Context) error) error {
+	if ttl <= 0 {
+		return ttlError(ttl)
+	}
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	mu.Lock()
+	defer mu.Unlock()
+	err := extend(ctx)
+	if err != nil && err != driver.ErrLeaseLost {
+		err = failed(err)
+	}
+	return err
+}
+
+// release has a lease, which mu guards, given up. It does so under a ctx that is
+// done as well, within what a call may take: a caller that was cancelled must not
+// leave its lease behind.
+func (c *core) release(ctx context.Context, mu *sync.Mutex, release func(context.Context) error) error {
+	if err := c.life.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := c.bound(context.WithoutCancel(ctx))
+	defer cancel()
+	mu.Lock()
+	defer mu.Unlock()
+	if err := release(ctx); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// lockable returns why there can be no such lease.
 func (c *core) lockable(key string, ttl time.Duration) error {
 	if ttl <= 0 {
 		return ttlError(ttl)
 	}
 	if err := c.check(key); err != nil {
-		return failed("lock", err)
+		return failed(err)
 	}
 	return nil
 }
 
 func ttlError(ttl time.Duration) error {
-	return failed("lock", fmt.Errorf("a ttl of %v is not positive", ttl))
+	return fmt.Errorf("memcached: the ttl of a lease is %v; it has to be positive", ttl)
 }
 
-// do1 sends one op and returns it, or why it has no answer.
+// do1 sends one op and returns it with its answer, or why there is none.
 func do1(ctx context.Context, to doer, op memcache.Op) (memcache.Op, error) {
 	ops := [1]memcache.Op{op}
 	if err := to.Do(ctx, ops[:]); err != nil {
@@ -87,7 +127,10 @@ func lockItem(ctx context.Context, to doer, lock, token string) (cas uint64, hel
 }
 
 // freeLock deletes the item of a lease if it has token, and reports whether it
-// did.
+// did. It names the CAS that it has read with the token:
+//
+//  1. The token is read.  2. The lease runs out.  3. N takes it.
+//  4. The delete finds another CAS, and leaves N's lease alone.
 func freeLock(ctx context.Context, to doer, lock, token string) (freed bool, err error) {
 	cas, held, err := lockItem(ctx, to, lock, token)
 	if err != nil || !held {
@@ -97,43 +140,28 @@ func freeLock(ctx context.Context, to doer, lock, token string) (freed bool, err
 	return got.Status == memcache.Done, err
 }
 
-// giveUp gives back a lease of which err leaves open whether it was granted, or
-// will be: the command may still be on its way, and another connection may
-// overtake it. Otherwise nobody would have the lease until it runs out. If very
-// many are in doubt, some of them do that.
+// giveUp gives back, in the background, a lease that may have been granted
+// without anybody knowing, when its TryLock has ended with err:
+//
+//  1. TryLock sends its commands, and gives up before the answer comes.
+//  2. giveUp looks for the token, over another connection, and finds none.
+//  3. The commands arrive, and take the lease.
+//
+// So it looks until it has freed something, or the lease has run out in any
+// case. Without it nobody could take the lease until then. Nothing was sent
+// while the breaker was open.
 func (c *core) giveUp(s doer, lock, token string, ttl time.Duration, err error) {
 	if errors.Is(err, proxy.ErrOpen) {
 		return
 	}
-	select {
-	case c.inDoubt <- struct{}{}:
-	default:
-		return
-	}
-	c.background(func() {
-		defer func() { <-c.inDoubt }()
-		ctx, cancel := context.WithTimeout(c.ctx, ttl)
-		defer cancel()
-		for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-			if freed, err := freeLock(ctx, s, lock, token); freed && err == nil {
-				return
-			}
-			if c.sleep(ctx, pause) != nil {
-				return
-			}
-		}
+	c.life.Retry(ttl, func(ctx context.Context) bool {
+		freed, err := freeLock(ctx, s, lock, token)
+		return freed && err == nil
 	})
 }
 
-// Locked implements driver.Locker.
-func (c *core) Locked(ctx context.Context, key string) (bool, error) {
-	locked, err := c.locked(ctx, key)
-	if err != nil {
-		return false, failed("locked", err)
-	}
-	return locked, nil
-}
-
+// locked reports whether there is an item under the name of the lease, whatever
+// it holds.
 func (c *core) locked(ctx context.Context, key string) (bool, error) {
 	if err := errors.Join(c.begin(ctx), c.check(key)); err != nil {
 		return false, err

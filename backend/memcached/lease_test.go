@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,36 +72,6 @@ func (h *holders) wantRead(l driver.Lease, want string) {
 	}
 }
 
-func TestLeaseIsAnItemWithALimit(t *testing.T) {
-	t.Parallel()
-	raw := sharedServer(t).dial(t)
-	for _, prefix := range []string{"", "my.lock:"} {
-		b := open(t, "memcached://"+sharedServer(t).addr, &memcached.Options{LockPrefix: prefix})
-		key := unique(t)
-		name := prefix + key
-		if prefix == "" {
-			name = "_lock" + key
-		}
-		tokens := map[string]bool{}
-		for range 3 {
-			l := hold(t, b, key, 90*time.Second+time.Microsecond)
-			got := raw.do("mg " + name + " f t v")
-			var size, left int
-			if _, err := fmt.Sscanf(got[0], "VA %d f0 t%d", &size, &left); err != nil || left < 80 || left > 92 {
-				t.Errorf("the lease's item: %q", got)
-			}
-			if token := got[1]; !strings.HasPrefix(token, "dogpile-go.") || len(token) < 30 || tokens[token] {
-				t.Errorf("token %q, after %v", token, tokens)
-			}
-			tokens[got[1]] = true
-			ok(t, l.Release(t.Context()))
-			if raw.has(name) || raw.has(key) {
-				t.Error("Release has left something behind")
-			}
-		}
-	}
-}
-
 func TestPlaceholderIsNoEntry(t *testing.T) {
 	h := newHolders(t)
 	l := hold(h, h.p, h.key, time.Minute)
@@ -161,7 +130,7 @@ func TestLeaseThatRanOutUnnoticedOverAnEntry(t *testing.T) {
 // before it makes sure that P cannot store any more.
 func (h *holders) interrupt(f func()) driver.Lease {
 	h.Helper()
-	h.nNet.once("ms "+h.key+" ", f)
+	h.nNet.Once("ms "+h.key+" ", f)
 	return hold(h, h.n, h.key, time.Minute)
 }
 
@@ -215,9 +184,9 @@ func TestLoserMakesThePlaceholder(t *testing.T) {
 		t.Fatalf("TryLock of a lease that is held = %v, %v", l, err)
 	}
 	h.wantLost("P's Set", h.set(p, h.p, "P"))
-	before := h.nNet.trips.Load()
+	before := h.nNet.Trips.Load()
 	n := hold(h, h.n, h.key, time.Minute)
-	if trips := h.nNet.trips.Load() - before; trips != 2 {
+	if trips := h.nNet.Trips.Load() - before; trips != 2 {
 		t.Errorf("TryLock over another's placeholder: %d round trips, want 2", trips)
 	}
 	h.wantRead(n, "(none)")
@@ -255,10 +224,10 @@ func TestOwnClockEndsALease(t *testing.T) {
 	p := hold(h, h.p, h.key, time.Second)
 	h.raw.do("mg _lock"+h.key+" T60", "mg "+h.key+" T60")
 	pause(time.Second + 10*time.Millisecond)
-	before := h.pNet.trips.Load()
+	before := h.pNet.Trips.Load()
 	h.wantLost("P's Set", h.set(p, h.p, "P"))
 	h.wantLost("P's Extend", p.Extend(t.Context(), time.Minute))
-	if n := h.pNet.trips.Load() - before; n != 0 {
+	if n := h.pNet.Trips.Load() - before; n != 0 {
 		t.Errorf("%d round trips for a lease that has run out", n)
 	}
 	ok(t, p.Release(t.Context()))
@@ -365,7 +334,7 @@ func TestItemsOfOtherPrograms(t *testing.T) {
 func TestCallsOfOneLeaseAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}} {
-		b := open(t, "memcached://"+sharedServer(t).addr, o)
+		b := open(t, "memcached://"+sharedServer(t).Addr(), o)
 		for round := range 50 {
 			key := unique(t)
 			l := hold(t, b, key, time.Minute)

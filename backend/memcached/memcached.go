@@ -15,22 +15,29 @@
 // Over memcached's meta protocol, which servers have since 1.6, leases are
 // fenced. The lease on a key is an item of its own, on the server that has the
 // key. In the round trip that takes it the entry is read, and where there is
-// none an empty item is put in its place; what is stored under the lease
-// replaces exactly what was read then, or nothing.
+// none an empty item is put in its place. What is stored under the lease
+// replaces exactly the item that was read then. If that is not there any more,
+// nothing is stored.
 //
 // Python's dogpile.cache cannot read such empty items. A program that shares
-// entries or leases with it sets Options.PythonLock. Leases are then what
-// dogpile.cache's are, and that is weaker. A value is stored in two steps,
-// after a look at whether the lease is held: what happens between the two is
-// noticed if it changes an entry that was there when the lease was taken. If
-// nothing was there, a value whose creation began before a Delete may be stored
-// just after it. And a holder that stops between the two steps, for as long as
-// its lease lasts, may store beside the next one. The same is true with
-// Options.Binary. Caps.Fenced is false for both. With PythonLock, what is created
-// for longer than the server keeps the old entry is not stored.
+// entries or leases with it sets Options.PythonLock, which makes leases as
+// dogpile.cache has them. These are weaker, and Caps.Fenced is false. A value is
+// stored in two steps: the program looks whether it still holds the lease, and
+// then stores. Three things can go wrong:
+//
+//   - The key is deleted between the two steps. That is noticed if there was an
+//     entry when the lease was taken. If there was none, the value is stored
+//     although its creation began before the Delete.
+//   - The program is stopped between the two steps until its lease has run out,
+//     and another program takes the lease. When the first goes on it stores
+//     without holding the lease, unless the other has stored by then.
+//   - The creation takes longer than the server keeps the old entry. Its value is
+//     not stored, because the entry may be gone by a Delete of Python's.
+//
+// With Options.Binary leases are the same kind, and the first two are true.
 //
 // A server that has no room evicts leases and empty items like any other. Then
-// two may create the same key at once; but only one of them stores.
+// two programs may create the same key at once; but only one of them stores.
 package memcached
 
 import (
@@ -38,13 +45,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
-	"github.com/dogpile-go/dogpile/internal/memcache"
-	"github.com/dogpile-go/dogpile/internal/memcache/binary"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
 	"github.com/dogpile-go/dogpile/proxy"
 )
@@ -54,14 +57,16 @@ const (
 	// Options.Timeout says otherwise, and how long for a connection unless
 	// Options.ConnectTimeout does.
 	DefaultTimeout = time.Second
-	// DefaultLockPrefix is what precedes a key to make the name of its lease.
+	// DefaultLockPrefix precedes a key to make the name of its lease, unless
+	// Options.LockPrefix says otherwise.
 	DefaultLockPrefix = "_lock"
 	// DefaultHash is how keys are spread unless Options.Hash says otherwise.
 	DefaultHash = "ketama"
 )
 
 // Options says how a Backend uses the servers. The zero value is ready to use.
-// A Backend copies its Options.
+// A Backend copies its Options. In a URL each field is the argument of the same
+// name in snake case, as connect_timeout.
 type Options struct {
 	// Hash says how keys are spread over several servers: "ketama" and
 	// "ketama_weighted", as pylibmc and libmemcached do with behaviors of these
@@ -82,8 +87,8 @@ type Options struct {
 	// "": DefaultLockPrefix.
 	LockPrefix string
 
-	// PythonLock makes leases that dogpile.cache honours, and honours its own.
-	// They are weaker: see the package comment.
+	// PythonLock makes leases that dogpile.cache honours, and honours those of
+	// dogpile.cache. They are weaker: see the package comment.
 	PythonLock bool
 
 	// Binary is for servers that authenticate by SASL: it has the binary protocol
@@ -91,37 +96,62 @@ type Options struct {
 	Binary bool
 
 	// Username and Password are for servers that authenticate: those that were
-	// started with -Y, or with Binary those with -S.
+	// started with -Y, or with Binary those with -S. In a URL they may also come
+	// before the hosts.
 	Username, Password string
-
-	// TLS is how connections are secured. With nil, New makes plain ones, and
-	// Open does as the URL says.
-	TLS *tls.Config
 
 	// MaxValue is the size of the largest value that is sent, in bytes; larger
 	// ones are errors of their items. 0: servers refuse what is too large for
 	// them, by default more than 1 MiB, and drop what they have under the key.
 	MaxValue int
 
-	// Conns is the number of connections to each server. 0: 2, which all calls
-	// share; with Binary, where each call has one to itself, up to 8.
-	Conns int
-
-	// Nagle turns Nagle's algorithm on.
-	Nagle bool
-
-	// KeepAlive is the time between probes of an idle connection. 0: 15 s; -1:
-	// there are none.
-	KeepAlive time.Duration
-
-	// Breaker, if not nil, spares callers a server that keeps failing. Each
-	// server has its own: while it is open the calls for that server's keys
-	// fail, with proxy.ErrOpen, and those for other keys do not. With nil, Open
-	// and the URL schemes have one with its defaults, New has none.
+	// Breaker spares callers a server that keeps failing: see proxy.Breaker. Each
+	// server has its own: while it is open the calls for that server's keys fail,
+	// with proxy.ErrOpen, and those for other keys do not. nil: a breaker with the
+	// defaults; without one: &proxy.BreakerOptions{Off: true}. In a URL:
+	// breaker=false, breaker_failures, breaker_cooldown.
 	Breaker *proxy.BreakerOptions
 
-	// NoBreaker keeps Open from having a breaker.
-	NoBreaker bool
+	// TLS is how connections are secured, in place of what the URL says about
+	// certificates. nil: New makes plain ones, and Open does as the URL says. It
+	// has no argument in a URL.
+	TLS *tls.Config
+}
+
+// complete returns a copy of o without what stands for a default, or what is
+// wrong with it.
+func (o *Options) complete() (*Options, error) {
+	c := Options{}
+	if o != nil {
+		c = *o
+	}
+	setDefault(&c.Hash, DefaultHash)
+	setDefault(&c.Timeout, DefaultTimeout)
+	setDefault(&c.ConnectTimeout, DefaultTimeout)
+	setDefault(&c.LockPrefix, DefaultLockPrefix)
+	if c.Breaker == nil {
+		c.Breaker = &proxy.BreakerOptions{}
+	}
+	switch {
+	case c.Timeout < -1:
+		return nil, fmt.Errorf("option Timeout (timeout) is %v; it is positive, 0 or -1", c.Timeout)
+	case c.ConnectTimeout < 0:
+		return nil, fmt.Errorf("option ConnectTimeout (connect_timeout) is %v; it is positive or 0", c.ConnectTimeout)
+	case !fits(c.LockPrefix, 100):
+		return nil, errors.New("option LockPrefix (lock_prefix) is longer than 100 bytes, or has a space or control byte")
+	case c.MaxValue < 0:
+		return nil, fmt.Errorf("option MaxValue (max_value) is %d; it is positive or 0", c.MaxValue)
+	case c.Password != "" && c.Username == "":
+		return nil, errors.New("option Password (password) goes with a Username")
+	}
+	return &c, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
 }
 
 // Backend keeps entries on servers. Its leases are held across processes. It is
@@ -131,35 +161,21 @@ type Options struct {
 // no other server is asked in its place: what that stored would be found again
 // later, when it is old.
 type Backend struct {
-	driver.Proxy // fenced or plain
-	core         *core
+	core   *core
+	leases leases
 }
 
-// core is what a Backend does in the same way whatever its leases are.
-type core struct {
-	servers    []*server
-	ring       *ring.Ring
-	limit      time.Duration // of what takes several round trips; 0: none
-	lockPrefix string
-	maxValue   int
-	apart      bool          // a lease is where its own name belongs, and not with the key
-	python     bool          // Options.PythonLock
-	parts      sync.Pool     // of *parts
-	inDoubt    chan struct{} // one for each lease that is being given back in the background
-
-	closed atomic.Bool
-	ctx    context.Context // done once closed
-	stop   context.CancelFunc
-	tasks  sync.WaitGroup // what runs in the background
-	mu     sync.Mutex     // orders tasks.Add and closing
+// leases is what depends on the kind of leases: fenced or plain.
+type leases interface {
+	Set(ctx context.Context, items []driver.Item) error
+	Delete(ctx context.Context, keys []string) error
+	TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error)
 }
 
 var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
-
-	errClosed = errors.New("dogpile: the memcached backend is closed")
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or
@@ -184,115 +200,82 @@ func newBackend(servers []string, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &core{lockPrefix: o.LockPrefix, maxValue: o.MaxValue, python: o.PythonLock}
-	if c.ring, err = ring.New(o.Hash, list); err != nil {
+	r, err := ring.New(o.Hash, list)
+	if err != nil {
 		return nil, err
 	}
-	if o.Timeout > 0 {
-		c.limit = o.Timeout + o.ConnectTimeout
+	c := newCore(r, list, o)
+	if c.lockByName {
+		return &Backend{c, plain{c}}, nil
 	}
-	c.inDoubt = make(chan struct{}, 64)
-	c.parts.New = func() any { return &parts{} }
-	c.ctx, c.stop = context.WithCancel(context.Background())
-	for _, s := range list {
-		c.servers = append(c.servers, newServer(s.Addr, o))
-	}
-	if o.PythonLock || o.Binary {
-		c.apart = true
-		return &Backend{driver.Proxy{Backend: plain{c}}, c}, nil
-	}
-	return &Backend{driver.Proxy{Backend: fenced{c}}, c}, nil
+	return &Backend{c, fenced{c}}, nil
 }
 
-// client is a memcache.Client or a binary.Client.
-type client interface {
-	Do(ctx context.Context, ops []memcache.Op) error
-	Close() error
+// Get fills the Data of each item that its server has. It is one round trip to
+// each server that has any of the keys, at the same time. The first Get under a
+// lease is answered from what TryLock has read, without a round trip. An item
+// that another program has stored in a way of its own, as a pickle, is
+// driver.ErrCorrupt.
+func (b *Backend) Get(ctx context.Context, items []driver.Item) error {
+	return b.core.get(ctx, items)
 }
 
-var (
-	_ client = (*memcache.Client)(nil)
-	_ client = (*binary.Client)(nil)
-)
+// Set stores the Data of each item, with its TTL in seconds. An item with a
+// lease is stored, and its lease released, if the lease is held, and else has
+// driver.ErrLeaseLost. One without revokes the lease on its key; with PythonLock
+// or Binary, a lock that dogpile.cache holds is left alone. It is one round trip
+// to each server that has any of the keys, at the same time; with PythonLock or
+// Binary two, or three if there is a lease to release or revoke.
+func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
+	return b.leases.Set(ctx, items)
+}
 
-// Unwrap returns nil: there is nothing to look for inside.
-func (b *Backend) Unwrap() driver.Backend { return nil }
+// Delete removes each key and revokes the lease on it; with PythonLock or
+// Binary, a lock that dogpile.cache holds is left alone. It takes as many round
+// trips as Set. An error means that at least one of the keys may still be there.
+func (b *Backend) Delete(ctx context.Context, keys []string) error {
+	return b.leases.Delete(ctx, keys)
+}
 
-// Caps implements driver.Describer.
-func (b *Backend) Caps() driver.Caps { return driver.CapsOf(b.Backend) }
+// TryLock takes the lease on key for ttl, in seconds, and returns nil if another
+// holds it. In the same round trip the entry is read for the Get that follows. It
+// is another round trip if there is an entry, or with PythonLock or Binary if
+// that is on another server than the lease. If the answer does not come in
+// time, a lease that was granted all the same is given back in the background.
+func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	return b.leases.TryLock(ctx, key, ttl)
+}
 
-func (c *core) caps(fenced bool) driver.Caps {
+// Wait returns when the lease on key was released or revoked or has run out,
+// or with the error of ctx. memcached announces nothing, so Wait asks: at first
+// after 5 ms, then ever less often, but at least every 100 ms.
+func (b *Backend) Wait(ctx context.Context, key string) error { return b.core.wait(ctx, key) }
+
+// Locked reports whether anybody holds the lease on key; with PythonLock that
+// includes dogpile.cache.
+func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
+	locked, err := b.core.locked(ctx, key)
+	if err != nil {
+		return false, failed(err)
+	}
+	return locked, nil
+}
+
+// Caps says that entries and leases are shared, and fenced unless PythonLock or
+// Binary is set; that a TTL has seconds; that a key has at most 250 bytes
+// together with LockPrefix; and that no call but Wait takes longer than Timeout
+// and ConnectTimeout together. Its Mangle keeps keys that memcached can have, and
+// hashes others.
+func (b *Backend) Caps() driver.Caps {
+	c := b.core
 	longest := maxKey - len(c.lockPrefix)
 	return driver.Caps{
-		Name: "memcached", Shared: true, Locks: true, Fenced: fenced,
+		Name: "memcached", Shared: true, Locks: true, Fenced: !c.lockByName,
 		MaxKeyLen: longest, MaxValue: c.maxValue, TTLUnit: time.Second,
 		Mangle: mangler(longest), Timeout: c.limit,
 	}
 }
 
 // Close closes the connections and ends what runs in the background. Calls
-// made afterwards return an error. It may be repeated.
-func (c *core) Close() error {
-	c.mu.Lock()
-	first := !c.closed.Swap(true)
-	c.mu.Unlock()
-	if !first {
-		return nil
-	}
-	c.stop()
-	c.tasks.Wait()
-	var errs []error
-	for _, s := range c.servers {
-		errs = append(errs, s.client.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// background runs task in a goroutine that Close waits for, unless that has
-// begun.
-func (c *core) background(task func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed.Load() {
-		c.tasks.Go(task)
-	}
-}
-
-// bound limits ctx to what a call may take. Calls of one round trip need not be
-// limited, since a client answers in time by itself.
-func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return c.boundSince(ctx, time.Now())
-}
-
-func (c *core) boundSince(ctx context.Context, began time.Time) (context.Context, context.CancelFunc) {
-	if c.limit == 0 {
-		return ctx, func() {}
-	}
-	return context.WithDeadline(ctx, began.Add(c.limit))
-}
-
-// begin is where every call starts.
-func (c *core) begin(ctx context.Context) error {
-	if c.closed.Load() {
-		return errClosed
-	}
-	return ctx.Err()
-}
-
-// at returns the server that has key.
-func (c *core) at(key string) *server { return c.servers[c.ring.Pick(key)] }
-
-// lockAt returns the server that has the lease on key, and its name there.
-func (c *core) lockAt(key string) (*server, string) {
-	lock := c.lockPrefix + key
-	if c.apart {
-		return c.at(lock), lock
-	}
-	return c.at(key), lock
-}
-
-// failed says what went wrong in a call. It does not name keys: those who know
-// what the user calls them do.
-func failed(op string, err error) error {
-	return fmt.Errorf("memcached %s: %w", op, err)
-}
+// that wait, and those made afterwards, return an error. It may be repeated.
+func (b *Backend) Close() error { return b.core.close() }

@@ -9,14 +9,10 @@ import (
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// plain is a core whose leases are those of dogpile.cache: see plainLease.
+// plain is a core whose leases are like those of dogpile.cache: see plainLease.
 type plain struct{ *core }
 
-// Caps implements driver.Describer.
-func (p plain) Caps() driver.Caps { return p.caps(false) }
-
-// TryLock implements driver.Locker. It reads the entry, for the Get that
-// follows: in the same round trip, if that is on the same server.
+// TryLock takes the lease, and reads the entry.
 func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	if err := p.lockable(key, ttl); err != nil {
 		return nil, err
@@ -31,15 +27,15 @@ func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	switch held, err := l.take(ctx, ttl); {
 	case err != nil:
 		p.giveUp(l.s, l.lock, l.token, ttl, err)
-		return nil, failed("lock", err)
+		return nil, failed(err)
 	case !held:
 		return nil, nil
 	}
 	return l, nil
 }
 
-// round sends one op for each of n items that has one, and calls answer with
-// what came of it.
+// round makes a round trip with one op for each of n items for which op returns
+// some, and calls answer with what came of each.
 func (c *core) round(ctx context.Context, n int, op func(i int) (to doer, op memcache.Op, some bool), answer func(i int, op *memcache.Op, err error)) {
 	p := c.newParts()
 	defer c.free(p)
@@ -55,16 +51,16 @@ func (c *core) round(ctx context.Context, n int, op func(i int) (to doer, op mem
 // step is how far a Set or Delete has got with one of its keys.
 type step struct {
 	failed  bool
-	looked  bool
-	gone    bool        // what was under the key when the lease was taken is not there any more
+	looked  bool        // lockCAS is known
+	gone    bool        // the entry that was there when the lease was taken is not any more
 	stored  bool        // or refused
-	lease   *plainLease // under which it is set
-	lock    *server
-	name    string // of the lease
-	lockCAS uint64 // of the lease if a program like this one holds it, with a Set under a lease that one; 0: not so
+	lease   *plainLease // under which the item is set; nil: none
+	lock    *server     // that has the lease
+	name    string      // of the lease
+	lockCAS uint64      // of the lease to be freed: ours, or lease; 0: there is none
 }
 
-// look looks at the leases on keys, unless that is done.
+// look reads the leases on keys that it has not looked at.
 func (p plain) look(ctx context.Context, steps []step, key func(i int) string, bad *faults) {
 	p.round(ctx, len(steps), func(i int) (doer, memcache.Op, bool) {
 		st := &steps[i]
@@ -83,7 +79,9 @@ func (p plain) look(ctx context.Context, steps []step, key func(i int) string, b
 	})
 }
 
-// unlock frees the leases that were looked at, of those steps.
+// unlock frees the leases that were looked at, of the steps for which of is true.
+// It names their CAS, so that a lease which was extended or taken since is left
+// alone.
 func (p plain) unlock(ctx context.Context, steps []step, of func(*step) bool, answer func(i int, op *memcache.Op, err error)) {
 	p.round(ctx, len(steps), func(i int) (doer, memcache.Op, bool) {
 		st := &steps[i]
@@ -91,9 +89,14 @@ func (p plain) unlock(ctx context.Context, steps []step, of func(*step) bool, an
 	}, answer)
 }
 
-// revoke looks at the leases on keys, and frees those that are held, but for the
-// ones under which something is set. A lease that its holder has extended
-// meanwhile is looked at again.
+// revoke looks at the leases on keys, and frees those that programs like this one
+// hold, except the ones under which something is set. A lease may escape it:
+//
+//  1. revoke looks at the lease.
+//  2. Its holder extends it, which gives its item another CAS.
+//  3. revoke frees nothing.
+//
+// So it looks at that one again.
 func (p plain) revoke(ctx context.Context, steps []step, key func(i int) string, bad *faults) {
 	for range revocations {
 		p.look(ctx, steps, key, bad)
@@ -118,18 +121,25 @@ func (p plain) revoke(ctx context.Context, steps []step, key func(i int) string,
 	}
 }
 
-// revocations is how often a lease is tried to be revoked that is extended again
-// and again.
+// revocations is how often revoke looks at a lease that is extended again and
+// again.
 const revocations = 10
 
 var errBusy = errors.New("the lease is extended all the time and could not be revoked")
 
-// Set implements driver.Backend. It looks at the leases, revokes those on keys
-// that are set unconditionally, stores, and releases the leases under which it
-// has stored: each in one round trip to each server that has any of them.
+// Set looks at the leases, revokes those on keys that are set without one, stores,
+// and releases the leases under which it has stored: each in one round trip to
+// each server that has any of them.
 //
-// A lease is revoked before the entry is stored: one who holds it and looks at
-// it later does not store.
+// A lease is revoked before the entry is stored, so that a holder that looks at
+// its lease after that does not store. One that has looked before does no harm:
+//
+//  1. P looks at its lease: it is held.
+//  2. The lease is revoked.
+//  3. The entry is set.
+//  4. P stores: refused, since what it compares with has changed.
+//
+// If 4 comes before 3, what P has stored is replaced.
 func (p plain) Set(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
 		return nil
@@ -139,7 +149,7 @@ func (p plain) Set(ctx context.Context, items []driver.Item) error {
 	}
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
-	bad := faults{op: "set", items: items}
+	bad := faults{items: items}
 	steps := make([]step, len(items))
 	for i := range items {
 		it := &items[i]
@@ -158,10 +168,12 @@ func (p plain) Set(ctx context.Context, items []driver.Item) error {
 	return bad.all(len(items))
 }
 
-// store stores what is not stored yet. It reports whether there are entries that
-// were gone: if the lease is still held when that is looked at afterwards, they
-// were not deleted, since a Delete revokes the lease first. That of Python does
-// not, so that with Python nothing is stored then.
+// store stores what is not stored yet. It reports whether there is an item to be
+// tried again: one whose entry, which was there when the lease was taken, is gone.
+// It was deleted, or has run out. A Delete here revokes the lease first. So if the
+// lease is still held when it is looked at again, the entry has run out, and the
+// item may be stored. A delete by Python does not revoke; with PythonLock the item
+// is refused.
 func (p plain) store(ctx context.Context, steps []step, items []driver.Item, bad *faults) (again bool) {
 	p.round(ctx, len(items), func(i int) (doer, memcache.Op, bool) {
 		st, it := &steps[i], &items[i]
@@ -171,10 +183,12 @@ func (p plain) store(ctx context.Context, steps []step, items []driver.Item, bad
 			return nil, op, false
 		case st.lease == nil:
 		case st.lockCAS == 0:
+			// It was revoked, has run out, or is another's.
 			st.failed, it.Err = true, driver.ErrLeaseLost
 			return nil, op, false
 		case st.gone || st.lease.cas == 0:
-			op.Mode = memcache.Add
+			// Nothing was there. If something is now, another has stored it.
+			op.Add = true
 		default:
 			op.CAS = st.lease.cas
 		}
@@ -197,20 +211,25 @@ func (p plain) store(ctx context.Context, steps []step, items []driver.Item, bad
 	return again
 }
 
-// use marks the lease of it as used up, if it can be used for it.
+// use marks the lease of it as used up, and reports whether it was held.
 func (p plain) use(st *step, it *driver.Item) bool {
 	l, ok := it.Lease.(*plainLease)
 	st.lease = l
 	return ok && l.c == p.core && l.key == it.Key && l.use()
 }
 
-// Delete implements driver.Backend. It looks at the leases, revokes those that
-// are held by programs like this one, and deletes: each in one round trip to
-// each server that has any of them. An error means that at least one of the keys
-// may not have been deleted.
+// Delete looks at the leases, revokes those that programs like this one hold, and
+// deletes: each in one round trip to each server that has any of them.
 //
-// A lease is revoked before the entry is deleted: what is stored by one who had
-// looked at it until then is most likely deleted as well.
+// A lease is revoked before the entry is deleted:
+//
+//  1. P looks at its lease: it is held.
+//  2. The lease is revoked.
+//  3. P stores.
+//  4. The entry is deleted, and what P has stored with it.
+//
+// Only if 4 comes before 3 is something left. The other way round it would also be
+// if P looked between deleting and revoking.
 func (p plain) Delete(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
@@ -220,7 +239,7 @@ func (p plain) Delete(ctx context.Context, keys []string) error {
 	}
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
-	bad := faults{op: "delete"}
+	var bad faults
 	steps := make([]step, len(keys))
 	for i, key := range keys {
 		err := p.check(key)
@@ -229,7 +248,8 @@ func (p plain) Delete(ctx context.Context, keys []string) error {
 	}
 	p.revoke(ctx, steps, func(i int) string { return keys[i] }, &bad)
 	p.round(ctx, len(keys), func(i int) (doer, memcache.Op, bool) {
-		// Whatever became of the lease, the entry goes.
+		// The entry goes even if its lease could not be revoked: the error tells that
+		// a holder may still store.
 		return p.at(keys[i]), memcache.Op{Kind: memcache.Delete, Key: keys[i]}, p.check(keys[i]) == nil
 	}, func(i int, _ *memcache.Op, err error) { bad.note(i, err) })
 	return bad.deleted(len(keys))

@@ -9,9 +9,9 @@ import (
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// plainLease is a lease as dogpile.cache has it: an item of its own name, on
-// the server where that belongs. It has a token by which it is told from those
-// of others, of which Python's value is "1".
+// plainLease is a lease like that of dogpile.cache: an item of its own name, on
+// the server to which that name belongs. Its value is a token, by which it is told
+// from those of other programs. The value of dogpile.cache's is "1".
 type plainLease struct {
 	reading
 	c           *core
@@ -24,11 +24,12 @@ type plainLease struct {
 	until time.Time  // by this clock, the lease runs out
 }
 
-// take tries to take the lease and reads the entry.
+// take tries to take the lease and reads the entry, in the same round trip if
+// both are on one server.
 func (l *plainLease) take(ctx context.Context, ttl time.Duration) (bool, error) {
 	began := time.Now()
 	ops := append(make([]memcache.Op, 0, 2),
-		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), Mode: memcache.Add})
+		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), Add: true})
 	entry, s := memcache.Op{Kind: memcache.Get, Key: l.key}, l.c.at(l.key)
 	if s == l.s {
 		ops = append(ops, entry)
@@ -36,6 +37,7 @@ func (l *plainLease) take(ctx context.Context, ttl time.Duration) (bool, error) 
 	err := l.s.Do(ctx, ops)
 	switch {
 	case ops[0].Status == memcache.Refused:
+		// An answer, even if the connection ended before the next one.
 		return false, nil
 	case err != nil:
 		return false, err
@@ -51,14 +53,17 @@ func (l *plainLease) take(ctx context.Context, ttl time.Duration) (bool, error) 
 	if err != nil {
 		return false, err
 	}
+	// The end is counted from before the command was sent: the holder gives up
+	// before the server lets another have the lease.
 	l.cas, l.until = entry.CAS, began.Add(whole(ttl))
 	l.keep(&entry)
 	return true, nil
 }
 
+// held reports whether the lease may be held, without asking. l.mu is held.
 func (l *plainLease) held() bool { return !l.over && time.Now().Before(l.until) }
 
-// use marks the lease as used up. It reports whether it was held until then.
+// use marks the lease as used up, and reports whether it was held until then.
 func (l *plainLease) use() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -67,51 +72,40 @@ func (l *plainLease) use() bool {
 	return held
 }
 
-// Extend implements driver.Lease.
+// Extend makes the lease last for ttl from now, if it is still held.
 func (l *plainLease) Extend(ctx context.Context, ttl time.Duration) error {
-	if ttl <= 0 {
-		return ttlError(ttl)
-	}
-	if err := l.c.begin(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := l.c.bound(ctx)
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.held() {
-		return driver.ErrLeaseLost
-	}
-	cas, held, err := lockItem(ctx, l.s, l.lock, l.token)
-	if err == nil && held {
+	return l.c.extend(ctx, ttl, &l.mu, func(ctx context.Context) error {
+		if !l.held() {
+			return driver.ErrLeaseLost
+		}
+		cas, held, err := lockItem(ctx, l.s, l.lock, l.token)
+		switch {
+		case err != nil:
+			return err
+		case !held:
+			return driver.ErrLeaseLost
+		}
 		until := time.Now().Add(whole(ttl))
-		var set memcache.Op
-		set, err = do1(ctx, l.s, memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: cas})
-		held = set.Status == memcache.Done
+		set, err := do1(ctx, l.s, memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: cas})
+		switch {
+		case err != nil:
+			// It may have been extended or not. The end that is known is the earlier
+			// one, and safe.
+			return err
+		case set.Status != memcache.Done:
+			// 1. The token is read.  2. The lease is revoked, or runs out.
+			return driver.ErrLeaseLost
+		}
 		l.until = until
-	}
-	switch {
-	case err != nil:
-		return failed("extend", err)
-	case !held:
-		return driver.ErrLeaseLost
-	}
-	return nil
+		return nil
+	})
 }
 
-// Release implements driver.Lease. It does its work under a ctx that is done as
-// well, within what a call may take.
+// Release gives the lease up if it is still held.
 func (l *plainLease) Release(ctx context.Context) error {
-	if l.c.closed.Load() {
-		return errClosed
-	}
-	ctx, cancel := l.c.bound(context.WithoutCancel(ctx))
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, err := freeLock(ctx, l.s, l.lock, l.token); err != nil {
-		return failed("release", err)
-	}
-	l.over = true
-	return nil
+	return l.c.release(ctx, &l.mu, func(ctx context.Context) error {
+		_, err := freeLock(ctx, l.s, l.lock, l.token)
+		l.over = l.over || err == nil
+		return err
+	})
 }

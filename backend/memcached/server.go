@@ -14,64 +14,81 @@ import (
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
+// client is a memcache.Client or a binary.Client.
+type client interface {
+	doer
+	Close() error
+}
+
 // server is one of the servers, with its breaker.
 type server struct {
+	addr    string
 	client  client
 	breaker *breaker.Breaker // nil: none
 }
+
+const (
+	sharedConns = 2 // to a server, which all calls share
+	binaryConns = 8 // each call has one of these to itself
+)
 
 // doer is a server, or one connection to it.
 type doer interface {
 	Do(ctx context.Context, ops []memcache.Op) error
 }
 
+// newServer does not connect: the client does when it is used.
 func newServer(addr string, o *Options) *server {
 	co := &memcache.Options{
-		Conns: o.Conns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: o.TLS,
-		Username: o.Username, Password: o.Password, Nagle: o.Nagle, KeepAlive: o.KeepAlive,
+		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: o.TLS, Username: o.Username, Password: o.Password,
 	}
-	s := new(server)
+	s := &server{addr: dialed(addr)}
 	if o.Binary {
-		s.client = binary.New(dialed(addr), co)
+		co.Conns = binaryConns
+		s.client = binary.New(s.addr, co)
 	} else {
-		s.client = memcache.New(dialed(addr), co)
+		s.client = memcache.New(s.addr, co)
 	}
-	if o.Breaker != nil {
-		s.breaker = breaker.New(o.Breaker.Failures, o.Breaker.Rest, context.Canceled, memcache.ErrGone)
+	if !o.Breaker.Off {
+		// That a connection has ended says nothing about the server.
+		s.breaker = breaker.New(o.Breaker.Failures, o.Breaker.Cooldown, context.Canceled, memcache.ErrGone)
 	}
 	return s
 }
 
-// Do sends ops to the server, unless that is left alone.
+// Do sends ops to the server, unless its breaker is open.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
 	return s.guard(func() error { return s.client.Do(ctx, ops) })
 }
 
-// guard makes a call, unless the server is left alone.
+// guard makes a call, unless the breaker is open.
 func (s *server) guard(call func() error) error {
 	through, err := s.breaker.Do(call)
 	if !through {
-		return proxy.ErrOpen
+		return &memcache.ServerError{Addr: s.addr, Err: proxy.ErrOpen}
 	}
 	return err
 }
 
-// session is one connection to a server.
+// session is one connection to a server. All that is done over it reaches one
+// process of the server, or nothing.
 type session struct {
 	s *server
 	memcache.Session
 }
 
+// session returns a connection, and makes one if there is none.
 func (s *server) session(ctx context.Context) (session, error) {
 	if !s.breaker.Closed() {
-		// That there is a connection does not tell that the server answers.
+		// A connection of an open breaker proves nothing: the server may hang. A
+		// command that it answers does, and closes the breaker.
 		if err := s.Do(ctx, []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}}); err != nil {
 			return session{}, err
 		}
 	}
 	ms, err := s.client.(*memcache.Client).Session(ctx)
 	if err != nil {
-		err = s.guard(func() error { return err })
+		err = s.guard(func() error { return err }) // so that the breaker counts it
 	}
 	return session{s, ms}, err
 }
@@ -99,7 +116,7 @@ func parseServers(servers []string) ([]ring.Server, error) {
 	return list, nil
 }
 
-// dialed returns addr, which a ring has taken, as clients dial it.
+// dialed returns addr with a port, as it is dialled. A ring has checked it.
 func dialed(addr string) string {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return addr + ":" + strconv.Itoa(ring.DefaultPort)

@@ -2,7 +2,6 @@ package memcached_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/memcached"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
 	"github.com/dogpile-go/dogpile/proxy"
 )
@@ -23,14 +23,14 @@ func startCluster(t testing.TB) cluster {
 	return cluster{startServer(t), startServer(t), startServer(t)}
 }
 
-func (c cluster) hosts() []string { return []string{c[0].addr, c[1].addr, c[2].addr} }
+func (c cluster) hosts() []string { return []string{c[0].Addr(), c[1].Addr(), c[2].Addr()} }
 func (c cluster) url() string     { return "memcached://" + strings.Join(c.hosts(), ",") }
 
 // keys returns one for each server that has its lease as well, whatever kind of
 // lease that is, as the default hash spreads them.
 func (c cluster) keys(t testing.TB) (keys [3]string) {
 	t.Helper()
-	r, err := ring.New(memcached.DefaultHash, []ring.Server{{Addr: c[0].addr, Weight: 1}, {Addr: c[1].addr, Weight: 1}, {Addr: c[2].addr, Weight: 1}})
+	r, err := ring.New(memcached.DefaultHash, []ring.Server{{Addr: c[0].Addr(), Weight: 1}, {Addr: c[1].Addr(), Weight: 1}, {Addr: c[2].Addr(), Weight: 1}})
 	ok(t, err)
 	for i := 0; keys[0] == "" || keys[1] == "" || keys[2] == ""; i++ {
 		key := fmt.Sprint("k", i)
@@ -54,8 +54,8 @@ func TestKeysAreWhereTheHashSays(t *testing.T) {
 		var list []ring.Server
 		var hosts []string
 		for i, s := range c {
-			list = append(list, ring.Server{Addr: s.addr, Weight: weights[i]})
-			hosts = append(hosts, fmt.Sprintf("%s*%d", s.addr, weights[i]))
+			list = append(list, ring.Server{Addr: s.Addr(), Weight: weights[i]})
+			hosts = append(hosts, fmt.Sprintf("%s*%d", s.Addr(), weights[i]))
 		}
 		name := hash
 		if hash == "" {
@@ -108,7 +108,7 @@ func TestLostServerFailsItsKeysAlone(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t)
 			keys := c.keys(t)
-			o.Breaker = &proxy.BreakerOptions{Failures: 3, Rest: 200 * time.Millisecond}
+			o.Breaker = &proxy.BreakerOptions{Failures: 3, Cooldown: 200 * time.Millisecond}
 			b, ctx := open(t, c.url(), o), t.Context()
 			batch := func(data string) []driver.Item {
 				var items []driver.Item
@@ -122,7 +122,7 @@ func TestLostServerFailsItsKeysAlone(t *testing.T) {
 			}
 			all := batch("v")
 			ok(t, b.Set(ctx, all))
-			c[1].kill()
+			c[1].Kill()
 			for range 20 { // the breaker opens in between, and that of no other server
 				for _, items := range [][]driver.Item{batch(""), batch("new")} {
 					op := b.Get
@@ -145,7 +145,7 @@ func TestLostServerFailsItsKeysAlone(t *testing.T) {
 			if l, err := b.TryLock(ctx, keys[1], time.Minute); err == nil || l != nil {
 				t.Errorf("TryLock without a server = %v, %v", l, err)
 			}
-			c[1].start(t)
+			c[1].Start(t)
 			eventually(t, "the server to be tried again", func() bool { return b.Get(ctx, []driver.Item{{Key: keys[1]}}) == nil })
 			wantValue(t, b, keys[1], "(none)")
 			ok(t, b.Set(ctx, batch("back")))
@@ -170,14 +170,14 @@ func TestRegionGoesOnWithoutAServer(t *testing.T) {
 				t.Errorf("GetOrCreate = %q, %v", v, err)
 			}
 		}
-		c[down].kill()
+		c[down].Kill()
 		for i := range 30 {
 			key := fmt.Sprint(down, ".", i)
 			if v, err := cache.GetOrCreate(t.Context(), key, made("v")); v != "v" || err != nil {
 				t.Errorf("GetOrCreate without server %d = %q, %v", down, v, err)
 			}
 		}
-		c[down].start(t)
+		c[down].Start(t)
 		eventually(t, "all servers to be used again", func() bool {
 			_, errGet := cache.GetMulti(t.Context(), []string{fmt.Sprint(down, ".0"), fmt.Sprint(down, ".1"), fmt.Sprint(down, ".2")})
 			return errGet == nil && cache.Delete(t.Context(), fmt.Sprint(down, ".0"), fmt.Sprint(down, ".1"), fmt.Sprint(down, ".2"), fmt.Sprint(down, ".3"), fmt.Sprint(down, ".4")) == nil
@@ -185,52 +185,27 @@ func TestRegionGoesOnWithoutAServer(t *testing.T) {
 	}
 }
 
-func TestServerThatHangsCostsNothingAfterAWhile(t *testing.T) {
+func TestThereIsABreakerUnlessItIsOff(t *testing.T) {
 	t.Parallel()
-	// 1. The server stops.  2. Calls time out, until the breaker opens.  3. Calls
-	// fail at once, without the network.  4. The server goes on.  5. So do calls.
 	s := startServer(t)
-	b := open(t, "memcached://"+s.addr, &memcached.Options{Timeout: 100 * time.Millisecond, ConnectTimeout: 100 * time.Millisecond,
-		Breaker: &proxy.BreakerOptions{Failures: 3, Rest: 5 * time.Second}})
-	get := func() error { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) }
-	eventually(t, "an answer in time", func() bool { return get() == nil })
-	s.stop(t)
-	for i := range 3 {
-		if err := get(); err == nil || errors.Is(err, proxy.ErrOpen) {
-			t.Errorf("call %d of a server that hangs = %v", i, err)
-		}
-	}
-	for name, call := range map[string]func() error{
-		"Get":     get,
-		"Set":     func() error { return b.Set(t.Context(), []driver.Item{{Key: "k", Data: []byte("v")}}) },
-		"Delete":  func() error { return b.Delete(t.Context(), []string{"k"}) },
-		"TryLock": func() error { _, err := b.TryLock(t.Context(), "k", time.Minute); return err },
-		"Locked":  func() error { _, err := b.Locked(t.Context(), "k"); return err },
-		"Wait":    func() error { return b.Wait(t.Context(), "k") },
-	} {
-		if err := call(); !errors.Is(err, proxy.ErrOpen) {
-			t.Errorf("%s while open = %v", name, err)
-		}
-	}
-	s.resume(t)
-	eventually(t, "the breaker to close", func() bool { return get() == nil })
-	eventually(t, "a Delete in time", func() bool { return b.Delete(t.Context(), []string{"k"}) == nil })
-}
-
-func TestNewHasNoBreakerUnlessAsked(t *testing.T) {
-	t.Parallel()
+	n := backendtest.NewNetwork(t, s.Addr())
 	for _, tt := range []struct {
+		name string
 		o    *memcached.Options
-		open bool
-	}{{nil, false}, {&memcached.Options{Breaker: &proxy.BreakerOptions{Failures: 1, Rest: time.Hour}}, true}} {
-		b, err := memcached.New([]string{nobody}, tt.o)
+		want bool
+	}{
+		{"nil Options", nil, true},
+		{"zero Options", &memcached.Options{}, true},
+		{"Breaker", &memcached.Options{Breaker: &proxy.BreakerOptions{Failures: 1, Cooldown: time.Hour}}, true},
+		{"Off", &memcached.Options{Breaker: off}, false},
+	} {
+		n.Mend()
+		opened := open(t, "memcached://"+n.Addr, tt.o)
+		n.Cut()
+		backendtest.WantBreaker(t, "Open with "+tt.name, opened, tt.want)
+		made, err := memcached.New([]string{nobody}, tt.o)
 		ok(t, err)
-		for range 20 {
-			err = b.Get(t.Context(), []driver.Item{{Key: "k"}})
-		}
-		if err == nil || errors.Is(err, proxy.ErrOpen) != tt.open {
-			t.Errorf("Options %+v: after many failures, Get = %v", tt.o, err)
-		}
-		ok(t, b.Close())
+		backendtest.WantBreaker(t, "New with "+tt.name, made, tt.want)
+		ok(t, made.Close())
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 const (
 	flagNone  = 0
-	flagZlib  = 8      // python-memcached's and pylibmc's
-	flagEmpty = 0x6470 // an empty value. Empty items without it are placeholders of leases
+	flagZlib  = 8      // compressed by python-memcached or pylibmc
+	flagEmpty = 0x6470 // an empty value; an empty item without it is a placeholder
 
 	maxInflated = 64 << 20
 )
@@ -27,11 +27,12 @@ func stored(op *memcache.Op, data []byte) {
 	}
 }
 
-// value returns what a Get has found as an entry; nil for none. An error means
-// that the item is none of ours.
+// value returns the entry that a Get has found; nil for none. An error means that
+// the item is no entry.
 func value(op *memcache.Op) ([]byte, error) {
 	switch {
 	case op.Status != memcache.Done, op.Flags == flagNone && len(op.Value) == 0:
+		// Nothing, or the placeholder of a lease.
 		return nil, nil
 	case op.Flags == flagNone:
 		return op.Value, nil
@@ -43,6 +44,7 @@ func value(op *memcache.Op) ([]byte, error) {
 	return nil, fmt.Errorf("%w: an item with flags %d, as of a pickle, is no entry", driver.ErrCorrupt, op.Flags)
 }
 
+// inflate limits what it returns: a few kilobytes can inflate to gigabytes.
 func inflate(data []byte) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(data))
 	if err != nil {

@@ -2,7 +2,6 @@ package memcached
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 )
 
@@ -11,35 +10,18 @@ const (
 	lastPause  = 100 * time.Millisecond
 )
 
-// Wait implements driver.Locker. memcached tells nobody that a lease is free, so
-// it asks, at first after 5 ms, then ever less often, but ten times a second.
-func (c *core) Wait(ctx context.Context, key string) error {
-	for pause := firstPause; ; pause = min(pause*3/2, lastPause) {
+// wait asks again and again whether somebody holds the lease.
+func (c *core) wait(ctx context.Context, key string) error {
+	return c.life.Poll(ctx, firstPause, lastPause, func() (time.Duration, error) {
 		locked, err := c.locked(ctx, key)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return ctx.Err()
+			return 0, ctx.Err()
 		case err != nil:
-			return failed("wait", err)
+			return 0, failed(err)
 		case !locked:
-			return nil
+			return 0, nil
 		}
-		if err := c.sleep(ctx, pause/2+rand.N(pause/2)); err != nil {
-			return err
-		}
-	}
-}
-
-// sleep returns after d, or with an error once ctx or c is done.
-func (c *core) sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.ctx.Done():
-		return errClosed
-	}
+		return lastPause, nil
+	})
 }

@@ -11,13 +11,17 @@ import (
 )
 
 // attempts is how often a command is sent at most. A client has several
-// connections, and after a restart of the server, or when it has closed them for
-// being idle, each is found to be dead only by the next command.
+// connections. When the server was started again, or has closed connections that
+// were idle, the client notices for each of them when it sends the next command
+// over it.
 const attempts = 10
 
-// do sends a command, and again when its connection turns out to be dead. All
-// commands of this package can be sent twice: at worst, a Set under a lease that
-// was done, and whose answer was lost, is told that the lease is gone.
+// do sends a command, and sends it again when its connection turns out to be
+// dead. The server may have run it the first time: all commands of this package
+// may be run twice. The worst is this: 1. A Set under a lease stores, and
+// releases the lease.  2. The connection breaks before the answer.  3. The Set
+// is sent again, finds no lease and is refused. The value is stored, and its
+// caller takes the lease for lost.
 func (c *core) do(ctx context.Context, cmd rueidis.Completed) (res rueidis.RedisResult) {
 	for range attempts {
 		res = c.client.Do(ctx, cmd)
@@ -32,7 +36,9 @@ func (c *core) do(ctx context.Context, cmd rueidis.Completed) (res rueidis.Redis
 func (c *core) doMulti(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
 	results := c.client.DoMulti(ctx, cmds...)
 	for range attempts - 1 {
-		var again rueidis.Commands // those that were answered are no longer ours
+		// The client uses the memory of a command again once it was answered, so
+		// only those without an answer may be sent once more.
+		var again rueidis.Commands
 		var at []int
 		for i, res := range results {
 			if dead(res) {
@@ -49,8 +55,8 @@ func (c *core) doMulti(ctx context.Context, cmds rueidis.Commands) []rueidis.Red
 	return results
 }
 
-// dead reports whether a connection ended under a command. One that could not
-// be made is something else.
+// dead reports whether a connection ended under a command. It is false if no
+// connection could be made: then the server is gone, and not only a connection.
 func dead(res rueidis.RedisResult) bool {
 	err := res.NonRedisError()
 	if err == nil {

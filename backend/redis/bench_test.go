@@ -2,17 +2,15 @@ package redis_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/rueidis"
 
-	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/driver/drivertest"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
 func BenchmarkBackend(b *testing.B) {
@@ -24,71 +22,17 @@ func BenchmarkBackend(b *testing.B) {
 	})
 }
 
-// BenchmarkHit compares a hit of a region with what the client does by itself.
 func BenchmarkHit(b *testing.B) {
 	s := startServer(b)
-	value := strings.Repeat("v", 100)
-	backend, err := redis.Open(b.Context(), "redis://"+s.addr, nil)
+	backend, err := redis.Open(b.Context(), s.URL(), nil)
 	ok(b, err)
 	b.Cleanup(func() { backend.Close() })
 	raw := newClient(b, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true})
-	do(b, raw, "SET", "raw", value)
-	do(b, raw, "SET", "token", value[:50])
+	do(b, raw, "SET", "token", strings.Repeat("v", 50))
 	ctx := context.Background()
-	cached := func(lag time.Duration) func() error {
-		r := configured(b, fmt.Sprint("bench", lag), backend, &dogpile.Options{Expiration: time.Hour, InvalidationLag: lag, Codec: dogpile.Bytes})
-		c := dogpile.NewCache[[]byte](r, nil)
-		ok(b, c.Set(ctx, "k", []byte(value)))
-		create := func(context.Context) ([]byte, error) { return nil, context.Canceled }
-		return func() error {
-			_, err := c.GetOrCreate(ctx, "k", create)
-			return err
-		}
-	}
-	for _, what := range []struct {
-		name string
-		call func() error
-	}{
-		{"raw GET", func() error { return raw.Do(ctx, raw.B().Get().Key("raw").Build()).Error() }},
-		{"raw MGET of two", func() error {
+	backendtest.BenchmarkHits(b, backend,
+		backendtest.Call{Name: "raw GET", Do: func() error { return raw.Do(ctx, raw.B().Get().Key("raw").Build()).Error() }},
+		backendtest.Call{Name: "raw MGET of two", Do: func() error {
 			return raw.Do(ctx, raw.B().Arbitrary("MGET").Keys("raw", "token").Build()).Error()
-		}},
-		{"backend", func() error { return backend.Get(ctx, []driver.Item{{Key: "raw"}}) }},
-		{"region", cached(0)},
-		{"region with lag", cached(time.Second)},
-	} {
-		for _, n := range []int{1, 16, 256} {
-			b.Run(fmt.Sprintf("%s/%d goroutines", what.name, n), func(b *testing.B) {
-				b.ReportAllocs()
-				share(b, n, what.call)
-			})
-		}
-	}
-}
-
-// share has n goroutines make b.N calls.
-func share(b *testing.B, n int, call func() error) {
-	todo := make(chan int, n)
-	done := make(chan error, n)
-	for range n {
-		go func() {
-			var err error
-			for k := range todo {
-				for range k {
-					if e := call(); e != nil {
-						err = e
-					}
-				}
-			}
-			done <- err
-		}()
-	}
-	b.ResetTimer()
-	for left := b.N; left > 0; left -= 64 {
-		todo <- min(left, 64)
-	}
-	close(todo)
-	for range n {
-		ok(b, <-done)
-	}
+		}})
 }

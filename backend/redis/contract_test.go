@@ -8,32 +8,17 @@ import (
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/driver/drivertest"
-	"github.com/dogpile-go/dogpile/proxy"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
-
-// over makes backends over one server for drivertest.Run, which closes them.
-func over(url string, o *redis.Options) func(t *testing.T) driver.Backend {
-	return func(t *testing.T) driver.Backend {
-		b, err := redis.Open(t.Context(), url, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-}
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*redis.Options{
-		"told":     nil,
-		"polling":  {Poll: true},
-		"unbroken": {NoBreaker: true, Timeout: -1, LockPrefix: "l."},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			drivertest.Run(t, over("redis://"+sharedServer(t).addr+"/3", o), nil)
-		})
-	}
+	url := sharedServer(t).URL() + "/3"
+	backendtest.Contract(t, map[string]string{
+		"told":           url,
+		"polling":        url + "?poll=true",
+		"other settings": url + "?breaker=false&timeout=never&lock_prefix=l.",
+	})
 }
 
 func TestContractOverAClientOfTheUsersOwn(t *testing.T) {
@@ -62,38 +47,24 @@ func TestContractOverAClientOfTheUsersOwn(t *testing.T) {
 
 func TestContractUnderProxies(t *testing.T) {
 	t.Parallel()
-	for name, wrap := range map[string]func(driver.Backend) driver.Backend{
-		"compress": proxy.Compress(nil),
-		"log":      proxy.Log(nil),
-		"chaos":    proxy.Chaos(nil),
-		"breaker":  proxy.Breaker(nil),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			drivertest.Run(t, func(t *testing.T) driver.Backend {
-				return wrap(over("redis://"+sharedServer(t).addr, nil)(t))
-			}, nil)
-		})
-	}
+	backendtest.ContractUnderProxies(t, sharedServer(t).URL())
 }
 
 func TestContractOnUnixSocket(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.args = append(s.args, "--unixsocket", s.dir+"/s")
-	s.start(t)
-	drivertest.Run(t, over("redis+unix://"+s.dir+"/s?db=1", nil), nil)
+	s.Start(t)
+	backendtest.Contract(t, map[string]string{"db 1": "redis+unix://" + s.dir + "/s?db=1"})
 }
 
 func TestContractOnCluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, nil)
-	for name, o := range map[string]*redis.Options{"told": nil, "polling": {Poll: true}} {
-		t.Run(name, func(t *testing.T) { drivertest.Run(t, over(c.url(), o), nil) })
-	}
+	backendtest.Contract(t, map[string]string{"told": c.url(), "polling": c.url() + "?poll=true"})
 }
 
 func TestContractOnSentinel(t *testing.T) {
 	t.Parallel()
-	drivertest.Run(t, over(startSentinel(t, nil).url(), nil), nil)
+	backendtest.Contract(t, map[string]string{"told": startSentinel(t, nil).url()})
 }

@@ -13,9 +13,7 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// Get implements driver.Backend. It is one round trip; on a Cluster, one to
-// each node that has any of the keys, at the same time. Items under a lease
-// that TryLock has read are answered from that, once.
+// Get asks for what no lease has read already.
 func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	var few [4]*driver.Item
 	ask := few[:0]
@@ -36,7 +34,7 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	case len(ask) == 1:
 		res := c.do(ctx, c.get(ask[0].Key))
 		if err := fill(ask[0], res); err != nil {
-			return failed("get", err)
+			return failed(err)
 		}
 		return nil
 	case c.cluster:
@@ -51,6 +49,9 @@ func (c *core) get(key string) rueidis.Completed {
 	return c.client.B().Arbitrary("GET").Keys(key).Build()
 }
 
+// getEach asks for each key by itself: on a Cluster the keys are in several
+// slots, and MGET takes keys of one. The client sends what goes to one node
+// together.
 func (c *core) getEach(ctx context.Context, ask []*driver.Item) error {
 	cmds := make(rueidis.Commands, len(ask))
 	for i, it := range ask {
@@ -59,13 +60,15 @@ func (c *core) getEach(ctx context.Context, ask []*driver.Item) error {
 	bad := 0
 	for i, res := range c.doMulti(ctx, cmds) {
 		if err := fill(ask[i], res); err != nil {
-			ask[i].Err = failed("get", err)
+			ask[i].Err = failed(err)
 			bad++
 		}
 	}
 	return all(bad, len(ask), func(i int) error { return ask[i].Err })
 }
 
+// getTogether asks for all keys in one command. What MGET finds that is not a
+// string it answers like a missing key.
 func (c *core) getTogether(ctx context.Context, ask []*driver.Item) error {
 	cmd := c.client.B().Arbitrary("MGET")
 	for _, it := range ask {
@@ -74,9 +77,9 @@ func (c *core) getTogether(ctx context.Context, ask []*driver.Item) error {
 	values, err := c.do(ctx, cmd.Build()).ToArray()
 	switch {
 	case err != nil:
-		return failed("get", err)
+		return failed(err)
 	case len(values) != len(ask):
-		return fmt.Errorf("redis get: %d answers for %d keys", len(values), len(ask))
+		return fmt.Errorf("redis: %d answers for %d keys", len(values), len(ask))
 	}
 	for i := range values {
 		if data, err := values[i].AsBytes(); err == nil {
@@ -110,7 +113,8 @@ func found(data []byte) []byte {
 	return data
 }
 
-// all returns the first error if every item has one: nothing could be done.
+// all returns the first error if every item has one, for a call by which nothing
+// could be done.
 func all(bad, n int, err func(i int) error) error {
 	if bad == 0 || bad < n {
 		return nil
@@ -118,8 +122,7 @@ func all(bad, n int, err func(i int) error) error {
 	return err(0)
 }
 
-// Set implements driver.Backend. It is one round trip; on a Cluster, one to
-// each node that has any of the keys, at the same time.
+// Set runs one script for each item.
 func (c *core) Set(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
 		return nil
@@ -143,7 +146,7 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 		it := &items[at[i]]
 		switch stored, err := res.AsInt64(); {
 		case err != nil:
-			it.Err = failed("set", err)
+			it.Err = failed(err)
 			bad++
 		case stored == 0:
 			it.Err = driver.ErrLeaseLost
@@ -152,18 +155,20 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 	return all(bad, len(calls), func(i int) error { return items[at[i]].Err })
 }
 
-// maxValue is the default of proto-max-bulk-len, in bytes. A server closes the
-// connection under a longer value, and under what else is on its way there.
+// maxValue is the default of proto-max-bulk-len, in bytes. A server that is sent a
+// longer value closes the connection, and all commands that are under way on it
+// fail.
 const maxValue = 512 << 20
 
-// setCall returns what stores it; not if its lease is good for nothing.
+// setCall returns the script that stores it, or false after it has put into it
+// why there is none.
 func (c *core) setCall(it *driver.Item) (call, bool) {
 	if it.Data == nil {
-		it.Err = errors.New("redis set: the item has no bytes")
+		it.Err = errors.New("redis: the item has no bytes")
 		return call{}, false
 	}
 	if len(it.Data) > maxValue {
-		it.Err = fmt.Errorf("redis set: value has %d bytes, a server takes %d", len(it.Data), maxValue)
+		it.Err = fmt.Errorf("redis: value has %d bytes, a server takes %d", len(it.Data), maxValue)
 		return call{}, false
 	}
 	lock, data, ttl := c.lockKey(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)
@@ -172,15 +177,14 @@ func (c *core) setCall(it *driver.Item) (call, bool) {
 	}
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
+		// A lease of another backend, or on another key, guards nothing here.
 		it.Err = driver.ErrLeaseLost
 		return call{}, false
 	}
 	return c.call(fencedScript, it.Key, lock, l.token, data, ttl), true
 }
 
-// Delete implements driver.Backend. It is one round trip; on a Cluster, one to
-// each node that has any of the keys, at the same time. An error means that at
-// least one of the keys may not have been deleted.
+// Delete runs one script for each key.
 func (c *core) Delete(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
@@ -202,12 +206,13 @@ func (c *core) Delete(ctx context.Context, keys []string) error {
 		}
 	}
 	if bad > 0 {
-		return fmt.Errorf("redis delete: %d of %d keys failed: %w", bad, len(keys), err)
+		return failed(fmt.Errorf("%w (for %d of %d keys)", err, bad, len(keys)))
 	}
 	return nil
 }
 
-// millis returns d in milliseconds, rounded up; "0" for no limit.
+// millis returns d in milliseconds, rounded up, as the scripts take it. "0" is no
+// limit.
 func millis(d time.Duration) string {
 	if d <= 0 {
 		return "0"

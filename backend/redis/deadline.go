@@ -6,30 +6,33 @@ import (
 	"time"
 )
 
-// era is a deadline that calls share which begin at about the same time. A timer
-// for each call costs a fifth of a hit.
-type era struct {
-	ctx  context.Context
-	ends time.Time // calls that begin later need another
+// deadlines makes the deadlines of callers whose own contexts never end. Calls
+// that begin at about the same time share one, because a timer for each call
+// costs a fifth of a hit.
+type deadlines struct {
+	timeout time.Duration
+	last    atomic.Pointer[shared]
 }
 
-// eras makes the deadlines of callers whose own contexts never end.
-type eras struct {
-	timeout time.Duration
-	now     atomic.Pointer[era]
+// shared is a context with a deadline.
+type shared struct {
+	ctx    context.Context
+	closes time.Time // calls that begin later need another
 }
 
 // bound returns ctx with a deadline that is the timeout away, or up to an eighth
 // more.
-func (es *eras) bound(ctx context.Context) context.Context {
-	e, now := es.now.Load(), time.Now()
-	if e == nil || now.After(e.ends) {
-		ctx, cancel := context.WithDeadline(context.Background(), now.Add(es.timeout).Add(es.timeout/8))
+func (ds *deadlines) bound(ctx context.Context) context.Context {
+	s, now := ds.last.Load(), time.Now()
+	if s == nil || now.After(s.closes) {
+		ctx, cancel := context.WithDeadline(context.Background(), now.Add(ds.timeout).Add(ds.timeout/8))
 		context.AfterFunc(ctx, cancel)
-		e = &era{ctx, now.Add(es.timeout / 8)}
-		es.now.Store(e)
+		// Two callers may come here at once: each has a deadline that is right,
+		// and later calls share one of the two.
+		s = &shared{ctx, now.Add(ds.timeout / 8)}
+		ds.last.Store(s)
 	}
-	return valued{e.ctx, ctx}
+	return valued{s.ctx, ctx}
 }
 
 // valued ends with one context and has the values of another.
@@ -38,5 +41,5 @@ type valued struct {
 	values context.Context
 }
 
-// Value implements context.Context by the values of the caller's.
+// Value looks the key up in the caller's context.
 func (v valued) Value(key any) any { return v.values.Value(key) }

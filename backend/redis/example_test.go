@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -12,33 +11,28 @@ import (
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
-// loud is a testing.TB for examples, which have none.
-type loud struct{ testing.TB }
-
-func (loud) Helper()                           {}
-func (loud) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
-func (loud) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
-
 // The servers of the examples.
-func address() string     { return sharedServer(outliving{loud{}}).addr }
-func sentinelURL() string { return startSentinel(outliving{loud{}}, nil).url() }
-func clusterURL() string  { return startCluster(outliving{loud{}}, nil).url() }
+func address() string     { return sharedServer(backendtest.ForExamples()).addr }
+func sentinelURL() string { return startSentinel(backendtest.ForExamples(), nil).url() }
+func clusterURL() string  { return startCluster(backendtest.ForExamples(), nil).url() }
 
 func socketURL() string {
-	s := newServer(outliving{loud{}})
+	s := newServer(backendtest.ForExamples())
 	s.args = append(s.args, "--unixsocket", s.dir+"/s")
-	s.start(loud{})
+	s.Start(backendtest.ForExamples())
 	return "redis+unix://" + s.dir + "/s?db=1"
 }
 
 func tlsServer() (addr, ca string) {
-	id, s := newIdentity(outliving{loud{}}), newServer(outliving{loud{}})
+	t := backendtest.ForExamples()
+	id, s := backendtest.NewIdentity(t), newServer(t)
 	s.secure(id, "--tls-auth-clients", "no")
-	s.start(loud{})
-	return s.addr, id.ca
+	s.Start(t)
+	return s.addr, id.CA
 }
 
 // show keeps a value in b and finds it again.

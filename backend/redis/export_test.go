@@ -14,5 +14,5 @@ func LockKey(prefix, key string, cluster bool) string {
 
 // Shared returns a context as calls share it.
 func Shared(ctx context.Context, timeout time.Duration) context.Context {
-	return (&eras{timeout: timeout}).bound(ctx)
+	return (&deadlines{timeout: timeout}).bound(ctx)
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// lease is a lease that was granted: while the lease's key holds token.
+// lease is a lease that was granted. It is held for as long as the server has
+// token under the key lock.
 type lease struct {
 	core      *core
 	key, lock string
@@ -25,8 +26,8 @@ type lease struct {
 // entry is what was found under a key.
 type entry struct{ data []byte }
 
-// answered answers a read under a lease from what TryLock has read, if it still
-// has that.
+// answered answers a read under a lease from what TryLock has read, once, and
+// reports whether it could.
 func answered(it *driver.Item) bool {
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
@@ -42,8 +43,7 @@ func answered(it *driver.Item) bool {
 	return true
 }
 
-// TryLock implements driver.Locker. In the same round trip it reads the entry,
-// for the Get that follows.
+// TryLock takes the lease and reads the entry in one script.
 func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	if ttl <= 0 {
 		return nil, ttlError(ttl)
@@ -59,11 +59,11 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 		if sent(err) {
 			c.giveUp(l, ttl)
 		}
-		return nil, failed("lock", err)
+		return nil, failed(err)
 	}
 	values, err := res.ToArray()
 	if err != nil || len(values) == 0 {
-		return nil, nil
+		return nil, nil // the script has returned 0: another holds the lease
 	}
 	e := new(entry)
 	if data, err := values[0].AsBytes(); err == nil {
@@ -83,27 +83,23 @@ func sent(err error) bool {
 	return !errors.As(err, &op) || op.Op != "dial"
 }
 
-// giveUp gives back a lease of which it is not known whether it was granted, or
-// will be: the command may still be on its way, and another connection may
-// overtake it. Otherwise nobody would have the lease until it runs out.
+// giveUp gives back, in the background, a lease that may have been granted
+// without anybody knowing:
+//
+//  1. TryLock sends its script, and gives up before the answer comes.
+//  2. giveUp tries to release, over another connection, and overtakes it.
+//  3. The script arrives and takes the lease.
+//
+// So it tries until it has released something, or the lease has run out in any
+// case. Without it nobody could take the lease until then.
 func (c *core) giveUp(l *lease, ttl time.Duration) {
-	c.background(func() {
-		ctx, cancel := context.WithTimeout(c.ctx, ttl)
-		defer cancel()
-		for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-			if freed, err := l.release(ctx); freed && err == nil {
-				return
-			}
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return
-			}
-		}
+	c.life.Retry(ttl, func(ctx context.Context) bool {
+		freed, err := l.release(ctx)
+		return freed && err == nil
 	})
 }
 
-// Locked implements driver.Locker.
+// Locked asks whether the key of the lease is there, whatever it holds.
 func (c *core) Locked(ctx context.Context, key string) (bool, error) {
 	ctx, cancel, err := c.begin(ctx)
 	if err != nil {
@@ -112,12 +108,12 @@ func (c *core) Locked(ctx context.Context, key string) (bool, error) {
 	defer cancel()
 	n, err := c.do(ctx, c.client.B().Arbitrary("EXISTS").Keys(c.lockKey(key)).Build()).AsInt64()
 	if err != nil {
-		return false, failed("locked", err)
+		return false, failed(err)
 	}
 	return n > 0, nil
 }
 
-// Extend implements driver.Lease.
+// Extend makes the lease last for ttl from now, if it is still held.
 func (l *lease) Extend(ctx context.Context, ttl time.Duration) error {
 	if ttl <= 0 {
 		return ttlError(ttl)
@@ -129,25 +125,27 @@ func (l *lease) Extend(ctx context.Context, ttl time.Duration) error {
 	defer cancel()
 	switch n, err := l.core.run(ctx, l.core.call(extendScript, l.key, l.lock, l.token, millis(ttl))).AsInt64(); {
 	case err != nil:
-		return failed("extend", err)
+		return failed(err)
 	case n == 0:
 		return driver.ErrLeaseLost
 	}
 	return nil
 }
 
-// Release implements driver.Lease. It does its work under a ctx that is done as
-// well, within the backend's timeout.
+// Release gives the lease up if it is still held. It does so under a ctx that is
+// done as well, within the backend's timeout: a caller that was cancelled must
+// not leave its lease behind.
 func (l *lease) Release(ctx context.Context) error {
-	if l.core.closed.Load() {
-		return errClosed
+	if err := l.core.life.Err(); err != nil {
+		return err
 	}
 	if _, err := l.release(context.WithoutCancel(ctx)); err != nil {
-		return failed("release", err)
+		return failed(err)
 	}
 	return nil
 }
 
+// release reports whether there was something to release.
 func (l *lease) release(ctx context.Context) (freed bool, err error) {
 	ctx, cancel := l.core.bound(ctx)
 	defer cancel()
@@ -156,5 +154,5 @@ func (l *lease) release(ctx context.Context) (freed bool, err error) {
 }
 
 func ttlError(ttl time.Duration) error {
-	return fmt.Errorf("redis lock: a ttl of %v is not positive", ttl)
+	return fmt.Errorf("redis: the ttl of a lease is %v; it has to be positive", ttl)
 }

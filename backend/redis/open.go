@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/driver"
-	"github.com/dogpile-go/dogpile/internal/tlsargs"
+	"github.com/dogpile-go/dogpile/internal/backendurl"
+	"github.com/dogpile-go/dogpile/internal/neterr"
 )
 
 // kind is what a URL's scheme says.
@@ -40,56 +42,36 @@ var schemes = map[string]kind{
 	"valkeys+cluster":  {where: "cluster", tls: true},
 }
 
-func init() {
-	for scheme := range schemes {
-		driver.Register(scheme, func(ctx context.Context, args *driver.Args) (driver.Backend, error) {
-			b, err := open(ctx, args, nil)
-			if err != nil {
-				return nil, err
-			}
-			return b, nil
-		})
-	}
-}
+var opener = backendurl.Opener[Options, *Backend]{Schemes: slices.Sorted(maps.Keys(schemes)), Open: open}
+
+func init() { opener.Register() }
 
 // Open connects to the server that rawURL names and returns a Backend that
-// owns the connection. Unless o says otherwise it has a breaker. A nil o stands
-// for the zero Options. What both rawURL and o say is as o says.
+// owns the connection. A nil o stands for the zero Options. What both rawURL and
+// o say is as o says.
 //
-// Arguments are timeout, connect_timeout (1 s), lock_prefix, poll, breaker
-// (false turns it off), db, client_name; with TLS ca_file, cert_file, key_file,
-// server_name and insecure; with Sentinel sentinel_user and
+// Arguments are the fields of Options in snake case (timeout, lock_prefix,
+// poll, breaker, breaker_failures, breaker_cooldown) and what only Open needs:
+// connect_timeout (1 s), db, client_name; with TLS ca_file, cert_file, key_file,
+// server_name and insecure; with Sentinel sentinel_username and
 // sentinel_password. Errors never show a value of the URL but scheme, hosts and
 // path.
 func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
-	args, err := driver.ParseArgs(rawURL)
-	if err != nil {
-		return nil, err
-	}
-	b, err := open(ctx, args, o)
-	if err != nil {
-		return nil, fmt.Errorf("dogpile: open %s: %w", args, err)
-	}
-	return b, nil
+	return opener.FromURL(ctx, rawURL, o)
 }
 
 func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) {
-	k, known := schemes[args.Scheme]
-	if !known {
-		return nil, fmt.Errorf("%q is no scheme of this backend", args.Scheme)
+	k := schemes[args.Scheme]
+	co := clientOption(args, k, o)
+	load := backendurl.TLS(args, k.tls)
+	err := errors.Join(args.Err(), o.check(), place(args, k, &co))
+	if err == nil && k.where == "unix" && o.TLS != nil {
+		err = errors.New("a unix socket has no TLS")
 	}
-	var opts Options
-	if o != nil {
-		opts = *o
-	}
-	opts.read(args)
-	co := clientOption(args, k, &opts)
-	load := tlsFiles(args, k)
-	err := errors.Join(args.Err(), opts.check(), place(args, k, &co))
 	if err != nil {
 		return nil, err
 	}
-	if co.TLSConfig, err = load(opts.TLS); err != nil {
+	if co.TLSConfig, err = load(o.TLS); err != nil {
 		return nil, err
 	}
 	co.Sentinel.TLSConfig = co.TLSConfig
@@ -105,23 +87,12 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 		if client != nil {
 			client.Close()
 		}
+		if len(co.InitAddress) == 1 {
+			err = neterr.WithoutAddr(err) // the URL, which has it, precedes the error
+		}
 		return nil, err
 	}
-	return newBackend(client, &opts, true), nil
-}
-
-// read takes from args what o leaves open.
-func (o *Options) read(args *driver.Args) {
-	timeout, prefix := args.Duration("timeout", 0), args.String("lock_prefix", "")
-	poll, breaker := args.Bool("poll", false), args.Bool("breaker", true)
-	if o.Timeout == 0 {
-		o.Timeout = timeout
-	}
-	if o.LockPrefix == "" {
-		o.LockPrefix = prefix
-	}
-	o.Poll = o.Poll || poll
-	o.NoBreaker = o.NoBreaker || !breaker && o.Breaker == nil
+	return newBackend(client, o, true), nil
 }
 
 func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
@@ -149,9 +120,11 @@ func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 		co.ConnWriteTimeout = o.Timeout
 	}
 	if k.where == "sentinel" {
-		co.Sentinel.Username = args.String("sentinel_user", "")
+		co.Sentinel.Username = args.String("sentinel_username", "")
 		co.Sentinel.Password = args.String("sentinel_password", "")
-		// A change of masters that was announced while nobody listened.
+		// 1. The connection to Sentinel breaks.  2. Sentinel announces another
+		// master, to nobody.  3. The connection is there again, and the client goes
+		// on with the old master. So it asks from time to time as well.
 		co.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	}
 	return co
@@ -211,22 +184,4 @@ func withPort(host, port string) string {
 		return host
 	}
 	return net.JoinHostPort(strings.Trim(host, "[]"), port)
-}
-
-// tlsFiles returns what makes the TLS configuration: the user's own, or what the
-// URL says.
-func tlsFiles(args *driver.Args, k kind) func(own *tls.Config) (*tls.Config, error) {
-	load := func() (*tls.Config, error) { return nil, nil }
-	if k.tls {
-		load = tlsargs.Read(args)
-	}
-	return func(own *tls.Config) (*tls.Config, error) {
-		switch {
-		case own != nil && k.where == "unix":
-			return nil, errors.New("a unix socket has no TLS")
-		case own != nil:
-			return own, nil
-		}
-		return load()
-	}
 }

@@ -1,70 +1,41 @@
 package redis_test
 
 import (
-	"context"
-	"errors"
-	"net"
+	"crypto/tls"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
 func TestOpenTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	const secret = "geheim"
-	for _, tt := range []struct{ url, want string }{
-		{"redis://u:" + secret + "@h/x", "no database number"},
-		{"redis://h/-1", "no database number"},
-		{"redis://h/1?db=2", "another one than db"},
-		{"redis://h?db=-2", `"db" is negative`},
-		{"redis://h1,h2", "redis+cluster"},
-		{"redis://h?timeout=soon", `"timeout" is neither a duration`},
-		{"redis://h?timeout=-3", "Timeout (timeout) is -3s"},
-		{"redis://h?lock_prefix={x}", "LockPrefix (lock_prefix) contains a brace"},
-		{"redis://h?ca_file=/x", `"ca_file" is unknown`},
-		{"rediss://h?ca_file=/nonexistent/x", "ca_file: open"},
-		{"rediss://h?cert_file=/nonexistent/x", "go together"},
-		{"redis://h?tiemout=1&breaker=maybe", `"tiemout" is unknown`},
-		{"redis+sentinel://h", "names the master in its path"},
-		{"redis+cluster://h/1", "no databases"},
-		{"redis+unix://h/s", "the path of the socket and no host"},
-		{"memory://", `"memory" is no scheme of this backend`},
-	} {
-		_, err := redis.Open(t.Context(), tt.url, nil)
-		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "dogpile: open ") || strings.Contains(err.Error(), secret) {
-			t.Errorf("Open(%s) = %v, want %q in it", tt.url, err, tt.want)
-		}
+	backendtest.OpenTells(t, func(url string) error { _, err := redis.Open(t.Context(), url, nil); return err }, append(backendtest.FaultsOf("redis", "rediss"), []backendtest.Fault{
+		{URL: "redis://u:" + backendtest.Secret + "@h/x", Want: "no database number"},
+		{URL: "redis://h/-1", Want: "no database number"},
+		{URL: "redis://h/1?db=2", Want: "another one than db"},
+		{URL: "redis://h?db=-2", Want: `"db" is negative`},
+		{URL: "redis://h1,h2", Want: "redis+cluster"},
+		{URL: "redis://h?lock_prefix={x}", Want: "LockPrefix (lock_prefix) contains a brace"},
+		{URL: "redis+sentinel://h", Want: "names the master in its path"},
+		{URL: "redis+cluster://h/1", Want: "no databases"},
+		{URL: "redis+unix://h/s", Want: "the path of the socket and no host"},
+	}...))
+	if _, err := redis.Open(t.Context(), "unix:///s", &redis.Options{TLS: new(tls.Config)}); err == nil || !strings.Contains(err.Error(), "a unix socket has no TLS") {
+		t.Errorf("Open of a unix socket with TLS = %v", err)
 	}
 }
 
-func TestOpenOfAServerThatIsNotThere(t *testing.T) {
+func TestOpenWithoutServersShowsNoPassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"redis://u:geheim@", "redis+cluster://u:geheim@", "rediss://u:geheim@"} {
-		_, err := redis.Open(t.Context(), url+"127.0.0.1:"+freePort(t), nil)
-		if err == nil || strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "refused") {
+	for _, url := range []string{"redis+cluster://u:", "rediss://u:"} {
+		_, err := redis.Open(t.Context(), url+backendtest.Secret+"@127.0.0.1:"+freePort(t), nil)
+		if err == nil || strings.Contains(err.Error(), backendtest.Secret) || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("Open = %v", err)
 		}
-	}
-}
-
-func TestOpenOfAServerThatHangs(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // and nobody answers
-	ok(t, err)
-	defer l.Close()
-	done := make(chan error, 1)
-	go func() { _, err := redis.Open(context.Background(), "redis://"+l.Addr().String(), nil); done <- err }()
-	select {
-	case err := <-done:
-		if err == nil {
-			t.Error("Open succeeded")
-		}
-	case <-time.After(10 * time.Second): // the default is 1 s
-		t.Error("Open hangs")
 	}
 }
 
@@ -72,7 +43,7 @@ func TestPasswords(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.args = append(s.args, "--requirepass", "p@ss:%/", "--user", "ann", "on", ">secret", "~*", "+@all")
-	s.start(t)
+	s.Start(t)
 	for _, tt := range []struct {
 		user string
 		ok   bool
@@ -111,59 +82,34 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 	if _, err := redis.New(nil, nil); err == nil {
 		t.Error("a nil client was taken")
 	}
-	for _, o := range []*redis.Options{{Timeout: -2}, {LockPrefix: "}"}, {NoBreaker: true, Breaker: &proxy.BreakerOptions{}}} {
-		if b, err := redis.New(c, o); err == nil || b != nil {
+	for _, o := range []*redis.Options{{Timeout: -2}, {LockPrefix: "}"}, {TLS: new(tls.Config)}} {
+		if b, err := redis.New(c, o); err == nil || b != nil || !strings.HasPrefix(err.Error(), "dogpile: redis: ") {
 			t.Errorf("New(%+v) = %v, %v", o, b, err)
 		}
 	}
 }
 
-func TestServerThatHangsCostsNothingAfterAWhile(t *testing.T) {
-	t.Parallel()
-	// 1. The server stops.  2. Calls time out, until the breaker opens.  3. Calls
-	// fail at once, without the network.  4. The server goes on.  5. So do calls.
-	s := startServer(t)
-	b := open(t, "redis://"+s.addr, &redis.Options{Timeout: 100 * time.Millisecond, Breaker: &proxy.BreakerOptions{Failures: 3, Rest: 500 * time.Millisecond}})
-	get := func() error { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) }
-	ok(t, get())
-	s.signal(t, stop)
-	for i := range 3 {
-		if err := get(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("call %d of a server that hangs = %v", i, err)
-		}
-	}
-	for range 100 {
-		if err := get(); !errors.Is(err, proxy.ErrOpen) {
-			t.Fatalf("Get while open = %v", err)
-		}
-	}
-	if err := b.Delete(t.Context(), []string{"k"}); !errors.Is(err, proxy.ErrOpen) {
-		t.Errorf("Delete while open = %v: it has to tell that it was not done", err)
-	}
-	s.signal(t, cont)
-	eventually(t, "the breaker to close", func() bool { return get() == nil })
-	ok(t, b.Delete(t.Context(), []string{"k"}))
-}
-
-func TestNewHasNoBreakerUnlessAsked(t *testing.T) {
+func TestThereIsABreakerUnlessItIsOff(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	n := newNetwork(t, s.addr)
+	n := backendtest.NewNetwork(t, s.addr)
 	for _, tt := range []struct {
+		name string
 		o    *redis.Options
-		open bool
-	}{{nil, false}, {&redis.Options{Breaker: &proxy.BreakerOptions{Failures: 1}}, true}} {
-		n.mend()
-		own := open(t, "redis://"+n.addr, nil)
-		b, err := redis.New(own.Client(), tt.o)
+		want bool
+	}{
+		{"nil Options", nil, true},
+		{"zero Options", &redis.Options{}, true},
+		{"Breaker", &redis.Options{Breaker: &proxy.BreakerOptions{Failures: 1}}, true},
+		{"Off", &redis.Options{Breaker: off}, false},
+	} {
+		n.Mend()
+		opened := open(t, "redis://"+n.Addr, tt.o)
+		made, err := redis.New(opened.Client(), tt.o)
 		ok(t, err)
-		n.cut()
-		for range 20 {
-			err = b.Get(t.Context(), []driver.Item{{Key: "k"}})
-		}
-		if err == nil || errors.Is(err, proxy.ErrOpen) != tt.open {
-			t.Errorf("Options %+v: after many failures, Get = %v", tt.o, err)
-		}
-		ok(t, b.Close())
+		n.Cut()
+		backendtest.WantBreaker(t, "Open with "+tt.name, opened, tt.want)
+		backendtest.WantBreaker(t, "New with "+tt.name, made, tt.want)
+		ok(t, made.Close())
 	}
 }

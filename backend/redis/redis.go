@@ -25,8 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -39,12 +37,14 @@ const (
 	// DefaultTimeout is how long a call waits for the server unless
 	// Options.Timeout says otherwise.
 	DefaultTimeout = time.Second
-	// DefaultLockPrefix is what precedes a key to make the key of its lease.
+	// DefaultLockPrefix precedes a key to make the key of its lease, unless
+	// Options.LockPrefix says otherwise.
 	DefaultLockPrefix = "_lock"
 )
 
 // Options says how a Backend uses the server. The zero value is ready to use.
-// A Backend copies its Options.
+// A Backend copies its Options. In a URL each field is the argument of the same
+// name in snake case, as lock_prefix.
 type Options struct {
 	// Timeout bounds each call to the server, so that one that hangs costs no
 	// more than that. 0: DefaultTimeout; -1: the caller's context alone.
@@ -60,50 +60,46 @@ type Options struct {
 	// its own, and they ask only where it cannot.
 	Poll bool
 
-	// Breaker, if not nil, spares callers a server that keeps failing; see
-	// proxy.Breaker. With nil, Open and the URL schemes have one with its
-	// defaults, New has none.
+	// Breaker spares callers a server that keeps failing: see proxy.Breaker.
+	// nil: a breaker with the defaults; without one: &proxy.BreakerOptions{Off:
+	// true}. In a URL: breaker=false, breaker_failures, breaker_cooldown.
 	Breaker *proxy.BreakerOptions
 
-	// NoBreaker keeps Open from having a breaker.
-	NoBreaker bool
-
 	// TLS is how Open secures its connections, in place of what the URL says
-	// about certificates; nil: as the URL says. New refuses it.
+	// about certificates. nil: as the URL says. New refuses it. It has no
+	// argument in a URL.
 	TLS *tls.Config
+}
+
+// check returns what is wrong with o.
+func (o *Options) check() error {
+	switch {
+	case o.Timeout < 0 && o.Timeout != -1:
+		return fmt.Errorf("option Timeout (timeout) is %v; it is positive, 0 or -1", o.Timeout)
+	case strings.ContainsAny(o.LockPrefix, "{}"):
+		return errors.New("option LockPrefix (lock_prefix) contains a brace")
+	}
+	return nil
 }
 
 // Backend keeps entries on a server. Its leases are held across processes, and
 // its Set under a lease is fenced. It is safe for concurrent use. Reads go to
 // the primary, whatever the client does with other reads.
 type Backend struct {
-	driver.Proxy // breaker, if there is one, around core
-	core         *core
+	calls caller // core, behind its breaker if there is one
+	core  *core
 }
 
-// core is a Backend without its breaker.
-type core struct {
-	client     rueidis.Client
-	owned      bool // Close closes client
-	cluster    bool
-	timeout    time.Duration // 0: none
-	eras       eras
-	lockPrefix string
-	feeds      feeds
-
-	closed atomic.Bool
-	ctx    context.Context // done once closed
-	stop   context.CancelFunc
-	tasks  sync.WaitGroup // what runs in the background
-	mu     sync.Mutex     // orders tasks.Add and closing
+// caller is what a core is, and a proxy around one.
+type caller interface {
+	driver.Backend
+	driver.Locker
 }
 
 var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
-
-	errClosed = errors.New("dogpile: the redis backend is closed")
 )
 
 // New returns a Backend over a client, which may be used for other things as
@@ -114,130 +110,88 @@ var (
 // end a call that waits for ClientOption.Dialer to connect, and a client that
 // retries gives up only when the Timeout has passed.
 func New(client rueidis.Client, o *Options) (*Backend, error) {
-	if client == nil {
-		return nil, errors.New("dogpile: redis: client is nil")
+	if o == nil {
+		o = &Options{}
 	}
-	if o != nil && o.TLS != nil {
-		return nil, errors.New("dogpile: redis: TLS is for Open; the client of New has its own")
+	err := o.check()
+	switch {
+	case client == nil:
+		err = errors.New("client is nil")
+	case o.TLS != nil:
+		err = errors.New("option TLS is for Open; the client of New has its own")
 	}
-	if err := o.check(); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("dogpile: redis: %w", err)
 	}
 	return newBackend(client, o, false), nil
 }
 
 func newBackend(client rueidis.Client, o *Options, owned bool) *Backend {
-	if o == nil {
-		o = &Options{}
-	}
-	c := &core{
-		client:     client,
-		owned:      owned,
-		cluster:    client.Mode() == rueidis.ClientModeCluster,
-		timeout:    max(o.Timeout, 0),
-		lockPrefix: o.LockPrefix,
-	}
-	if o.Timeout == 0 {
-		c.timeout = DefaultTimeout
-	}
-	if c.lockPrefix == "" {
-		c.lockPrefix = DefaultLockPrefix
-	}
-	c.eras.timeout = c.timeout
-	c.ctx, c.stop = context.WithCancel(context.Background())
-	c.feeds.core = c
-	c.feeds.off.Store(o.Poll)
-	b := &Backend{core: c, Proxy: driver.Proxy{Backend: c}}
-	if !o.NoBreaker && (owned || o.Breaker != nil) {
-		b.Backend = proxy.Breaker(o.Breaker)(c)
-	}
-	return b
-}
-
-func (o *Options) check() error {
-	switch {
-	case o == nil:
-	case o.Timeout < 0 && o.Timeout != -1:
-		return fmt.Errorf("dogpile: redis: Timeout (timeout) is %v; it is positive, 0 or -1", o.Timeout)
-	case strings.ContainsAny(o.LockPrefix, "{}"):
-		return errors.New("dogpile: redis: LockPrefix (lock_prefix) contains a brace")
-	case o.NoBreaker && o.Breaker != nil:
-		return errors.New("dogpile: redis: Breaker is set together with NoBreaker")
-	}
-	return nil
+	c := newCore(client, o, owned)
+	// With the breaker off the proxy is c itself; both are callers.
+	return &Backend{core: c, calls: proxy.Breaker(o.Breaker)(c).(caller)}
 }
 
 // Client returns the client that b uses, for looking at the server or for
 // commands of the program's own.
 func (b *Backend) Client() rueidis.Client { return b.core.client }
 
-// Unwrap returns nil: there is nothing to look for inside.
-func (b *Backend) Unwrap() driver.Backend { return nil }
+// Get fills the Data of each item that the server has. It is one round trip; on
+// a Cluster, one to each node that has any of the keys, at the same time. The
+// first Get under a lease is answered from what TryLock has read, without a
+// round trip. What is not a string to Redis is driver.ErrCorrupt in its item.
+func (b *Backend) Get(ctx context.Context, items []driver.Item) error {
+	return b.calls.Get(ctx, items)
+}
 
-// Caps implements driver.Describer.
-func (b *Backend) Caps() driver.Caps { return b.core.Caps() } // a breaker does not block
+// Set stores the Data of each item, with its TTL in milliseconds, in as many
+// round trips as Get. An item with a lease is stored, and its lease released, in
+// one atomic step if the lease is held, and else has driver.ErrLeaseLost. One
+// without revokes the lease on its key, unless dogpile.cache holds it. A value
+// over 512 MiB, which no server takes, is an error of its item and is not sent.
+func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
+	return b.calls.Set(ctx, items)
+}
 
-// Caps implements driver.Describer.
-func (c *core) Caps() driver.Caps {
-	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: c.timeout}
+// Delete removes each key and revokes the lease on it, unless dogpile.cache
+// holds that, in one atomic step for each key and in as many round trips as
+// Get. An error means that at least one of the keys may still be there.
+func (b *Backend) Delete(ctx context.Context, keys []string) error {
+	return b.calls.Delete(ctx, keys)
+}
+
+// TryLock takes the lease on key for ttl, in milliseconds, and returns nil if
+// another holds it, be that Python's dogpile.cache. It is one round trip, in
+// which the entry is read for the Get that follows. If the answer does not come
+// in time, a lease that was granted all the same is given back in the
+// background.
+func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
+	return b.calls.TryLock(ctx, key, ttl)
+}
+
+// Wait returns when the lease on key was released or revoked or has run out,
+// or with the error of ctx. It may return early. The server announces the end of
+// a lease; where it cannot, and with Options.Poll, Wait asks for it, at first
+// after 10 ms and in the end every 250 ms.
+func (b *Backend) Wait(ctx context.Context, key string) error {
+	return b.calls.Wait(ctx, key)
+}
+
+// Locked reports whether anybody holds the lease on key, Python included.
+func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
+	return b.calls.Locked(ctx, key)
+}
+
+// Caps says that entries and leases are shared and fenced, that a TTL has
+// milliseconds, and that no call but Wait takes longer than Options.Timeout.
+func (b *Backend) Caps() driver.Caps {
+	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: b.core.timeout}
 }
 
 // Close ends what runs in the background and closes a client that Open made.
-// Calls made afterwards return an error. It may be repeated.
-func (c *core) Close() error {
-	c.mu.Lock()
-	first := !c.closed.Swap(true)
-	c.mu.Unlock()
-	if !first {
-		return nil
-	}
-	c.stop()
-	c.tasks.Wait()
-	if c.owned {
-		c.client.Close()
-	}
+// Calls that wait, and those made afterwards, return an error. It may be
+// repeated, and returns nil.
+func (b *Backend) Close() error {
+	b.core.close()
 	return nil
-}
-
-// background runs task in a goroutine that Close waits for; false once closed.
-func (c *core) background(task func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed.Load() {
-		return false
-	}
-	c.tasks.Go(task)
-	return true
-}
-
-// bound limits ctx by the backend's timeout.
-func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.timeout == 0 {
-		return ctx, func() {}
-	}
-	if ctx.Done() == nil {
-		return c.eras.bound(ctx), func() {}
-	}
-	if d, ok := ctx.Deadline(); ok && time.Until(d) <= c.timeout {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, c.timeout)
-}
-
-// begin is where every call to the server starts.
-func (c *core) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if c.closed.Load() {
-		return nil, nil, errClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := c.bound(ctx)
-	return ctx, cancel, nil
-}
-
-// failed says what went wrong in a call. It does not name keys: those who know
-// what the user calls them do.
-func failed(op string, err error) error {
-	return fmt.Errorf("redis %s: %w", op, err)
 }

@@ -9,116 +9,13 @@ import (
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
-
-// two returns caches of two regions of one name, with clients of their own, as
-// two processes have them.
-func two(t *testing.T, url string, o *dogpile.Options) (a, b *dogpile.Cache[string], invalidate func(dogpile.Mode)) {
-	t.Helper()
-	name := unique(t)
-	ra, rb := configured(t, name, open(t, url, nil), o), configured(t, name, open(t, url, nil), o)
-	return dogpile.NewCache[string](ra, nil), dogpile.NewCache[string](rb, nil), func(m dogpile.Mode) {
-		t.Helper()
-		ok(t, ra.Invalidate(t.Context(), m))
-	}
-}
-
-func made(v string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return v, nil }
-}
-
-func (w want) of(t *testing.T, c *dogpile.Cache[string], key string) {
-	t.Helper()
-	e, found, err := c.Peek(t.Context(), key)
-	if err != nil || found != w.found || found && (e.Value != w.value || e.State != w.state) {
-		t.Errorf("%s: found %v, %+v, %v; want %+v", key, found, e, err, w)
-	}
-}
-
-type want struct {
-	found bool
-	value string
-	state dogpile.State
-}
-
-func TestInvalidationReachesOtherProcesses(t *testing.T) {
-	t.Parallel()
-	for name, url := range map[string]string{"standalone": "redis://" + sharedServer(t).addr, "cluster": startCluster(t, nil).url()} {
-		t.Run(name, func(t *testing.T) {
-			a, b, invalidate := two(t, url, nil)
-			ok(t, a.Set(t.Context(), "k", "old"))
-			want{true, "old", dogpile.Fresh}.of(t, b, "k")
-			invalidate(dogpile.Soft)
-			want{true, "old", dogpile.Stale}.of(t, b, "k")
-			invalidate(dogpile.Hard)
-			want{true, "old", dogpile.Invalidated}.of(t, b, "k")
-			if v, err := b.GetOrCreate(t.Context(), "k", made("new")); v != "new" || err != nil {
-				t.Errorf("GetOrCreate after it = %q, %v", v, err)
-			}
-			want{true, "new", dogpile.Fresh}.of(t, a, "k")
-		})
-	}
-}
-
-func TestCreationUnderAnInvalidatedTokenIsNotServed(t *testing.T) {
-	t.Parallel()
-	// 1. A's creator begins.  2. B deletes the key, or invalidates the region.
-	// 3. A stores, or tries to.  4. B reads: not what A has made.
-	for name, forget := range map[string]func(*testing.T, *dogpile.Cache[string], func(dogpile.Mode)){
-		"Delete": func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) { ok(t, c.Delete(t.Context(), "k")) },
-		"Set": func(t *testing.T, c *dogpile.Cache[string], _ func(dogpile.Mode)) {
-			ok(t, c.Set(t.Context(), "k", "new"))
-		},
-		"Invalidate": func(_ *testing.T, _ *dogpile.Cache[string], invalidate func(dogpile.Mode)) { invalidate(dogpile.Hard) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			a, b, invalidate := two(t, "redis://"+sharedServer(t).addr, nil)
-			began, gate, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-			go func() {
-				_, err := a.GetOrCreate(t.Context(), "k", func(context.Context) (string, error) { close(began); <-gate; return "old", nil })
-				done <- err
-			}()
-			<-began
-			forget(t, b, invalidate)
-			close(gate)
-			ok(t, <-done)
-			if v, err := b.GetOrCreate(t.Context(), "k", made("new")); v != "new" || err != nil {
-				t.Errorf("B reads %q, %v", v, err)
-			}
-		})
-	}
-}
-
-func TestLostLeaseCancelsTheCreator(t *testing.T) {
-	t.Parallel()
-	a, b, _ := two(t, "redis://"+sharedServer(t).addr, &dogpile.Options{LockTTL: 300 * time.Millisecond})
-	began, cause := make(chan struct{}), make(chan error, 10)
-	go func() {
-		_, _ = a.GetOrCreate(t.Context(), "k", func(ctx context.Context) (string, error) {
-			if len(cause) == 0 {
-				close(began)
-				<-ctx.Done()
-				cause <- context.Cause(ctx)
-			}
-			return "v", ctx.Err()
-		})
-	}()
-	<-began
-	ok(t, b.Delete(t.Context(), "k"))
-	select {
-	case err := <-cause:
-		if err != dogpile.ErrLeaseLost {
-			t.Errorf("cause %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Error("the creator was not cancelled")
-	}
-}
 
 func TestInvalidationLagSparesTheNodeOfTheToken(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, nil)
-	a, b, invalidate := two(t, c.url(), &dogpile.Options{InvalidationLag: 300 * time.Millisecond})
+	a, b, invalidate := backendtest.Two(t, opens(c.url()), &dogpile.Options{InvalidationLag: 300 * time.Millisecond})
 	ok(t, a.Set(t.Context(), "k", "old"))
 	reads := func() (n int) {
 		for _, s := range c {
@@ -126,11 +23,11 @@ func TestInvalidationLagSparesTheNodeOfTheToken(t *testing.T) {
 		}
 		return n
 	}
-	want{true, "old", dogpile.Fresh}.of(t, b, "k")
+	backendtest.WantEntry(t, b, "k", "old", dogpile.Fresh)
 	start, before := time.Now(), reads()
 	const rounds = 200
 	for range rounds {
-		want{true, "old", dogpile.Fresh}.of(t, b, "k")
+		backendtest.WantEntry(t, b, "k", "old", dogpile.Fresh)
 	}
 	// Each read asks for the entry, and once in a lag for the token as well.
 	if n, most := reads()-before, rounds+1+int(time.Since(start)/(300*time.Millisecond)); n > most {
@@ -146,7 +43,7 @@ func TestInvalidationLagSparesTheNodeOfTheToken(t *testing.T) {
 func TestBatchesAcrossTheSlotsOfACluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, nil)
-	_, cache, _ := two(t, c.url(), nil)
+	_, cache, _ := backendtest.Two(t, opens(c.url()), nil)
 	vals, keys := map[string]string{}, []string{}
 	for i := range 300 {
 		key := fmt.Sprint("k", i)
@@ -199,7 +96,7 @@ func TestLostNodeOfAClusterFailsItsKeysAlone(t *testing.T) {
 			t.Fatalf("GetOrCreate = %q, %v", v, err)
 		}
 	}
-	c[1].kill()
+	c[1].Kill()
 	for node, key := range keys {
 		v, err := cache.GetOrCreate(t.Context(), key, made("again"))
 		if want := map[bool]string{true: "again", false: "v"}[node == 1]; v != want || err != nil {

@@ -9,12 +9,12 @@ import (
 )
 
 // mark begins every token of ours. Those of dogpile.cache are 32 hexadecimal
-// digits, and a lease that it holds must not be taken from it: its release
-// would raise.
+// digits. A lease that dogpile.cache holds must not be taken from it, because
+// its release raises an exception when the lock is gone.
 const mark = "dogpile-go."
 
 // script is a Lua script over two keys of one slot, the lease's and the
-// entry's.
+// entry's. A server runs a script as a whole, before any other command.
 type script struct{ text, sha string }
 
 func newScript(text string) *script {
@@ -23,15 +23,19 @@ func newScript(text string) *script {
 }
 
 var (
-	// lockScript takes the lease and reads the entry. MGET takes an entry of
-	// another type for missing. The script may be run twice for one TryLock, when
-	// the first answer was lost.
+	// lockScript takes the lease and reads the entry. The second condition is for
+	// a TryLock that is sent twice: 1. The script takes the lease.  2. The
+	// connection breaks before the answer.  3. The script runs again, and finds
+	// its own token. MGET and not GET, which fails on an entry of another type:
+	// the lease would be taken and TryLock would not know.
 	lockScript = newScript(`
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then
   return {redis.call('MGET', KEYS[2])[1]}
 end
 return 0`)
 
+	// extendScript and releaseScript compare first: 1. A's lease runs out.  2. B
+	// takes it.  3. A, which was stopped, goes on, and must not touch B's.
 	extendScript = newScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -44,7 +48,9 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 end
 return 0`)
 
-	// fencedScript stores under the lease and releases it.
+	// fencedScript stores under the lease and releases it. That the lease is
+	// compared in the same step is the fence: 1. A's creator begins.  2. B deletes
+	// the key, and with it A's lease.  3. A stores, and is refused.
 	fencedScript = newScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
@@ -57,7 +63,9 @@ end
 redis.call('DEL', KEYS[1])
 return 1`)
 
-	// setScript stores and revokes the lease if it is one of ours.
+	// setScript stores without a lease and revokes the lease if it is one of
+	// ours. It reads the lease first: GET fails on a key of another type, and the
+	// call has then changed nothing.
 	setScript = newScript(`
 local held = redis.call('GET', KEYS[1])
 if ARGV[3] == '0' then
@@ -70,6 +78,7 @@ if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
 end
 return 1`)
 
+	// deleteScript removes the entry and revokes the lease if it is one of ours.
 	deleteScript = newScript(`
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
@@ -94,8 +103,8 @@ func (c *core) call(s *script, key, lock string, args ...string) call {
 	return l
 }
 
-// evalsha and eval are not typed as commands that only read, so that the
-// client sends them to the primary and never repeats them by itself.
+// evalsha and eval are commands that write, as far as the client knows, so that
+// it sends them to the primary and never repeats them by itself.
 func (c *core) evalsha(l *call) rueidis.Completed {
 	return c.client.B().Evalsha().Sha1(l.script.sha).Numkeys(2).Key(l.lock, l.key).Arg(l.args[:l.n]...).Build()
 }
@@ -104,7 +113,8 @@ func (c *core) eval(l *call) rueidis.Completed {
 	return c.client.B().Eval().Script(l.script.text).Numkeys(2).Key(l.lock, l.key).Arg(l.args[:l.n]...).Build()
 }
 
-// run runs one script. The server is sent its text when it does not know it.
+// run runs one script. The server is sent the hash of its text, and the text only
+// if it does not know that, as after a restart.
 func (c *core) run(ctx context.Context, l call) rueidis.RedisResult {
 	res := c.do(ctx, c.evalsha(&l))
 	if unknown(res) {
@@ -113,7 +123,8 @@ func (c *core) run(ctx context.Context, l call) rueidis.RedisResult {
 	return res
 }
 
-// runAll runs scripts in one round trip to each server.
+// runAll runs scripts in one round trip to each server, or two where a server
+// does not know them.
 func (c *core) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
 	if len(calls) == 1 {
 		return []rueidis.RedisResult{c.run(ctx, calls[0])}
@@ -142,6 +153,7 @@ func (c *core) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
 	return results
 }
 
+// unknown reports whether the server does not know a script by its hash.
 func unknown(res rueidis.RedisResult) bool {
 	err, ok := rueidis.IsRedisErr(res.Error())
 	return ok && err.IsNoScript()

@@ -1,67 +1,54 @@
 package redis_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/backend/redis"
-	"github.com/dogpile-go/dogpile/internal/fleettest"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
+	"github.com/dogpile-go/dogpile/proxy"
 )
 
-// server is a process that these tests have started, and stop.
+var (
+	ok         = backendtest.OK
+	eventually = backendtest.Eventually
+	pause      = backendtest.Pause
+	unique     = backendtest.Unique
+	made       = backendtest.Made
+	configured = backendtest.Region
+	freePort   = backendtest.FreePort
+)
+
+func TestMain(m *testing.M) { backendtest.Main(m) }
+
+// kind is what these tests share with those of other backends over servers.
+var kind = backendtest.Kind{
+	Name:   "redis",
+	Start:  func(t testing.TB) backendtest.Server { return startServer(t) },
+	Shared: func(t testing.TB) backendtest.Server { return sharedServer(t) },
+	Python: true,
+}
+
+// server is a redis-server, or another program that speaks its protocol.
 type server struct {
+	backendtest.Process
 	addr string // host:port
 	port string
 	dir  string
 	bin  string
 	args []string
-	log  *bytes.Buffer
-	id   *identity // nil: no TLS
-	cmd  *exec.Cmd
-	done chan struct{}
-}
-
-// packages names what to install for each program.
-var packages = map[string]string{
-	"redis-server":     "redis-server",
-	"redis-sentinel":   "redis-sentinel",
-	"openssl":          "openssl",
-	"/usr/bin/python3": "python3-dogpile.cache python3-redis",
-}
-
-// need returns the path of a program, and fails the test if it is missing: a
-// test that skips proves nothing.
-func need(t testing.TB, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", program, packages[program])
-	}
-	return path
-}
-
-// freePort returns a port of the loopback interface that nobody listens on.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	id   *backendtest.Identity // nil: no TLS
 }
 
 // startServer starts a redis-server with nothing in it, which is stopped when
@@ -69,72 +56,73 @@ func freePort(t testing.TB) string {
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	s := newServer(t, args...)
-	s.start(t)
+	s.Start(t)
 	return s
 }
 
 func newServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	port := freePort(t)
-	s := &server{addr: "127.0.0.1:" + port, port: port, dir: t.TempDir(), bin: need(t, "redis-server"), log: new(bytes.Buffer)}
+	s := &server{addr: "127.0.0.1:" + port, port: port, dir: t.TempDir(), bin: "redis-server"}
 	s.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, args...)
-	t.Cleanup(s.kill)
-	return s
-}
-
-func (s *server) start(t testing.TB) {
-	t.Helper()
-	s.cmd = exec.Command(s.bin, s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = dieWithParent()
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.done = make(chan struct{})
-	go func() {
-		defer close(s.done)
-		_ = s.cmd.Wait()
-	}()
-	eventually(t, s.bin+" to listen on "+s.addr, func() bool {
-		select {
-		case <-s.done:
-			t.Fatalf("%s %v ended:\n%s", s.bin, s.args, s.log)
-		default:
-		}
+	s.Command = func() []string { return append([]string{s.bin}, s.args...) }
+	s.Ready = func() bool {
 		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
-	})
-}
-
-// kill ends the process at once; it may be started again, empty.
-func (s *server) kill() {
-	if s.cmd == nil || s.cmd.Process == nil {
-		return
 	}
-	_ = s.cmd.Process.Kill()
-	<-s.done
+	t.Cleanup(s.Kill)
+	return s
 }
 
-func (s *server) signal(t testing.TB, sig syscall.Signal) {
+// secure makes a server that has not been started speak nothing but TLS, and ask
+// its clients for certificates.
+func (s *server) secure(id *backendtest.Identity, more ...string) {
+	if s.id = id; id != nil {
+		s.args = append(s.args, "--port", "0", "--tls-port", s.port, "--tls-cert-file", id.Cert, "--tls-key-file", id.Key, "--tls-ca-cert-file", id.CA)
+		s.args = append(s.args, more...)
+	}
+}
+
+func (s *server) URL() string  { return "redis://" + s.addr }
+func (s *server) Addr() string { return s.addr }
+
+func (s *server) Flush(t testing.TB) { t.Helper(); s.do(t, "FLUSHALL") }
+
+func (s *server) Item(t testing.TB, name string) (value string, left time.Duration, found bool) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		t.Fatal(err)
+	c := s.client(t)
+	value, err := do(t, c, "GET", name).ToString()
+	if rueidis.IsRedisNil(err) {
+		return "", 0, false
 	}
+	ok(t, err)
+	ms, err := do(t, c, "PTTL", name).AsInt64()
+	ok(t, err)
+	return value, time.Duration(max(ms, 0)) * time.Millisecond, true
 }
 
-const (
-	stop = syscall.SIGSTOP
-	cont = syscall.SIGCONT
-)
+func (s *server) TakeAsPython(t testing.TB, key string) string {
+	t.Helper()
+	token := strings.Repeat("0123456789abcdef", 2)
+	s.do(t, "SET", "_lock"+key, token)
+	return token
+}
+
+func (s *server) TookAndFreed(t testing.TB, key string) bool {
+	t.Helper()
+	c := s.client(t)
+	left, err := do(t, c, "EXISTS", "_lock"+key).AsInt64()
+	return err == nil && left == 0 && calls(t, c, "evalsha")+calls(t, c, "eval") >= 2
+}
 
 // client returns a client for looking at the server and making things happen
 // there.
 func (s *server) client(t testing.TB) rueidis.Client {
 	t.Helper()
-	return newClient(t, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true, TLSConfig: s.id.config(t)})
+	return newClient(t, rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true, TLSConfig: s.id.Config(t)})
 }
 
 func newClient(t testing.TB, o rueidis.ClientOption) rueidis.Client {
@@ -168,22 +156,17 @@ func do(t testing.TB, c rueidis.Client, words ...string) rueidis.RedisResult {
 	return res
 }
 
-// eventually waits for cond.
-func eventually(t testing.TB, what string, cond func() bool) {
+// calls returns how often a server has run a command.
+func calls(t testing.TB, c rueidis.Client, command string) int {
 	t.Helper()
-	for start := time.Now(); !cond(); {
-		if time.Since(start) > 30*time.Second {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		pause(5 * time.Millisecond)
+	info, err := do(t, c, "INFO", "commandstats").ToString()
+	ok(t, err)
+	m := regexp.MustCompile(`cmdstat_` + command + `:calls=(\d+)`).FindStringSubmatch(info)
+	if m == nil {
+		return 0
 	}
-}
-
-// pause lets real time pass, for the programs outside.
-func pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C
+	n, _ := strconv.Atoi(m[1])
+	return n
 }
 
 // shared is a server for all tests that only use keys of their own.
@@ -194,62 +177,33 @@ var shared struct {
 
 func sharedServer(t testing.TB) *server {
 	t.Helper()
-	shared.Do(func() { shared.server = startServer(outliving{t}) })
+	shared.Do(func() { shared.server = startServer(backendtest.Outliving(t)) })
 	return shared.server
 }
 
-// outliving starts things that are stopped by TestMain and not with the test
-// that happened to need them first.
-type outliving struct{ testing.TB }
-
-var atExit []func()
-
-func (o outliving) Cleanup(f func()) { atExit = append(atExit, f) }
-
-func (o outliving) TempDir() string {
-	dir, err := os.MkdirTemp("", "dogpile-redis")
-	if err != nil {
-		o.Fatal(err)
-	}
-	atExit = append(atExit, func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func TestMain(m *testing.M) {
-	fleettest.Play()
-	code := m.Run()
-	for i := len(atExit) - 1; i >= 0; i-- {
-		atExit[i]()
-	}
-	os.Exit(code)
-}
+// off is for tests that want to see each failure.
+var off = &proxy.BreakerOptions{Off: true}
 
 // open opens a backend that is closed when the test ends.
 func open(t testing.TB, url string, o *redis.Options) *redis.Backend {
 	t.Helper()
 	b, err := redis.Open(context.Background(), url, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Errorf("Close = %v", err)
-		}
-	})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, b.Close()) })
 	return b
 }
 
 // cluster is three nodes that share the slots, without replicas.
 type cluster []*server
 
-func startCluster(t testing.TB, id *identity) cluster {
+func startCluster(t testing.TB, id *backendtest.Identity) cluster {
 	t.Helper()
 	var c cluster
 	for range 3 {
 		s := newServer(t)
 		s.secure(id, "--tls-cluster", "yes")
 		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "2000")
-		s.start(t)
+		s.Start(t)
 		c = append(c, s)
 	}
 	for i, s := range c {
@@ -287,7 +241,7 @@ type watched struct {
 	sentinels []*server
 }
 
-func startSentinel(t testing.TB, id *identity) *watched {
+func startSentinel(t testing.TB, id *backendtest.Identity) *watched {
 	t.Helper()
 	w := new(watched)
 	for i := range w.servers {
@@ -296,12 +250,12 @@ func startSentinel(t testing.TB, id *identity) *watched {
 		if i > 0 {
 			s.args = append(s.args, "--replicaof", "127.0.0.1", w.servers[0].port)
 		}
-		s.start(t)
+		s.Start(t)
 		w.servers[i] = s
 	}
 	for range 3 {
 		s := newServer(t)
-		s.bin = need(t, "redis-sentinel")
+		s.bin = "redis-sentinel"
 		s.secure(id, "--tls-replication", "yes")
 		conf := filepath.Join(s.dir, "sentinel.conf")
 		text := fmt.Sprintf("sentinel monitor mymaster 127.0.0.1 %s 2\n"+
@@ -310,7 +264,7 @@ func startSentinel(t testing.TB, id *identity) *watched {
 			t.Fatal(err)
 		}
 		s.args = append([]string{conf}, s.args...)
-		s.start(t)
+		s.Start(t)
 		w.sentinels = append(w.sentinels, s)
 	}
 	for _, s := range w.sentinels {

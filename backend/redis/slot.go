@@ -10,15 +10,18 @@ import (
 const slots = 16384
 
 // lockKey returns the key of the lease on key. On a Cluster it is in the slot
-// of key, so that one script can have both.
+// of key, since a script may only touch keys of one slot.
 func (c *core) lockKey(key string) string {
 	switch {
 	case !c.cluster || tagged(key):
-		return c.lockPrefix + key // as dogpile.cache has it
+		// dogpile.cache has the same name. A hash tag in key makes it the same slot.
+		return c.lockPrefix + key
 	case key != "" && !strings.Contains(key, "}"):
-		// The ~ tells it from the lease on the key that is "{" + key + "}".
+		// The whole key becomes the tag. The ~ tells this lease from the one on the
+		// key "{" + key + "}", which has a tag already.
 		return c.lockPrefix + "{" + key + "}~"
 	}
+	// A } in key would end the tag too early, and {} is no tag.
 	return c.lockPrefix + "{" + slotTags()[slot(key)] + "}" + key
 }
 
@@ -41,8 +44,8 @@ func tag(key string) string {
 
 func slot(key string) int { return int(crc16(tag(key))) % slots }
 
-// slotTags returns a tag for each slot. It is only needed for keys with
-// braces that make no tag, which is why it is not made beforehand.
+// slotTags returns a tag for each slot. Only keys with braces that make no tag
+// need it, so that it is made when the first of these comes.
 var slotTags = sync.OnceValue(func() []string {
 	tags := make([]string, slots)
 	for n, left := 0, slots; left > 0; n++ {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +13,6 @@ import (
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
 )
-
-// calls returns how often a server has run a command.
-func calls(t testing.TB, c rueidis.Client, command string) int {
-	t.Helper()
-	info, err := do(t, c, "INFO", "commandstats").ToString()
-	ok(t, err)
-	m := regexp.MustCompile(`cmdstat_` + command + `:calls=(\d+)`).FindStringSubmatch(info)
-	if m == nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(m[1])
-	return n
-}
 
 // waiting starts n waiters and returns once the server has been asked by all.
 func waiting(t testing.TB, b *redis.Backend, c rueidis.Client, key string, n int) (done chan error) {
@@ -191,7 +176,7 @@ func TestWaitersAskWhereTheServerMayNotTell(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.args = append(s.args, "--user", "ann", "on", ">secret", "~*", "+@all", "-client|tracking")
-	s.start(t)
+	s.Start(t)
 	c := s.client(t)
 	b := open(t, "redis://ann:secret@"+s.addr, nil)
 	l, err := b.TryLock(t.Context(), "k", time.Hour)

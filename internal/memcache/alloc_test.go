@@ -12,7 +12,7 @@ import (
 
 // The race detector allocates, so this runs without it.
 func TestHitAllocatesTheValueAlone(t *testing.T) {
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 	do(t, c, memcache.Op{Kind: set, Key: "allocations", Value: make([]byte, 100)})
 	ops := make([]memcache.Op, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)

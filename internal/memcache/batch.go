@@ -17,7 +17,8 @@ const (
 	maxSpare = 128 << 10
 )
 
-// batch is commands on their way to the server.
+// batch is commands that are to be written. Small values are copied into the
+// text; large ones are written from where they are.
 type batch struct {
 	text    []byte
 	cuts    []cut

@@ -3,44 +3,30 @@ package memcache
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const (
-	// DefaultConns is what Options.Conns is unless it is set.
-	DefaultConns = 2
-	// DefaultTimeout is what Options.Timeout and Options.ConnectTimeout are
-	// unless they are set.
-	DefaultTimeout = time.Second
-	// DefaultMaxValue is what Options.MaxValue is unless it is set.
-	DefaultMaxValue = 128 << 20
-)
-
 // Options says how a Client uses its server. The zero value is ready to use. A
 // Client copies its Options.
 type Options struct {
-	// Conns is how many connections there are at most. All callers share them;
-	// the second is made when the first is busy. 0: DefaultConns.
+	// Conns is how many connections there are at most; 0: 1. All callers share
+	// them, and the second is made when the first is busy.
 	Conns int
 
 	// Timeout is how long the server may take to answer. A connection on which
 	// an answer is late is closed, and every call that waits for it fails.
-	// 0: DefaultTimeout; -1: calls wait until their context is done.
+	// 0: 1 s; -1: calls wait until their context is done.
 	Timeout time.Duration
 
 	// ConnectTimeout is how long it may take to connect, which includes TLS,
-	// authentication and the server's first answer. 0: DefaultTimeout.
+	// authentication and the server's first answer. 0: 1 s.
 	ConnectTimeout time.Duration
 
-	// MaxValue is how many bytes a value may have, in both directions. 0:
-	// DefaultMaxValue. A server has a limit of its own, which is 1 MiB unless it
-	// was told otherwise.
+	// MaxValue is how many bytes a value may have, in both directions. 0: 128 MiB.
+	// A server has a limit of its own, which is 1 MiB unless it was told otherwise.
 	MaxValue int
 
 	// TLS secures the connections; nil: nothing does. Without a ServerName the
@@ -51,13 +37,6 @@ type Options struct {
 	// text protocol, as memcached does with -Y. "": nothing is sent.
 	Username, Password string
 
-	// Nagle leaves Nagle's algorithm on: TCP_NODELAY is not set.
-	Nagle bool
-
-	// KeepAlive is the time between the kernel's probes of an idle connection.
-	// 0: 15 s; -1: there are none.
-	KeepAlive time.Duration
-
 	// Dial makes a connection in place of a net.Dialer; nil: a net.Dialer does.
 	// It returns when ctx is done. The connection takes some 16 KiB without
 	// anybody reading at the other end, as sockets do.
@@ -66,10 +45,9 @@ type Options struct {
 
 // Client talks to one server. It is safe for concurrent use.
 type Client struct {
-	network, addr string
-	o             Options
-	calls         sync.Pool // of *call
-	slots         []slot
+	*Endpoint
+	calls sync.Pool // of *call
+	slots []slot
 
 	ctx   context.Context // done once closed
 	stop  context.CancelFunc
@@ -77,42 +55,24 @@ type Client struct {
 
 	mu     sync.Mutex
 	closed bool
-	health health
+	health Health
 }
 
 // slot is the place of one connection.
 type slot struct {
 	conn atomic.Pointer[conn] // the last one; nil: there was none yet
-	dial *dial                // under way; guarded by Client.mu
+	dial *attempt             // under way; guarded by Client.mu
 }
 
 // New returns a Client of the server at addr, "host:port" or "unix:/path". It
 // does no I/O: connections are made when they are needed. A nil o stands for
 // the zero Options.
 func New(addr string, o *Options) *Client {
-	c := &Client{network: "tcp", addr: addr}
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		c.network, c.addr = "unix", path
-	}
-	if o != nil {
-		c.o = *o
-	}
-	orDefault(&c.o.Conns, DefaultConns)
-	orDefault(&c.o.Timeout, DefaultTimeout)
-	orDefault(&c.o.ConnectTimeout, DefaultTimeout)
-	orDefault(&c.o.MaxValue, DefaultMaxValue)
-	c.o.MaxValue = min(c.o.MaxValue, maxSize)
-	c.slots = make([]slot, c.o.Conns)
+	c := &Client{Endpoint: NewEndpoint(addr, o)}
+	c.slots = make([]slot, c.Conns)
 	c.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
-}
-
-func orDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // Do has the server carry out ops, in order and in one round trip, and puts the
@@ -133,7 +93,7 @@ func (c *Client) Do(ctx context.Context, ops []Op) error {
 	}
 	conn, err := c.pick(ctx)
 	if err != nil {
-		return c.failed(ctx, err)
+		return c.Failed(ctx, err)
 	}
 	return c.do(ctx, conn, ops, sent)
 }
@@ -142,7 +102,7 @@ func (c *Client) do(ctx context.Context, conn *conn, ops []Op, sent int) error {
 	cl := c.calls.Get().(*call)
 	cl.ops, cl.left, cl.err = ops, sent, nil
 	if err := conn.do(ctx, cl); err != nil {
-		return c.failed(ctx, err) // cl may be in use still
+		return c.Failed(ctx, err) // the connection may still use cl
 	}
 	c.calls.Put(cl)
 	return nil
@@ -152,14 +112,14 @@ func (c *Client) do(ctx context.Context, conn *conn, ops []Op, sent int) error {
 func (c *Client) prepare(ops []Op) (sent int, err error) {
 	for i := range ops {
 		op := &ops[i]
-		op.Status, op.Won, op.Sent, op.Stale, op.Err = Unanswered, false, false, false, nil
-		if err := checkKey(op.Key); err != nil {
+		op.Status, op.Won, op.Stale, op.Err = Unanswered, false, false, nil
+		if err := CheckKey(op.Key); err != nil {
 			return 0, err
 		}
 		switch {
 		case op.Kind == Get:
 			op.Value, op.Flags, op.CAS = nil, 0, 0
-		case op.Kind == Set && len(op.Value) > c.o.MaxValue:
+		case op.Kind == Set && len(op.Value) > c.MaxValue:
 			op.Err = ErrTooLarge
 			continue
 		}
@@ -168,16 +128,9 @@ func (c *Client) prepare(ops []Op) (sent int, err error) {
 	return sent, nil
 }
 
-// failed says which server err is about.
-func (c *Client) failed(ctx context.Context, err error) error {
-	if err == ctx.Err() || errors.Is(err, ErrClosed) {
-		return err
-	}
-	return fmt.Errorf("memcached at %s: %w", c.addr, err)
-}
-
-// pick returns a connection, which may fail at any moment: the first that is
-// not busy, so that calls have much company there.
+// pick returns a connection, which may fail at any moment: the first that is not
+// busy, since the more calls share a connection the fewer writes they take. It
+// makes the next one only when all are busy.
 func (c *Client) pick(ctx context.Context) (*conn, error) {
 	var best *conn
 	var least int64
@@ -204,7 +157,8 @@ func (c *Client) pick(ctx context.Context) (*conn, error) {
 	}
 	d, err := c.connect(vacant)
 	if best != nil {
-		return best, nil // until there is another
+		// Its calls are slow at worst. Another connection is on its way.
+		return best, nil
 	}
 	if err != nil {
 		return nil, err

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
@@ -23,13 +26,14 @@ type told struct {
 	Status            memcache.Status
 	Value             string
 	Flags             uint32
-	Won, Sent, Stale  bool
+	Won, Stale        bool
 	sameCAS, otherCAS int // this op's CAS is that of the earlier step, or is not; 0: not looked at
 }
 
 type step struct {
 	op   memcache.Op
-	cas  int // take the CAS of that step, counted from 1
+	raw  string // a command that is sent by another connection, in place of op
+	cas  int    // take the CAS of that step, counted from 1
 	want told
 }
 
@@ -43,7 +47,6 @@ var answers = []struct {
 	{"nothing there", []step{
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Missing}},
 		{op: memcache.Op{Kind: remove}, want: told{Status: memcache.Missing}},
-		{op: memcache.Op{Kind: set, Value: value, Mode: memcache.Replace}, want: told{Status: memcache.Refused}},
 		{op: memcache.Op{Kind: set, Value: value, CAS: 1}, want: told{Status: memcache.Missing}},
 		{op: memcache.Op{Kind: remove, CAS: 1}, want: told{Status: memcache.Missing}},
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Missing}},
@@ -56,11 +59,9 @@ var answers = []struct {
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, sameCAS: 4}},
 	}},
 	{"modes", []step{
-		{op: memcache.Op{Kind: set, Value: []byte("a"), Mode: memcache.Add}, want: told{Status: memcache.Done}},
-		{op: memcache.Op{Kind: set, Value: []byte("b"), Mode: memcache.Add}, want: told{Status: memcache.Refused}},
+		{op: memcache.Op{Kind: set, Value: []byte("a"), Add: true}, want: told{Status: memcache.Done}},
+		{op: memcache.Op{Kind: set, Value: []byte("b"), Add: true}, want: told{Status: memcache.Refused}},
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "a"}},
-		{op: memcache.Op{Kind: set, Value: []byte("c"), Mode: memcache.Replace}, want: told{Status: memcache.Done}},
-		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "c"}},
 	}},
 	{"compare and swap", []step{
 		{op: memcache.Op{Kind: set, Value: []byte("a")}, want: told{Status: memcache.Done}},
@@ -73,8 +74,8 @@ var answers = []struct {
 	}},
 	{"stub", []step{
 		{op: memcache.Op{Kind: get, Vivify: 100}, want: told{Status: memcache.Done, Won: true}},
-		{op: memcache.Op{Kind: get, Vivify: 100}, want: told{Status: memcache.Done, Sent: true, sameCAS: 1}},
-		{op: memcache.Op{Kind: get, NoValue: true}, want: told{Status: memcache.Done, Sent: true, sameCAS: 1}},
+		{op: memcache.Op{Kind: get, Vivify: 100}, want: told{Status: memcache.Done, sameCAS: 1}},
+		{op: memcache.Op{Kind: get, NoValue: true}, want: told{Status: memcache.Done, sameCAS: 1}},
 		{op: memcache.Op{Kind: set, Value: value}, cas: 1, want: told{Status: memcache.Done}},
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "value", sameCAS: 4}},
 	}},
@@ -85,9 +86,9 @@ var answers = []struct {
 	}},
 	{"invalidated", []step{
 		{op: memcache.Op{Kind: set, Value: value, Flags: 7}, want: told{Status: memcache.Done}},
-		{op: memcache.Op{Kind: remove, Invalidate: true}, want: told{Status: memcache.Done}},
+		{raw: "md %s I"}, // as another program does
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "value", Flags: 7, Stale: true, Won: true, otherCAS: 1}},
-		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "value", Flags: 7, Stale: true, Sent: true, sameCAS: 3}},
+		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "value", Flags: 7, Stale: true, sameCAS: 3}},
 		{op: memcache.Op{Kind: set, Value: []byte("new")}, cas: 3, want: told{Status: memcache.Done}},
 		{op: memcache.Op{Kind: get}, want: told{Status: memcache.Done, Value: "new"}},
 	}},
@@ -108,10 +109,15 @@ func TestAnswers(t *testing.T) {
 	for _, row := range answers {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			c := newClient(t, sharedServer(t).addr, memcache.Options{})
+			c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 			key := strings.ReplaceAll(t.Name(), " ", "_")
 			var done []memcache.Op
 			for i, s := range row.steps {
+				if s.raw != "" {
+					sendRaw(t, sharedServer(t).Addr(), fmt.Sprintf(s.raw, key))
+					done = append(done, memcache.Op{})
+					continue
+				}
 				s.op.Key = key
 				if s.cas > 0 {
 					s.op.CAS = done[s.cas-1].CAS
@@ -126,6 +132,22 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// sendRaw has a server carry out a command whose answer is HD.
+func sendRaw(t testing.TB, addr, command string) {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(patient))
+	_, err = fmt.Fprintf(nc, "%s\r\n", command)
+	answer := make([]byte, len("HD\r\n"))
+	if _, e := io.ReadFull(nc, answer); err != nil || e != nil || string(answer) != "HD\r\n" {
+		t.Fatalf("%s: %q, %v, %v", command, answer, err, e)
+	}
+}
+
 // check compares what op, the last one that is done, was told with w.
 func (w told) check(op memcache.Op, done []memcache.Op) error {
 	if op.Err != nil {
@@ -135,7 +157,7 @@ func (w told) check(op memcache.Op, done []memcache.Op) error {
 		return fmt.Errorf("the CAS is %d; all are %+v", op.CAS, done)
 	}
 	w.sameCAS, w.otherCAS = 0, 0
-	got := told{Status: op.Status, Won: op.Won, Sent: op.Sent, Stale: op.Stale}
+	got := told{Status: op.Status, Won: op.Won, Stale: op.Stale}
 	if op.Kind == get {
 		got.Value, got.Flags = string(op.Value), op.Flags
 	}
@@ -150,7 +172,7 @@ func (w told) check(op memcache.Op, done []memcache.Op) error {
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 	do(t, c, memcache.Op{Kind: set, Key: "short", Value: []byte("v"), TTL: 1}, memcache.Op{Key: "stub", Vivify: 1})
 	eventually(t, "items to expire", func() bool {
 		ops := do(t, c, memcache.Op{Key: "short"}, memcache.Op{Key: "stub"})
@@ -160,7 +182,7 @@ func TestExpiry(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 	var ops []memcache.Op
 	for i := range 1000 {
 		ops = append(ops, memcache.Op{Kind: set, Key: fmt.Sprint("batch", i), Value: bytes.Repeat([]byte{byte(i)}, i*i/20)})
@@ -192,16 +214,16 @@ func TestBatch(t *testing.T) {
 
 func TestAnswerReplacesWhatWasInTheOp(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
-	op := do(t, c, memcache.Op{Key: "never-set", Value: []byte("x"), Flags: 1, CAS: 2, Status: memcache.Done, Won: true, Sent: true, Stale: true, Err: errors.New("x")})[0]
-	if op.Value != nil || op.Flags != 0 || op.CAS != 0 || op.Status != memcache.Missing || op.Won || op.Sent || op.Stale || op.Err != nil {
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
+	op := do(t, c, memcache.Op{Key: "never-set", Value: []byte("x"), Flags: 1, CAS: 2, Status: memcache.Done, Won: true, Stale: true, Err: errors.New("x")})[0]
+	if op.Value != nil || op.Flags != 0 || op.CAS != 0 || op.Status != memcache.Missing || op.Won || op.Stale || op.Err != nil {
 		t.Errorf("%+v", op)
 	}
 }
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 	do(t, c, memcache.Op{Kind: set, Key: "victim", Value: []byte("v")})
 	for _, row := range []struct {
 		name, key string
@@ -267,7 +289,7 @@ func TestValueTooLarge(t *testing.T) {
 		{"just fits the client", 1000, 1000, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := newClient(t, s.addr, memcache.Options{MaxValue: row.max})
+			c := newClient(t, s.Addr(), memcache.Options{MaxValue: row.max})
 			ops := do(t, c,
 				memcache.Op{Kind: set, Key: "before", Value: []byte("b")},
 				memcache.Op{Kind: set, Key: "large", Value: bytes.Repeat([]byte("\r\nmd before\r\n"), row.size/13+1)[:row.size]},
@@ -292,8 +314,8 @@ func TestValueReadThatIsTooLarge(t *testing.T) {
 	s := sharedServer(t)
 	for _, size := range []int{1001, 100_000} {
 		key := fmt.Sprint("too-large-to-read", size)
-		do(t, newClient(t, s.addr, memcache.Options{}), memcache.Op{Kind: set, Key: key, Value: make([]byte, size)})
-		ops := do(t, newClient(t, s.addr, memcache.Options{MaxValue: 1000}), memcache.Op{Key: key}, memcache.Op{Key: "nothing"}, memcache.Op{Key: key, NoValue: true})
+		do(t, newClient(t, s.Addr(), memcache.Options{}), memcache.Op{Kind: set, Key: key, Value: make([]byte, size)})
+		ops := do(t, newClient(t, s.Addr(), memcache.Options{MaxValue: 1000}), memcache.Op{Key: key}, memcache.Op{Key: "nothing"}, memcache.Op{Key: key, NoValue: true})
 		if ops[0].Err != memcache.ErrTooLarge || ops[0].Value != nil || ops[1].Status != memcache.Missing || ops[2].Status != memcache.Done {
 			t.Errorf("%+v", ops)
 		}
@@ -304,7 +326,7 @@ func TestValueReadThatIsTooLarge(t *testing.T) {
 // goes on.
 func TestServerOutOfMemory(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, startServer(t, "-m", "1", "-I", "512k", "-M").addr, memcache.Options{})
+	c := newClient(t, startServer(t, "-m", "1", "-I", "512k", "-M").Addr(), memcache.Options{})
 	var ops []memcache.Op
 	for i := range 100 {
 		ops = append(ops, memcache.Op{Kind: set, Key: fmt.Sprint("k", i), Value: make([]byte, 100_000)}, memcache.Op{Key: fmt.Sprint("k", i), NoValue: true})
@@ -330,7 +352,7 @@ func TestServerOutOfMemory(t *testing.T) {
 // all of it.
 func TestServerOutOfMemoryWithinAValue(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, startServer(t, "-m", "16", "-I", "8m", "-M").addr, memcache.Options{})
+	c := newClient(t, startServer(t, "-m", "16", "-I", "8m", "-M").Addr(), memcache.Options{})
 	for i := range 20 {
 		ops := do(t, c, memcache.Op{Kind: set, Key: fmt.Sprint("k", i), Value: make([]byte, 3<<20)}, memcache.Op{Key: "none"})
 		if ops[1].Status != memcache.Missing || (ops[0].Err == nil) != (ops[0].Status == memcache.Done) {
@@ -348,7 +370,7 @@ func TestServerOutOfMemoryWithinAValue(t *testing.T) {
 
 func TestEvictingServer(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, startServer(t, "-m", "1", "-I", "512k").addr, memcache.Options{})
+	c := newClient(t, startServer(t, "-m", "1", "-I", "512k").Addr(), memcache.Options{})
 	missing := 0
 	for i := range 300 {
 		key, old := fmt.Sprint("k", i), fmt.Sprint("k", i/2)
@@ -369,7 +391,7 @@ func TestEvictingServer(t *testing.T) {
 
 func TestCancelledBefore(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, sharedServer(t).addr, memcache.Options{})
+	c := newClient(t, sharedServer(t).Addr(), memcache.Options{})
 	do(t, c, memcache.Op{Key: "cancelled-before"})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

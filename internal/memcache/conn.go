@@ -3,10 +3,8 @@ package memcache
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,24 +38,25 @@ type call struct {
 }
 
 // conn is a connection that has been greeted. Its commands are answered in
-// order, so that calls wait in a queue; the opaque token in each reply tells
-// whether that still holds.
+// order, so that calls wait in a queue. The opaque token in each reply tells
+// whether client and server are still in step.
 //
-// Callers write. The first one to find that nobody does writes for all who have
-// something to send by then. Who reads is whoever has set reading: the
-// connection's own goroutine, in run, or a caller that is alone, in lead, which
-// saves it the way to that goroutine and back.
+// Callers write. A caller that finds nobody writing writes for all that have
+// something to send by then. One goroutine at a time reads, the one that has set
+// reading: the connection's own, in run, or a caller that is alone, in lead. That
+// spares a lone caller the way to another goroutine and back.
 type conn struct {
 	nc       net.Conn
+	raw      net.Conn      // to be closed: it carries TLS, if there is TLS
 	timeout  time.Duration // 0: none
 	maxValue int
-	noted    bool           // its end is; guarded by Client.mu
-	broken   atomic.Bool    // err and wasted are as they stay
+	noted    bool           // Client.health has been told of its end; guarded by Client.mu
+	broken   atomic.Bool    // err and wasted are set, and stay as they are
 	load     atomic.Int64   // bytes under way, as far as is known
 	wake     chan struct{}  // has run read, or end
-	tasks    sync.WaitGroup // goroutines beside run
+	tasks    sync.WaitGroup // goroutines other than run
 
-	// These belong to whoever reads.
+	// These belong to the goroutine that reads.
 	in    *bufio.Reader
 	limit time.Time // read deadline; zero: none
 	solos int       // calls in a row that were solo
@@ -65,7 +64,7 @@ type conn struct {
 	mu       sync.Mutex
 	err      error         // why it is of no use any more
 	worked   bool          // has answered a call
-	wasted   bool          // has failed under a call before it had answered any
+	wasted   bool          // has failed under its first call
 	out      batch         // to be written
 	spare    batch         // empty
 	flushing bool          // somebody is writing, or about to
@@ -78,12 +77,13 @@ type conn struct {
 	watching bool
 }
 
-func newConn(nc net.Conn, o *Options) *conn {
+func newConn(nc, raw net.Conn, o *Options) *conn {
 	none := batch{secured: o.TLS != nil}
 	return &conn{
 		out:      none,
 		spare:    none,
 		nc:       nc,
+		raw:      raw,
 		timeout:  max(o.Timeout, 0),
 		maxValue: o.MaxValue,
 		wake:     make(chan struct{}, 1),
@@ -93,8 +93,8 @@ func newConn(nc net.Conn, o *Options) *conn {
 	}
 }
 
-// do has the commands of cl carried out. After an error cl is the connection's
-// for as long as that likes, and the ops are the caller's.
+// do has the commands of cl carried out. After an error the connection may still
+// use cl, and does not touch the ops any more.
 func (c *conn) do(ctx context.Context, cl *call) error {
 	if err := c.lockWithSpace(ctx); err != nil {
 		return err
@@ -119,6 +119,8 @@ func (c *conn) do(ctx context.Context, cl *call) error {
 	case <-cl.done:
 		return cl.err
 	case <-done:
+		// The replies will come all the same, and have to be read in order. They are
+		// dropped, because the ops belong to the caller from now on.
 		cl.mu.Lock()
 		cl.ops = nil
 		cl.mu.Unlock()
@@ -126,7 +128,8 @@ func (c *conn) do(ctx context.Context, cl *call) error {
 	}
 }
 
-// lockWithSpace locks c.mu when there is room for more to be written.
+// lockWithSpace locks c.mu when there is room for more to be written: while a
+// server does not read, callers wait here before their commands are copied.
 func (c *conn) lockWithSpace(ctx context.Context) error {
 	c.mu.Lock()
 	for c.err == nil && c.out.size > maxQueued {
@@ -172,9 +175,10 @@ func (c *conn) enqueue(cl *call) {
 	c.lookIn(c.timeout)
 }
 
-// flush writes what is queued until nothing is. If shared, those who are about
-// to send something get the chance to have it written along. Unless apart, it
-// does not write often, nor what might block, but leaves that to a goroutine.
+// flush writes what is queued until nothing is. If shared, it lets other callers
+// run first, whose commands then travel in the same write. Unless apart, it runs
+// in a caller: it does not write often, nor what might block, but leaves that to
+// a goroutine, because a caller has to return when its context is done.
 func (c *conn) flush(shared, apart bool) {
 	if shared {
 		runtime.Gosched()
@@ -187,6 +191,7 @@ func (c *conn) flush(shared, apart bool) {
 			go c.flushApart()
 			return
 		}
+		// Two buffers take turns: callers fill one while the other is written.
 		b := c.out
 		c.out = c.spare
 		c.gotSpace()
@@ -208,7 +213,7 @@ func (c *conn) flushApart() {
 	c.flush(true, true)
 }
 
-// gotSpace lets those go on who wait for space. c.mu is held.
+// gotSpace lets the callers go on that wait for space. c.mu is held.
 func (c *conn) gotSpace() {
 	if c.space != nil {
 		close(c.space)
@@ -216,14 +221,14 @@ func (c *conn) gotSpace() {
 	}
 }
 
-// lookIn sees to it that look is called, after d unless it was arranged before.
-// c.mu is held.
+// lookIn has look called after d, or earlier if that was arranged before. One
+// timer serves all calls of the connection. c.mu is held.
 func (c *conn) lookIn(d time.Duration) {
 	if c.watching {
 		return
 	}
 	if d == 0 {
-		d = DefaultTimeout
+		d = defaultTimeout
 	}
 	c.watching = true
 	c.tasks.Add(1)
@@ -234,8 +239,8 @@ func (c *conn) lookIn(d time.Duration) {
 	}
 }
 
-// look closes a connection that does not answer. At one that nobody uses it has
-// somebody read, to notice when the server closes it.
+// look closes a connection that does not answer. If nobody uses the connection,
+// look has run read, to notice when the server closes it.
 func (c *conn) look() {
 	defer c.tasks.Done()
 	c.mu.Lock()
@@ -251,6 +256,7 @@ func (c *conn) look() {
 	case c.timeout == 0:
 		c.lookIn(0)
 	default:
+		// Replies come in order, so no call waits longer than the first.
 		left := time.Until(c.first.at.Add(c.timeout))
 		if late = left <= 0; !late {
 			c.lookIn(left)
@@ -258,12 +264,12 @@ func (c *conn) look() {
 	}
 	c.mu.Unlock()
 	if late {
-		c.fail(&timeoutError{c.timeout})
+		c.fail(&TimeoutError{c.timeout})
 	}
 }
 
-// fail closes the connection and tells everybody who waits for it. Only the
-// first reason counts.
+// fail closes the connection and ends all its calls. Only the first reason
+// counts.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -283,7 +289,9 @@ func (c *conn) fail(err error) {
 	c.handOver()
 	c.mu.Unlock()
 
-	c.nc.Close()
+	// Closing ends a Read or Write that is under way. From here on no reply can
+	// reach the calls, so that they end with ops that are complete or Unanswered.
+	c.raw.Close()
 	for cl != nil {
 		next := cl.next
 		cl.finish(err)
@@ -308,9 +316,3 @@ func (cl *call) finish(err error) {
 	cl.err = err
 	cl.done <- struct{}{}
 }
-
-// timeoutError is why a connection is closed that does not answer.
-type timeoutError struct{ after time.Duration }
-
-func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
-func (e *timeoutError) Unwrap() error { return os.ErrDeadlineExceeded }

@@ -1,47 +1,21 @@
 package memcache
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
-	"time"
 )
 
-const (
-	minBackOff = 50 * time.Millisecond
-	maxBackOff = 2 * time.Second
-)
-
-// dial is an attempt to connect.
-type dial struct {
+// attempt is an attempt to connect.
+type attempt struct {
 	done chan struct{} // closed once the rest is set
 	conn *conn
 	err  error
 }
 
-// health is what is known of a server.
-type health struct {
-	err      error     // why it is down; nil: it is not known to be
-	failures int       // in a row
-	retry    time.Time // when it is down: not to be tried before
-}
-
-// failed notes an attempt that came to nothing.
-func (h *health) failed(err error) {
-	pause := min(minBackOff<<min(h.failures, 10), maxBackOff)
-	h.err = err
-	h.failures++
-	h.retry = time.Now().Add(pause/2 + rand.N(pause/2))
-}
-
-// connect starts to connect s unless that is under way. While the server is
-// known to be down it is for one caller from time to time to find out whether
-// it still is; the others get the reason why it is down.
-func (c *Client) connect(s *slot) (*dial, error) {
+// connect starts to connect s unless that is under way, or returns why the
+// server is down.
+func (c *Client) connect(s *slot) (*attempt, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -52,35 +26,39 @@ func (c *Client) connect(s *slot) (*dial, error) {
 	case conn.broken.Load():
 		c.lost(conn)
 	default: // since the caller has looked
-		d := &dial{done: make(chan struct{}), conn: conn}
+		d := &attempt{done: make(chan struct{}), conn: conn}
 		close(d.done)
 		return d, nil
 	}
-	h := &c.health
-	switch {
-	case h.err != nil && (s.dial != nil || time.Now().Before(h.retry)):
-		return nil, h.err
-	case s.dial == nil:
-		d := &dial{done: make(chan struct{})}
+	if err := c.health.Try(c.ConnectTimeout); err != nil {
+		return nil, err
+	}
+	if s.dial == nil {
+		d := &attempt{done: make(chan struct{})}
 		s.dial = d
 		c.tasks.Go(func() { c.run(s, d) })
 	}
 	return s.dial, nil
 }
 
-// run connects s and stays with the connection until that fails.
-func (c *Client) run(s *slot, d *dial) {
-	d.conn, d.err = c.dial()
+// run connects s, and then serves the connection until that fails.
+func (c *Client) run(s *slot, d *attempt) {
+	d.conn, d.err = Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn) (*conn, error) {
+		conn := newConn(stream, raw, &c.Options)
+		return conn, conn.greet(c.Username, c.Password)
+	})
 	c.mu.Lock()
 	if d.err == nil && c.closed {
-		d.conn.nc.Close()
+		// 1. Dial succeeds.  2. Close looks for connections to close, and does not
+		// find this one.  3. It would stay open.
+		d.conn.raw.Close()
 		d.err = ErrClosed
 	}
 	if d.err == nil {
-		c.health.err = nil
+		c.health.Reached()
 		s.conn.Store(d.conn)
 	} else {
-		c.health.failed(d.err)
+		c.health.Failed(d.err)
 	}
 	s.dial = nil
 	c.mu.Unlock()
@@ -93,96 +71,24 @@ func (c *Client) run(s *slot, d *dial) {
 	}
 }
 
-// lost notes what the end of a connection says about the server, once for each.
-// c.mu is held.
+// lost notes what the end of a connection says about the server. A caller may
+// notice it before run does; it counts once. c.mu is held.
 func (c *Client) lost(conn *conn) {
 	if conn.noted {
 		return
 	}
 	conn.noted = true
-	var late *timeoutError
-	switch {
-	case conn.wasted:
-		c.health.failed(conn.err)
-	case errors.As(conn.err, &late):
-		c.health = health{err: conn.err}
-	default:
-		c.health = health{}
-	}
+	c.health.Lost(conn.err, conn.wasted)
 }
 
-// dial returns a connection that has been greeted.
-func (c *Client) dial() (*conn, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.o.ConnectTimeout)
-	defer cancel()
-	conn, err := c.dialContext(ctx)
-	switch {
-	case err == nil:
-		return conn, nil
-	case c.ctx.Err() != nil:
-		return nil, ErrClosed
-	case ctx.Err() != nil:
-		return nil, &timeoutError{c.o.ConnectTimeout}
-	}
-	return nil, err
-}
-
-func (c *Client) dialContext(ctx context.Context) (*conn, error) {
-	connect := c.o.Dial
-	if connect == nil {
-		connect = (&net.Dialer{KeepAlive: c.o.KeepAlive}).DialContext
-	}
-	nc, err := connect(ctx, c.network, c.addr)
-	if err != nil {
-		return nil, err
-	}
-	interrupted := make(chan struct{})
-	release := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		nc.Close()
-	})
-	conn, err := c.greet(ctx, nc)
-	if !release() {
-		<-interrupted
-		err = ctx.Err()
-	}
-	if err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return conn, nil
-}
-
-// greet makes of a connection to a server one to a memcached that listens to
-// this client.
-func (c *Client) greet(ctx context.Context, nc net.Conn) (*conn, error) {
-	if tcp, ok := nc.(*net.TCPConn); ok && c.o.Nagle {
-		if err := tcp.SetNoDelay(false); err != nil {
-			return nil, err
-		}
-	}
-	if c.o.TLS != nil {
-		config := c.o.TLS.Clone()
-		config.DynamicRecordSizingDisabled = true // a write of maxRecord is one record
-		if config.ServerName == "" {
-			config.ServerName, _, _ = net.SplitHostPort(c.addr)
-		}
-		secured := tls.Client(nc, config)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		nc = secured
-	}
-	conn := newConn(nc, &c.o)
-	return conn, conn.greet(c.o.Username, c.o.Password)
-}
-
+// greet makes sure that the server is a memcached that listens to this client.
 func (c *conn) greet(username, password string) error {
 	var b []byte
 	login := username != "" || password != ""
 	if login {
-		// A server that does not ask for it takes this for an item to store,
-		// hence a key that nobody uses and a time that is over.
+		// A server that does not ask for a password takes this for an item to
+		// store. So the key is one that nobody uses, and the item has run out when
+		// it is stored.
 		b = fmt.Appendf(b, "set dogpile:login 0 -1 %d\r\n%s %s\r\n", len(username)+1+len(password), username, password)
 	}
 	if _, err := c.nc.Write(append(b, "mn\r\n"...)); err != nil {
@@ -196,11 +102,12 @@ func (c *conn) greet(username, password string) error {
 	return c.expect("MN", password)
 }
 
-// expect reads the line that is wanted. Its error does not show the secret.
+// expect reads a line, which has to be want. Its error does not show the secret,
+// which a server may send back.
 func (c *conn) expect(want, secret string) error {
 	b, err := c.peekLine()
 	if err != nil {
-		return lost(err)
+		return ReadError(err)
 	}
 	line := string(b[:len(b)-2])
 	if line == want {

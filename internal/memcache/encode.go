@@ -8,23 +8,23 @@ import (
 
 const maxKey = 250
 
-// checkKey refuses what would be cut short, split in two or taken for another
-// command.
-func checkKey(key string) error {
+// CheckKey refuses a key that the text protocol would cut short, split in two or
+// take for another command.
+func CheckKey(key string) error {
 	if len(key) == 0 || len(key) > maxKey {
-		return fmt.Errorf("key %q of %d bytes: %w", key[:min(len(key), maxKey)], len(key), ErrKey)
+		return fmt.Errorf("%w: it has %d bytes", ErrKey, len(key))
 	}
 	for i := range len(key) {
 		if key[i] <= ' ' || key[i] == 0x7f {
-			return fmt.Errorf("key %q: %w", key, ErrKey)
+			return fmt.Errorf("%w: it has a space or control byte", ErrKey)
 		}
 	}
 	return nil
 }
 
-// appendOp appends op as a command, without the value. Every reply to it but an error carries the
-// opaque token, which is better than the key, that could be had as well: two
-// commands for one key differ in it.
+// appendOp appends op as a command, without the value. It asks for the opaque
+// token to be in the reply, which every reply but an error then has. A reply
+// could carry the key in its place, but two commands for one key would be alike.
 func appendOp(b []byte, op *Op, opaque uint32) []byte {
 	switch op.Kind {
 	case Get:
@@ -47,19 +47,13 @@ func appendOp(b []byte, op *Op, opaque uint32) []byte {
 		b = appendFlag(b, 'F', uint64(op.Flags))
 		b = appendFlag(b, 'T', seconds(op.TTL))
 		b = appendFlag(b, 'C', op.CAS)
-		switch op.Mode {
-		case Add:
+		if op.Add {
 			b = append(b, " ME"...)
-		case Replace:
-			b = append(b, " MR"...)
 		}
 	case Delete:
 		b = append(b, "md "...)
 		b = append(b, op.Key...)
 		b = appendFlag(b, 'C', op.CAS)
-		if op.Invalidate {
-			b = append(b, " I"...)
-		}
 	}
 	b = append(b, " O"...)
 	b = appendOpaque(b, opaque)

@@ -37,6 +37,9 @@ func (f *fake) client(t testing.TB, o memcache.Options) *memcache.Client {
 		})
 		return newRoomy(here), nil
 	}
+	if o.Conns == 0 {
+		o.Conns = 2
+	}
 	c := memcache.New("fake:1", &o)
 	t.Cleanup(func() {
 		c.Close()

@@ -172,7 +172,7 @@ func isAnswer(line, after string, op memcache.Op, opaque string) bool {
 		} else if code != "HD" {
 			return false
 		}
-		if op.Kind == get && (has["W"] != op.Won || has["X"] != op.Stale || has["Z"] != op.Sent) {
+		if op.Kind == get && (has["W"] != op.Won || has["X"] != op.Stale) {
 			return false
 		}
 		return op.Kind == remove || hasNumber(words, 'c', op.CAS) && (op.Kind == set || hasNumber(words, 'f', uint64(op.Flags)))

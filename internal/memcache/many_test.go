@@ -8,15 +8,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
@@ -116,21 +115,18 @@ func TestManyCallers(t *testing.T) {
 		"TCP, 1 connection":  func(t *testing.T) (*server, memcache.Options) { return startServer(t), memcache.Options{Conns: 1} },
 		"TCP, 4 connections": func(t *testing.T) (*server, memcache.Options) { return startServer(t), memcache.Options{Conns: 4} },
 		"TLS": func(t *testing.T) (*server, memcache.Options) {
-			cert, key, pool := certificate(t)
-			return startServer(t, "-Z", "-o", "ssl_chain_cert="+cert+",ssl_key="+key), memcache.Options{TLS: &tls.Config{RootCAs: pool}}
+			id := backendtest.NewIdentity(t)
+			return startServer(t, "-Z", "-o", "ssl_chain_cert="+id.Cert+",ssl_key="+id.Key), memcache.Options{TLS: &tls.Config{RootCAs: id.Pool}}
 		},
 		"unix": func(t *testing.T) (*server, memcache.Options) {
-			path := filepath.Join(publicDir(t), "s")
-			s := &server{addr: "unix:" + path, args: []string{"-s", path, "-a", "777"}}
-			s.start(t)
-			return s, memcache.Options{}
+			return backendtest.StartMemcachedSocket(t), memcache.Options{}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, o := start(t)
 			o.Timeout = 2 * time.Minute
-			w := &crowd{t: t, c: newClient(t, s.addr, o)}
+			w := &crowd{t: t, c: newClient(t, clientAddr(s), o)}
 			var wg sync.WaitGroup
 			for g := range 64 {
 				wg.Go(func() { w.some(uint64(g), 60) })
@@ -171,13 +167,13 @@ func (w *crowd) goesOn(what string, count *atomic.Int64, n int64) {
 func TestServerThatIsKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	w := &crowd{t: t, c: newClient(t, s.addr, memcache.Options{})}
+	w := &crowd{t: t, c: newClient(t, s.Addr(), memcache.Options{})}
 	w.keepOn()
 	for range 3 {
 		w.goesOn("values", &w.found, 50)
-		s.kill()
+		s.Kill()
 		w.goesOn("errors", &w.fails, 50)
-		s.start(t)
+		s.Start(t)
 	}
 	w.goesOn("values", &w.found, 50)
 }
@@ -187,13 +183,13 @@ func TestServerThatIsKilledAndStartedAgain(t *testing.T) {
 func TestServerThatIsStopped(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	w := &crowd{t: t, c: newClient(t, s.addr, memcache.Options{Timeout: 300 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond})}
+	w := &crowd{t: t, c: newClient(t, s.Addr(), memcache.Options{Timeout: 300 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond})}
 	w.keepOn()
 	for range 3 {
 		w.goesOn("values", &w.found, 50)
-		s.signal(t, syscall.SIGSTOP)
+		s.Stop(t)
 		w.goesOn("errors", &w.fails, 50)
-		s.signal(t, syscall.SIGCONT)
+		s.Resume(t)
 	}
 	w.goesOn("values", &w.found, 50)
 }
@@ -203,9 +199,9 @@ func TestServerThatIsStopped(t *testing.T) {
 func TestCallersOfAStoppedServerLeave(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, memcache.Options{Timeout: -1, Conns: 1})
+	c := newClient(t, s.Addr(), memcache.Options{Timeout: -1, Conns: 1})
 	do(t, c, memcache.Op{Key: "a"})
-	s.signal(t, syscall.SIGSTOP)
+	s.Stop(t)
 	var wg sync.WaitGroup
 	var left atomic.Int32
 	for i := range 100 {
@@ -229,7 +225,7 @@ func TestCallersOfAStoppedServerLeave(t *testing.T) {
 	if left.Load() < 50 {
 		t.Errorf("%d callers left", left.Load())
 	}
-	s.signal(t, syscall.SIGCONT)
+	s.Resume(t)
 	do(t, c, memcache.Op{Kind: set, Key: "a", Value: []byte("v")})
 	if op := do(t, c, memcache.Op{Key: "a"})[0]; string(op.Value) != "v" {
 		t.Errorf("the value is %.20q", op.Value)
@@ -241,14 +237,14 @@ func TestCallersOfAStoppedServerLeave(t *testing.T) {
 func TestStoppedServerTimesOut(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, memcache.Options{Timeout: 200 * time.Millisecond})
+	c := newClient(t, s.Addr(), memcache.Options{Timeout: 200 * time.Millisecond})
 	eventually(t, "the server to answer in time", func() bool { return c.Do(t.Context(), []memcache.Op{{Key: "a"}}) == nil })
-	s.signal(t, syscall.SIGSTOP)
+	s.Stop(t)
 	large := []memcache.Op{{Kind: set, Key: "a", Value: make([]byte, 50_000_000)}}
 	if err := c.Do(context.Background(), large); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Do = %v", err)
 	}
-	waits := newClient(t, s.addr, memcache.Options{})
+	waits := newClient(t, s.Addr(), memcache.Options{})
 	done := make(chan error)
 	go func() { done <- waits.Do(context.Background(), large) }()
 	pause(10 * time.Millisecond)
@@ -262,7 +258,7 @@ func TestStoppedServerTimesOut(t *testing.T) {
 func TestCloseLeavesNothing(t *testing.T) {
 	s := sharedServer(t)
 	for range 20 {
-		w := &crowd{t: t, c: memcache.New(s.addr, &memcache.Options{Conns: 3})}
+		w := &crowd{t: t, c: memcache.New(s.Addr(), &memcache.Options{Conns: 3})}
 		var wg sync.WaitGroup
 		for g := range 8 {
 			wg.Go(func() { w.some(uint64(g), 10) })

@@ -105,7 +105,7 @@ func TestMisbehaviour(t *testing.T) {
 				c := f.client(t, memcache.Options{})
 				ops := []memcache.Op{{Key: "a"}, {Key: "b"}}
 				err := c.Do(t.Context(), ops)
-				if row.err == "" && err != nil || row.err != "" && (err == nil || !strings.Contains(err.Error(), row.err) || !strings.HasPrefix(err.Error(), "memcached at fake:1: ")) {
+				if row.err == "" && err != nil || row.err != "" && (err == nil || !strings.Contains(err.Error(), row.err) || !strings.HasPrefix(err.Error(), "memcached fake:1: ")) {
 					t.Errorf("Do = %v, want %s", err, row.err)
 				}
 				if ops[0].Status != row.want[0] || ops[1].Status != row.want[1] {

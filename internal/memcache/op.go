@@ -16,15 +16,6 @@ const (
 	Delete             // md
 )
 
-// Mode is how a Set stores.
-type Mode byte
-
-const (
-	Always  Mode = iota // S: whatever is there
-	Add                 // E: only if nothing is there
-	Replace             // R: only if something is there
-)
-
 // Status is how a server answered an Op.
 type Status uint8
 
@@ -32,7 +23,7 @@ const (
 	Unanswered Status = iota
 	Done              // HD or VA: found, stored, deleted
 	Missing           // EN or NF: there is no such item
-	Refused           // NS: Add found an item, or Replace none
+	Refused           // NS: Add found an item
 	Changed           // EX: the item's CAS is not Op.CAS
 )
 
@@ -50,28 +41,25 @@ type Op struct {
 	Value []byte
 	Flags uint32
 	TTL   uint32 // seconds, or a Unix time when over 30 days; 0: none
-	Mode  Mode
+	Add   bool   // store only if nothing is there
 	// Set and Delete
 	CAS uint64 // act only on the item that has this one; 0: on any
-	// Delete
-	Invalidate bool // keep the item, but give it another CAS
 
 	// The answer. After a Get, Value, Flags and CAS are the item's; after a Set
 	// that stored, CAS is the new one.
 	Status Status
 	Left   int64 // seconds that a Get with Vivify has found to be left of the item; -1: it has no end
-	Won    bool  // W: of all who were told of this stub or invalidated item, this caller is the first
-	Sent   bool  // Z: another caller was
-	Stale  bool  // X: the item was invalidated
+	Won    bool  // W: this caller is the first to be told of this stub or invalidated item
+	Stale  bool  // X: another program has invalidated the item
 	Err    error // what the server said of this command alone, as "too large"
 }
 
 var (
 	// ErrKey is the error of a key that memcached cannot have: empty, longer
 	// than 250 bytes, or with a space or control byte in it. Nothing was sent.
-	ErrKey = errors.New("not a key for memcached")
+	ErrKey = errors.New("not a legal key")
 	// ErrTooLarge is the Op.Err of a value that is over the server's item size.
 	ErrTooLarge = errors.New("value is larger than the server takes")
 	// ErrClosed is returned once a Client is closed.
-	ErrClosed = errors.New("client is closed")
+	ErrClosed = errors.New("the memcached client is closed")
 )

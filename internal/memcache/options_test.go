@@ -3,15 +3,8 @@ package memcache_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,26 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// publicDir returns a directory that the user of the server can read.
-func publicDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "memcache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func TestAuthentication(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(publicDir(t), "users")
+	file := filepath.Join(t.TempDir(), "users")
 	if err := os.WriteFile(file, []byte("ann:other\njoe:s3cret\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +39,7 @@ func TestAuthentication(t *testing.T) {
 		{"a server that does not ask", "joe", "s3cret", open, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := newClient(t, row.server.addr, memcache.Options{Username: row.user, Password: row.password})
+			c := newClient(t, row.server.Addr(), memcache.Options{Username: row.user, Password: row.password})
 			ops := []memcache.Op{{Kind: set, Key: "auth", Value: []byte("v")}, {Key: "auth"}}
 			err := c.Do(t.Context(), ops)
 			if row.want == "" {
@@ -76,73 +56,33 @@ func TestAuthentication(t *testing.T) {
 			}
 		})
 	}
-	if op := do(t, newClient(t, open.addr, memcache.Options{}), memcache.Op{Key: "dogpile:login"})[0]; op.Status != missing {
+	if op := do(t, newClient(t, open.Addr(), memcache.Options{}), memcache.Op{Key: "dogpile:login"})[0]; op.Status != missing {
 		t.Errorf("the server that does not ask has kept the password: %q", op.Value)
 	}
 }
 
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(publicDir(t), "s")
-	s := &server{addr: "unix:" + path, args: []string{"-s", path, "-a", "777"}}
-	s.start(t)
-	c := newClient(t, s.addr, memcache.Options{})
+	s := backendtest.StartMemcachedSocket(t)
+	c := newClient(t, "unix:"+s.Addr(), memcache.Options{})
 	large := bytes.Repeat([]byte("v"), 500_000)
 	ops := do(t, c, memcache.Op{Kind: set, Key: "a", Value: large}, memcache.Op{Key: "a"}, memcache.Op{Key: "b"})
 	if !bytes.Equal(ops[1].Value, large) || ops[2].Status != missing {
 		t.Errorf("%v, %v", ops[1].Status, ops[2].Status)
 	}
-	s.kill()
+	s.Kill()
 	ops = []memcache.Op{{Key: "a"}}
 	eventually(t, "an error that names the socket", func() bool {
 		err := c.Do(t.Context(), ops)
-		return err != nil && strings.Contains(err.Error(), path)
+		return err != nil && strings.Contains(err.Error(), s.Addr())
 	})
-}
-
-// certificate makes a certificate that signs itself, for 127.0.0.1 and
-// localhost, and returns its files and those who trust it.
-func certificate(t testing.TB) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "memcached"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"localhost"},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secretDER, err := x509.MarshalPKCS8PrivateKey(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := publicDir(t)
-	cert, key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	for file, data := range map[string][]byte{cert: certPEM, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secretDER})} {
-		if err := os.WriteFile(file, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key, pool
 }
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	cert, key, pool := certificate(t)
-	s := startServer(t, "-Z", "-o", "ssl_chain_cert="+cert+",ssl_key="+key)
+	id := backendtest.NewIdentity(t)
+	pool := id.Pool
+	s := startServer(t, "-Z", "-o", "ssl_chain_cert="+id.Cert+",ssl_key="+id.Key)
 	plain := sharedServer(t)
 	for _, row := range []struct {
 		name   string
@@ -150,17 +90,17 @@ func TestTLS(t *testing.T) {
 		config *tls.Config
 		want   string
 	}{
-		{"trusted", s.addr, &tls.Config{RootCAs: pool}, ""},
-		{"trusted by name", strings.Replace(s.addr, "127.0.0.1", "localhost", 1), &tls.Config{RootCAs: pool}, ""},
-		{"ServerName", s.addr, &tls.Config{RootCAs: pool, ServerName: "localhost"}, ""},
-		{"another ServerName", s.addr, &tls.Config{RootCAs: pool, ServerName: "elsewhere"}, "TLS: "},
-		{"not trusted", s.addr, &tls.Config{}, "TLS: "},
-		{"not verified", s.addr, &tls.Config{InsecureSkipVerify: true}, ""},
-		{"server without TLS", plain.addr, &tls.Config{RootCAs: pool}, "TLS: "},
+		{"trusted", s.Addr(), &tls.Config{RootCAs: pool}, ""},
+		{"trusted by name", strings.Replace(s.Addr(), "127.0.0.1", "localhost", 1), &tls.Config{RootCAs: pool}, ""},
+		{"ServerName", s.Addr(), &tls.Config{RootCAs: pool, ServerName: "localhost"}, ""},
+		{"another ServerName", s.Addr(), &tls.Config{RootCAs: pool, ServerName: "elsewhere"}, "TLS: "},
+		{"not trusted", s.Addr(), &tls.Config{}, "TLS: "},
+		{"not verified", s.Addr(), &tls.Config{InsecureSkipVerify: true}, ""},
+		{"server without TLS", plain.Addr(), &tls.Config{RootCAs: pool}, "TLS: "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := memcache.Options{TLS: row.config, ConnectTimeout: patient}
-			if row.addr == plain.addr {
+			if row.addr == plain.Addr() {
 				o.ConnectTimeout = time.Second // it waits for the end of the line
 			}
 			c := newClient(t, row.addr, o)
@@ -192,7 +132,7 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
-	c := newClient(t, s.addr, memcache.Options{ConnectTimeout: time.Second})
+	c := newClient(t, s.Addr(), memcache.Options{ConnectTimeout: time.Second})
 	if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil {
 		t.Error("a client without TLS has been served by a server with TLS")
 	}
@@ -221,7 +161,7 @@ func manyValues(t *testing.T, c *memcache.Client) {
 func TestOptionsAreCopied(t *testing.T) {
 	t.Parallel()
 	o := &memcache.Options{Timeout: patient, ConnectTimeout: patient, TLS: nil}
-	c := memcache.New(sharedServer(t).addr, o)
+	c := memcache.New(sharedServer(t).Addr(), o)
 	defer c.Close()
 	o.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errRefused }
 	do(t, c, memcache.Op{Key: "a"})
@@ -236,7 +176,7 @@ func TestNoServer(t *testing.T) {
 	l.Close()
 	for _, addr := range []string{l.Addr().String(), "unix:" + filepath.Join(t.TempDir(), "none"), "127.0.0.1", "127.0.0.1:99999", ""} {
 		c := newClient(t, addr, memcache.Options{})
-		if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil || !strings.HasPrefix(err.Error(), "memcached at "+strings.TrimPrefix(addr, "unix:")+": ") {
+		if err := c.Do(t.Context(), []memcache.Op{{Key: "a"}}); err == nil || !strings.HasPrefix(err.Error(), "memcached "+strings.TrimPrefix(addr, "unix:")+": ") {
 			t.Errorf("%q: Do = %v", addr, err)
 		}
 	}

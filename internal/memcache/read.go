@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// patience is how long a caller that reads and can be cancelled goes on
+	// patience is how long at least a caller reads, if its context can end,
 	// before it leaves reading to run. The deadline is set for twice that and
-	// serves several calls.
+	// serves several calls, since to set one costs as much as a short read.
 	patience = time.Millisecond
 
 	// maxSolos is how many calls in a row have to be alone before run leaves
@@ -25,14 +25,15 @@ const (
 	maxLine = 4 << 10
 )
 
-// errLarge is why a caller leaves a reply to run.
+// errLarge is why a caller leaves a reply to run: it may take longer than the
+// caller's context lasts.
 var errLarge = errors.New("reply larger than the buffer")
 
 // run reads replies until the connection fails, except while callers do.
 func (c *conn) run() {
 	defer c.tasks.Wait()
 	for {
-		if !c.limit.IsZero() {
+		if !c.limit.IsZero() { // that of the caller that has read last
 			c.limit = time.Time{}
 			_ = c.nc.SetReadDeadline(c.limit)
 		}
@@ -93,8 +94,10 @@ func (c *conn) pop(cl *call, lead bool) (again bool) {
 	c.first = cl.next
 	switch {
 	case c.first != nil && lead:
+		// The caller has its answer and returns. Others wait for theirs.
 		c.handOver()
 	case c.first == nil && (lead || c.solos >= maxSolos):
+		// The next caller reads for itself.
 		c.reading = false
 	default:
 		again = true
@@ -111,7 +114,7 @@ func (c *conn) pop(cl *call, lead bool) (again bool) {
 func (c *conn) readReply(large bool) (*call, error) {
 	line, err := c.peekLine()
 	if err != nil {
-		return nil, lost(err)
+		return nil, ReadError(err)
 	}
 	r, err := parseReply(line[:len(line)-2])
 	if err != nil {
@@ -123,6 +126,8 @@ func (c *conn) readReply(large bool) (*call, error) {
 	if cl == nil {
 		return nil, fmt.Errorf("reply %q that nobody asked for", clip(line))
 	}
+	// Were a reply taken for that of another command, a key would have another
+	// key's value. The connection is closed instead.
 	var want [8]byte
 	if r.code != serverError && !bytes.Equal(r.opaque, appendOpaque(want[:0], cl.opaque)) {
 		return nil, errMismatch
@@ -176,7 +181,7 @@ func (c *conn) readValue(cl *call, r *reply, line int) error {
 	size := line + r.size + 2
 	b, err := c.in.Peek(size)
 	if err != nil {
-		return lost(err)
+		return ReadError(err)
 	}
 	if !bytes.HasSuffix(b, crlf) {
 		return errLonger
@@ -209,11 +214,11 @@ func (c *conn) readLarge(cl *call, r *reply, line int) (err error) {
 		data = b.Bytes()
 	}
 	if err != nil {
-		return lost(err)
+		return ReadError(err)
 	}
 	end, err := c.in.Peek(2)
 	if err != nil {
-		return lost(err)
+		return ReadError(err)
 	}
 	if !bytes.Equal(end, crlf) {
 		return errLonger
@@ -244,12 +249,4 @@ func (cl *call) answer(r *reply, data []byte) error {
 	op := &cl.ops[0]
 	cl.ops = cl.ops[1:]
 	return r.answer(op, data)
-}
-
-// lost says plainly what the end of the input means here.
-func lost(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server closed the connection")
-	}
-	return err
 }

@@ -16,12 +16,12 @@ type reply struct {
 	flags  uint32
 	left   int64
 	hasCAS, hasFlags,
-	won, sent, stale,
+	won, stale,
 	tooLarge bool // the value was dropped
 }
 
-// maxSize is how many bytes a value can have at any server.
-const maxSize = 1 << 30
+// MaxSize is how many bytes a value can have at any server.
+const MaxSize = 1 << 30
 
 // code is the two letters that a reply begins with.
 type code uint16
@@ -38,7 +38,7 @@ const (
 
 var serverErrorPrefix = []byte("SERVER_ERROR ")
 
-// parseReply takes a line, without its end, apart.
+// parseReply parses a line without its end.
 func parseReply(line []byte) (r reply, err error) {
 	if text, ok := bytes.CutPrefix(line, serverErrorPrefix); ok {
 		return reply{code: serverError, text: text}, nil
@@ -52,7 +52,7 @@ func parseReply(line []byte) (r reply, err error) {
 	case value:
 		var word []byte
 		word, rest = cutWord(rest)
-		size, ok := parseUint(word, maxSize)
+		size, ok := parseUint(word, MaxSize)
 		if !ok {
 			return r, unexpected(line)
 		}
@@ -74,8 +74,8 @@ func parseReply(line []byte) (r reply, err error) {
 	return r, nil
 }
 
-// flag takes in one flag and reports whether it makes sense. A flag that is not
-// known means nothing for what was asked.
+// flag notes one flag and reports whether it is well-formed. Flags that are not
+// known are ignored.
 func (r *reply) flag(name byte, arg []byte) (ok bool) {
 	switch name {
 	case 'O':
@@ -103,9 +103,6 @@ func (r *reply) flag(name byte, arg []byte) (ok bool) {
 	case 'W':
 		r.won = true
 		return len(arg) == 0
-	case 'Z':
-		r.sent = true
-		return len(arg) == 0
 	case 'X':
 		r.stale = true
 		return len(arg) == 0
@@ -113,7 +110,7 @@ func (r *reply) flag(name byte, arg []byte) (ok bool) {
 	return true
 }
 
-// cutWord takes the word that a space in front of b begins.
+// cutWord cuts off the first word of b, which a space precedes.
 func cutWord(b []byte) (word, rest []byte) {
 	if len(b) == 0 || b[0] != ' ' {
 		return nil, nil
@@ -171,7 +168,7 @@ func (r *reply) answer(op *Op, data []byte) error {
 	}
 	if status == Done && op.Kind == Get {
 		op.Value, op.Flags = data, r.flags
-		op.Left, op.Won, op.Sent, op.Stale = r.left, r.won, r.sent, r.stale
+		op.Left, op.Won, op.Stale = r.left, r.won, r.stale
 	}
 	op.Status = status
 	return nil

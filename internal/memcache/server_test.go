@@ -1,113 +1,24 @@
 package memcache_test
 
 import (
-	"bytes"
 	"context"
-	"net"
-	"os"
-	"os/exec"
-	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// server is a memcached that a test has started, and that is stopped with it.
-type server struct {
-	addr string // as Client wants it
-	args []string
-	log  *bytes.Buffer
-	cmd  *exec.Cmd
-	done chan struct{}
-}
+type server = backendtest.Memcached
 
-// startServer starts a memcached with nothing in it.
-func startServer(t testing.TB, args ...string) *server {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	s := &server{addr: "127.0.0.1:" + port}
-	s.args = append([]string{"-l", "127.0.0.1", "-p", port, "-U", "0"}, args...)
-	s.start(t)
-	return s
-}
+var (
+	startServer = backendtest.StartMemcached
+	eventually  = backendtest.Eventually
+	pause       = backendtest.Pause
+)
 
-func (s *server) start(t testing.TB) {
-	t.Helper()
-	args := s.args
-	if os.Getuid() == 0 {
-		// Another user's process would not die with this one.
-		args = append(slices.Clip(args), "-u", "root")
-	}
-	s.log = new(bytes.Buffer)
-	s.cmd = exec.Command("/usr/bin/memcached", args...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = dieWithParent()
-	if err := s.cmd.Start(); err != nil {
-		t.Fatalf("memcached cannot be started: %v; apt-get install memcached", err)
-	}
-	s.done = make(chan struct{})
-	go func() {
-		defer close(s.done)
-		_ = s.cmd.Wait()
-	}()
-	t.Cleanup(s.kill)
-	network, addr := "tcp", s.addr
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		network, addr = "unix", path
-	}
-	eventually(t, "memcached to listen on "+s.addr, func() bool {
-		select {
-		case <-s.done:
-			t.Fatalf("memcached %v ended:\n%s", args, s.log)
-		default:
-		}
-		conn, err := net.DialTimeout(network, addr, time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
-// kill ends the process at once; it may be started again, empty.
-func (s *server) kill() {
-	_ = s.cmd.Process.Kill()
-	<-s.done
-}
-
-func (s *server) signal(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually waits for cond.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for start := time.Now(); !cond(); {
-		if time.Since(start) > 60*time.Second {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		pause(5 * time.Millisecond)
-	}
-}
-
-// pause lets real time pass, for the programs outside.
-func pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C
-}
+func TestMain(m *testing.M) { backendtest.Main(m) }
 
 // shared is a server for all tests that only use keys of their own.
 var shared struct {
@@ -117,24 +28,16 @@ var shared struct {
 
 func sharedServer(t testing.TB) *server {
 	t.Helper()
-	shared.Do(func() { shared.server = startServer(outliving{t}) })
+	shared.Do(func() { shared.server = startServer(backendtest.Outliving(t)) })
 	return shared.server
 }
 
-// outliving starts what is stopped by TestMain, and not with the test that
-// happened to need it first.
-type outliving struct{ testing.TB }
-
-var atExit []func()
-
-func (o outliving) Cleanup(f func()) { atExit = append(atExit, f) }
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, f := range atExit {
-		f()
+// clientAddr returns the address of s as clients want it.
+func clientAddr(s *server) string {
+	if s.Network() == "unix" {
+		return "unix:" + s.Addr()
 	}
-	os.Exit(code)
+	return s.Addr()
 }
 
 // patient is how tests wait for a server on a machine that has other things to
@@ -142,7 +45,7 @@ func TestMain(m *testing.M) {
 const patient = 20 * time.Second
 
 // newClient returns a client that is closed when the test ends. Timeouts that
-// are not set are patient.
+// are not set are patient, and there are two connections.
 func newClient(t testing.TB, addr string, o memcache.Options) *memcache.Client {
 	t.Helper()
 	if o.Timeout == 0 {
@@ -150,6 +53,9 @@ func newClient(t testing.TB, addr string, o memcache.Options) *memcache.Client {
 	}
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = patient
+	}
+	if o.Conns == 0 {
+		o.Conns = 2
 	}
 	c := memcache.New(addr, &o)
 	t.Cleanup(func() {

@@ -10,9 +10,9 @@ import (
 var ErrGone = errors.New("the connection is gone")
 
 // Session is one connection of a Client. All that is done over it reaches one
-// process, or nobody: a server that was started again, and has begun to count
-// CAS anew, is not reached. It needs no closing. Sessions that are equal are the
-// same connection.
+// process of the server, or nothing: it never reaches one that was started again
+// and counts CAS from the beginning. It needs no closing. Sessions that are equal
+// are the same connection.
 type Session struct {
 	c    *Client
 	conn *conn
@@ -26,7 +26,7 @@ func (c *Client) Session(ctx context.Context) (Session, error) {
 	}
 	conn, err := c.pick(ctx)
 	if err != nil {
-		return Session{}, c.failed(ctx, err)
+		return Session{}, c.Failed(ctx, err)
 	}
 	return Session{c, conn}, nil
 }
@@ -41,7 +41,7 @@ func (s Session) Do(ctx context.Context, ops []Op) error {
 		return err
 	}
 	if s.conn.broken.Load() {
-		return s.c.failed(ctx, ErrGone)
+		return s.c.Failed(ctx, ErrGone)
 	}
 	return s.c.do(ctx, s.conn, ops, sent)
 }

@@ -127,15 +127,15 @@ func TestSessionErrors(t *testing.T) {
 func TestSessionOfAServerThatIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
-	c := newClient(t, server.addr, memcache.Options{})
+	c := newClient(t, server.Addr(), memcache.Options{})
 	s := session(t, c)
 	ops := []memcache.Op{{Key: "a", Vivify: 100}}
 	if err := s.Do(t.Context(), ops); err != nil || !ops[0].Won {
 		t.Fatal(err, ops[0])
 	}
 	cas := ops[0].CAS
-	server.kill()
-	server.start(t)
+	server.Kill()
+	server.Start(t)
 	eventually(t, "a stub with the same CAS", func() bool {
 		ops := []memcache.Op{{Key: "a", Vivify: 100}}
 		return c.Do(t.Context(), ops) == nil && ops[0].CAS == cas

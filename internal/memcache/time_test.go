@@ -291,7 +291,7 @@ func failsAtOnce(t *testing.T, c *memcache.Client) {
 	t.Helper()
 	start := time.Now()
 	err := c.Do(t.Context(), []memcache.Op{{Key: "k"}})
-	if !errors.Is(err, errRefused) || err.Error() != "memcached at down:1: connection refused" {
+	if !errors.Is(err, errRefused) || err.Error() != "memcached down:1: connection refused" {
 		t.Fatalf("Do = %v", err)
 	}
 	if took := time.Since(start); took != 0 {

@@ -9,70 +9,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"strings"
+	"net"
 	"sync"
-	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-// DefaultConns is what Options.Conns is unless it is set.
-const DefaultConns = 8
-
-const (
-	minBackoff = 50 * time.Millisecond
-	maxBackoff = 2 * time.Second
-)
-
 // Client talks to one server. It is safe for concurrent use.
 type Client struct {
-	network, addr string
-	o             memcache.Options
-	places        chan struct{} // one for each connection that a call has or makes
+	*memcache.Endpoint
+	places chan struct{} // one for each connection that a call has or makes
 
 	ctx   context.Context // done once closed
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
-	mu       sync.Mutex
-	open     map[*conn]bool
-	idle     []*conn   // last used last
-	down     error     // why the server cannot be reached, nil if it can as far as is known
-	failures int       // in a row
-	retry    time.Time // when down: not to be tried before
+	mu     sync.Mutex
+	open   map[*conn]bool
+	idle   []*conn // last used last
+	health memcache.Health
 }
 
 // New returns a Client of the server at addr, "host:port" or "unix:/path". It
 // does no I/O: connections are made when they are needed. A nil o stands for
 // the zero Options.
 //
-// Conns bounds the connections that are open at a time; 0: DefaultConns. A call
-// waits for one that is free. Username and Password are for SASL PLAIN; a
+// Conns bounds the connections that are open at a time. A call waits for one
+// that is free. Username and Password are for SASL PLAIN; a
 // server without SASL is content with any.
 func New(addr string, o *memcache.Options) *Client {
-	c := &Client{network: "tcp", addr: addr, open: make(map[*conn]bool)}
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		c.network, c.addr = "unix", path
-	}
-	if o != nil {
-		c.o = *o
-	}
-	setDefault(&c.o.Conns, DefaultConns)
-	setDefault(&c.o.Timeout, memcache.DefaultTimeout)
-	setDefault(&c.o.ConnectTimeout, memcache.DefaultTimeout)
-	setDefault(&c.o.MaxValue, memcache.DefaultMaxValue)
-	c.o.MaxValue = min(c.o.MaxValue, maxSize)
-	c.places = make(chan struct{}, c.o.Conns)
+	c := &Client{Endpoint: memcache.NewEndpoint(addr, o), open: make(map[*conn]bool)}
+	c.places = make(chan struct{}, c.Conns)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
-}
-
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // Do has the server carry out ops, in order and in one round trip, and puts the
@@ -81,8 +50,8 @@ func setDefault[T comparable](v *T, d T) {
 // were carried out is not known. What the server says against a single op is
 // that op's Err and not an error of Do.
 //
-// A Get with Vivify and a Delete with Invalidate are not sent; their Err wraps
-// errors.ErrUnsupported. A Get with NoValue fetches the value and drops it.
+// A Get with Vivify is not sent; its Err wraps errors.ErrUnsupported. A Get with
+// NoValue fetches the value and drops it.
 //
 // A key that is not legal is a memcache.ErrKey of Do, before anything is sent.
 // While the server is known to be down Do does not wait for it. When ctx ends
@@ -94,21 +63,18 @@ func (c *Client) Do(ctx context.Context, ops []memcache.Op) error {
 	}
 	conn, err := c.take(ctx)
 	if err == nil {
-		err = conn.do(ctx, ops, c.o.Timeout)
+		err = conn.do(ctx, ops, c.Timeout)
 		c.give(conn)
 	}
-	if err == nil || err == ctx.Err() || errors.Is(err, memcache.ErrClosed) {
-		return err
-	}
-	return fmt.Errorf("memcached at %s: %w", c.addr, err)
+	return c.Failed(ctx, err)
 }
 
 // prepare checks and resets ops and reports whether any is to be sent.
 func (c *Client) prepare(ops []memcache.Op) (send bool, err error) {
 	for i := range ops {
 		op := &ops[i]
-		op.Status, op.Won, op.Sent, op.Stale, op.Err = memcache.Unanswered, false, false, false, nil
-		if err := checkKey(op.Key); err != nil {
+		op.Status, op.Won, op.Stale, op.Err = memcache.Unanswered, false, false, nil
+		if err := memcache.CheckKey(op.Key); err != nil {
 			return false, err
 		}
 		if op.Kind == memcache.Get {
@@ -117,10 +83,8 @@ func (c *Client) prepare(ops []memcache.Op) (send bool, err error) {
 		switch {
 		case op.Kind == memcache.Get && op.Vivify != 0:
 			op.Err = fmt.Errorf("vivify over memcached's binary protocol: %w", errors.ErrUnsupported)
-		case op.Kind == memcache.Set && len(op.Value) > c.o.MaxValue:
+		case op.Kind == memcache.Set && len(op.Value) > c.MaxValue:
 			op.Err = memcache.ErrTooLarge
-		case op.Kind == memcache.Delete && op.Invalidate:
-			op.Err = fmt.Errorf("invalidate over memcached's binary protocol: %w", errors.ErrUnsupported)
 		default:
 			send = true
 		}
@@ -166,19 +130,11 @@ func (c *Client) idleConn() (*conn, error) {
 			return conn, nil
 		}
 	}
-	if c.down == nil {
-		return nil, nil
-	}
-	if time.Now().Before(c.retry) {
-		return nil, c.down
-	}
-	// One caller finds out for all.
-	c.retry = time.Now().Add(c.o.ConnectTimeout)
-	return nil, nil
+	return nil, c.health.Try(c.ConnectTimeout)
 }
 
-// give gives a place to the next caller, and with it conn unless that is nil or
-// broken.
+// give gives the caller's place to the next one, and keeps conn for it unless that
+// is nil or broken.
 func (c *Client) give(conn *conn) {
 	if conn != nil && conn.works() {
 		c.mu.Lock()
@@ -189,8 +145,8 @@ func (c *Client) give(conn *conn) {
 }
 
 // connect makes a connection in the place that the caller has. It goes on when
-// the caller leaves, so that callers in a hurry reach a server that is slow to
-// connect to.
+// the caller leaves: else callers that can wait for less than it takes to connect
+// would each begin anew, and never reach the server.
 func (c *Client) connect(ctx context.Context) (*conn, error) {
 	type result struct {
 		conn *conn
@@ -198,7 +154,10 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	}
 	made := make(chan result)
 	started := c.start(func() {
-		conn, err := c.dial()
+		conn, err := memcache.Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn) (*conn, error) {
+			conn := newConn(stream, raw, c.MaxValue)
+			return conn, conn.greet(c.Username, c.Password)
+		})
 		c.dialed(conn, err)
 		if err != nil {
 			c.give(nil)
@@ -237,44 +196,29 @@ func (c *Client) start(task func()) bool {
 	return true
 }
 
-// dialed takes in the end of an attempt to connect.
+// dialed notes how an attempt to connect has ended.
 func (c *Client) dialed(conn *conn, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.isDown(err)
+		c.health.Failed(err)
 		return
 	}
-	c.down = nil
+	c.health.Reached()
 	c.open[conn] = true
-	if c.ctx.Err() != nil {
+	if c.ctx.Err() != nil { // Close was called, and has not found it
 		conn.fail(memcache.ErrClosed)
 	}
 }
 
-// ended takes in why a connection has failed.
+// ended notes why a connection has failed.
 func (c *Client) ended(conn *conn, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, conn)
-	var slow *timeoutError
-	switch {
-	case errors.Is(err, errLeft):
-	case errors.As(err, &slow):
-		c.down, c.failures, c.retry = err, 0, time.Now()
-	case !conn.worked:
-		c.isDown(err)
-	default:
-		c.failures = 0
+	if !errors.Is(err, errLeft) { // which says nothing about the server
+		c.health.Lost(err, !conn.worked)
 	}
-}
-
-// isDown notes a failure. c.mu is held.
-func (c *Client) isDown(err error) {
-	c.down = err
-	pause := min(minBackoff<<min(c.failures, 10), maxBackoff)
-	c.failures++
-	c.retry = time.Now().Add(pause/2 + rand.N(pause))
 }
 
 // Close closes the connections. Calls that wait for an answer fail with

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,16 +20,9 @@ import (
 const (
 	readBuffer  = 32 << 10
 	writeBuffer = 8 << 10
-	maxSize     = 1 << 30 // bytes of a value, beyond what any server takes
 )
 
 var errLeft = errors.New("the caller has left")
-
-// timeoutError is why a connection is closed that does not answer.
-type timeoutError struct{ after time.Duration }
-
-func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
-func (e *timeoutError) Unwrap() error { return os.ErrDeadlineExceeded }
 
 // call is what one Do has a connection do.
 type call struct {
@@ -52,23 +44,23 @@ func (cl *call) skip() bool {
 // conn is one connection. One call at a time writes to it; a goroutine of its
 // own reads from it, and so notices also when the server closes it.
 type conn struct {
-	nc     io.Closer // what carries TLS, if there is TLS
+	raw    io.Closer // carries TLS, if there is TLS
 	in     *bufio.Reader
 	out    *bufio.Writer
 	max    int // bytes of a value
 	header [gomemcached.HDR_LEN]byte
 	req    gomemcached.MCRequest
 	extras [8]byte
-	worked bool // a call was answered; for the reading goroutine
+	worked bool // a call was answered; belongs to the reading goroutine
 
 	mu   sync.Mutex
 	call *call // under way
 	err  error // why it is of no use any more
 }
 
-func newConn(nc io.Closer, stream net.Conn, maxValue int) *conn {
+func newConn(stream, raw net.Conn, maxValue int) *conn {
 	c := &conn{
-		nc:  nc,
+		raw: raw,
 		in:  bufio.NewReaderSize(stream, readBuffer),
 		out: bufio.NewWriterSize(stream, writeBuffer),
 		max: maxValue,
@@ -90,7 +82,7 @@ func (c *conn) fail(err error) {
 	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = err
-		c.nc.Close()
+		c.raw.Close()
 	}
 }
 
@@ -110,14 +102,16 @@ func (c *conn) do(ctx context.Context, ops []memcache.Op, timeout time.Duration)
 	stays := context.AfterFunc(ctx, func() { c.fail(errLeft) })
 	inTime := func() bool { return true }
 	if timeout > 0 {
-		inTime = time.AfterFunc(timeout, func() { c.fail(&timeoutError{timeout}) }).Stop
+		inTime = time.AfterFunc(timeout, func() { c.fail(&memcache.TimeoutError{After: timeout}) }).Stop
 	}
 	if err := c.write(cl); err != nil {
 		c.fail(err)
 	}
 	err := <-cl.done
 	if a, b := stays(), inTime(); !a || !b {
-		c.fail(errLeft) // what is about to close it must not meet the next call
+		// 1. The answer comes.  2. The time is up as well, and a goroutine is about
+		// to close the connection.  3. The next call would find it closed under it.
+		c.fail(errLeft)
 	}
 	if errors.Is(err, errLeft) {
 		return ctx.Err()
@@ -170,6 +164,7 @@ func (c *conn) readReply() error {
 	c.mu.Lock()
 	cl := c.call
 	c.mu.Unlock()
+	// A server that answers what it was not asked yet is out of step.
 	if cl == nil || cl.unasked.Add(1) > 0 {
 		return fmt.Errorf("reply %s that nobody asked for", h)
 	}
@@ -188,12 +183,4 @@ func (c *conn) readReply() error {
 	c.mu.Unlock()
 	cl.done <- nil
 	return nil
-}
-
-// lost says plainly what an end of input means here.
-func lost(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server closed the connection")
-	}
-	return err
 }

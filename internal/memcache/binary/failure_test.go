@@ -15,14 +15,14 @@ import (
 func TestAServerThatIsStartedAgainIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, patient(memcache.Options{}))
+	c := newClient(t, s.Addr(), patient(memcache.Options{}))
 	do(t, c, memcache.Op{Kind: memcache.Set, Key: "k", Value: []byte("old")})
-	s.kill()
+	s.Kill()
 	err := c.Do(t.Context(), []memcache.Op{{Key: "k"}})
-	if err == nil || !strings.HasPrefix(err.Error(), "memcached at "+s.addr+": ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "memcached "+s.Addr()+": ") {
 		t.Errorf("without a server: %v", err)
 	}
-	s.start(t)
+	s.Start(t)
 	eventually(t, "the client to connect", func() bool {
 		ops := []memcache.Op{{Key: "k"}}
 		err := c.Do(t.Context(), ops)
@@ -36,11 +36,11 @@ func TestAServerThatIsStartedAgainIsFoundAgain(t *testing.T) {
 func TestAServerThatHangs(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, &memcache.Options{Timeout: 200 * time.Millisecond, ConnectTimeout: patience})
+	c := newClient(t, s.Addr(), &memcache.Options{Timeout: 200 * time.Millisecond, ConnectTimeout: patience})
 	eventually(t, "the first answer", func() bool {
 		return c.Do(t.Context(), []memcache.Op{{Kind: memcache.Set, Key: "a", Value: []byte("of a")}, {Kind: memcache.Set, Key: "b", Value: []byte("of b")}}) == nil
 	})
-	s.signal(t, stop)
+	s.Stop(t)
 	var err error
 	for err == nil { // until the signal has arrived
 		err = c.Do(t.Context(), []memcache.Op{{Key: "a"}})
@@ -48,7 +48,7 @@ func TestAServerThatHangs(t *testing.T) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 200ms") {
 		t.Errorf("after the timeout: %v", err)
 	}
-	s.signal(t, cont)
+	s.Resume(t)
 	// What the server says late to the first must not be taken for this.
 	eventually(t, "the answer", func() bool {
 		ops := []memcache.Op{{Key: "b"}}
@@ -79,9 +79,9 @@ func TestACallThatIsAbandonedTakesItsConnectionAlong(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
-			c := newClient(t, s.addr, patient(memcache.Options{Conns: 1}))
+			c := newClient(t, s.Addr(), patient(memcache.Options{Conns: 1}))
 			do(t, c, memcache.Op{Kind: memcache.Set, Key: "a", Value: []byte("of a")}, memcache.Op{Kind: memcache.Set, Key: "b", Value: []byte("of b")})
-			s.signal(t, stop)
+			s.Stop(t)
 			var err error
 			for err == nil { // until the signal has arrived
 				ctx, cancel := tc.ctx(t.Context())
@@ -91,7 +91,7 @@ func TestACallThatIsAbandonedTakesItsConnectionAlong(t *testing.T) {
 			if err != tc.want {
 				t.Errorf("Do = %v, want %v", err, tc.want)
 			}
-			s.signal(t, cont)
+			s.Resume(t)
 			for range 10 {
 				if ops := do(t, c, memcache.Op{Key: "b"}); string(ops[0].Value) != "of b" {
 					t.Fatalf("b has the value %q", ops[0].Value)
@@ -104,7 +104,7 @@ func TestACallThatIsAbandonedTakesItsConnectionAlong(t *testing.T) {
 func TestACallWithADeadContextSendsNothing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, patient(memcache.Options{}))
+	c := newClient(t, s.Addr(), patient(memcache.Options{}))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Do(ctx, []memcache.Op{{Kind: memcache.Set, Key: "k"}}); err != context.Canceled {
@@ -118,9 +118,9 @@ func TestACallWithADeadContextSendsNothing(t *testing.T) {
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	c := newClient(t, s.addr, patient(memcache.Options{Conns: 2}))
+	c := newClient(t, s.Addr(), patient(memcache.Options{Conns: 2}))
 	do(t, c, memcache.Op{Key: "k"})
-	s.signal(t, stop)
+	s.Stop(t)
 	errs := make([]error, 5) // one has a connection, one connects, the others wait
 	var wg sync.WaitGroup
 	for i := range errs {

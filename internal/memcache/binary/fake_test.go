@@ -129,7 +129,7 @@ func TestRepliesThatAreWrong(t *testing.T) {
 				do(t, c, memcache.Op{Key: "good"})
 				ops := []memcache.Op{{Key: "good"}, {Key: "bad"}, {Key: "good"}}
 				err := c.Do(t.Context(), ops)
-				if want := "memcached at fake:1: " + tc.want; err == nil || err.Error() != want {
+				if want := "memcached fake:1: " + tc.want; err == nil || err.Error() != want {
 					t.Errorf("Do = %v; want %s", err, want)
 				}
 				if string(ops[0].Value) != "of good" || ops[1].Status != memcache.Unanswered || ops[2].Status != memcache.Unanswered {
@@ -221,7 +221,7 @@ func TestGreetings(t *testing.T) {
 				c := client.New("fake:1", o)
 				defer c.Close()
 				err := c.Do(t.Context(), []memcache.Op{{Key: "k"}})
-				if want := "memcached at fake:1: " + tc.want; err == nil || err.Error() != want {
+				if want := "memcached fake:1: " + tc.want; err == nil || err.Error() != want {
 					t.Errorf("Do = %v; want %s", err, want)
 				}
 			})
@@ -248,7 +248,7 @@ func TestAServerThatIsDownIsTriedNowAndThen(t *testing.T) {
 			wg.Go(func() {
 				for range 1000 {
 					err := c.Do(t.Context(), []memcache.Op{{Key: "k"}})
-					if err == nil || err.Error() != "memcached at fake:1: refused" {
+					if err == nil || err.Error() != "memcached fake:1: refused" {
 						t.Errorf("Do = %v", err)
 					}
 					time.Sleep(20 * time.Millisecond)
@@ -272,13 +272,13 @@ func TestOneCallerFindsOutForAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var dials atomic.Int32
-		c := client.New("fake:1", &memcache.Options{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c := client.New("fake:1", &memcache.Options{Conns: 8, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			dials.Add(1)
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}})
 		defer c.Close()
-		const down = "memcached at fake:1: no answer within 1s"
+		const down = "memcached fake:1: no answer within 1s"
 		if err := c.Do(t.Context(), []memcache.Op{{Key: "k"}}); err == nil || err.Error() != down {
 			t.Errorf("Do = %v", err)
 		}
@@ -309,7 +309,7 @@ func TestAServerThatDoesNotAnswerIsDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hangs := false
-		c := client.New("fake:1", &memcache.Options{Timeout: time.Minute, Dial: fake(func(_ int, r request) []byte {
+		c := client.New("fake:1", &memcache.Options{Conns: 8, Timeout: time.Minute, Dial: fake(func(_ int, r request) []byte {
 			if hangs {
 				return []byte{}
 			}
@@ -319,7 +319,7 @@ func TestAServerThatDoesNotAnswerIsDown(t *testing.T) {
 		do(t, c, memcache.Op{Key: "k"})
 		hangs = true
 		err := c.Do(t.Context(), []memcache.Op{{Key: "k"}})
-		if err == nil || err.Error() != "memcached at fake:1: no answer within 1m0s" {
+		if err == nil || err.Error() != "memcached fake:1: no answer within 1m0s" {
 			t.Errorf("Do = %v", err)
 		}
 		synctest.Wait()

@@ -10,32 +10,14 @@ import (
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
-const maxKey = 250
-
-// checkKey refuses what the text protocol could not have, so that a key means
-// the same in both.
-func checkKey(key string) error {
-	if len(key) == 0 || len(key) > maxKey {
-		return fmt.Errorf("key %q of %d bytes: %w", key[:min(len(key), maxKey)], len(key), memcache.ErrKey)
-	}
-	for i := range len(key) {
-		if key[i] <= ' ' || key[i] == 0x7f {
-			return fmt.Errorf("key %q: %w", key, memcache.ErrKey)
-		}
-	}
-	return nil
-}
-
 func opcode(op *memcache.Op) gomemcached.CommandCode {
 	switch {
 	case op.Kind == memcache.Delete:
 		return gomemcached.DELETE
 	case op.Kind == memcache.Get:
 		return gomemcached.GET
-	case op.Mode == memcache.Add:
+	case op.Add:
 		return gomemcached.ADD
-	case op.Mode == memcache.Replace:
-		return gomemcached.REPLACE
 	}
 	return gomemcached.SET
 }
@@ -47,7 +29,7 @@ func (c *conn) command(op *memcache.Op) {
 	r.Key = append(r.Key[:0], op.Key...)
 	r.Cas, r.Extras, r.Body = op.CAS, nil, nil
 	switch {
-	case op.Kind == memcache.Get, op.Kind == memcache.Set && op.Mode == memcache.Add:
+	case op.Kind == memcache.Get, op.Kind == memcache.Set && op.Add:
 		r.Cas = 0
 	}
 	if op.Kind == memcache.Set {
@@ -72,31 +54,31 @@ func (h header) String() string { return fmt.Sprintf("to %s", h.opcode) }
 func (c *conn) peek() (h header, err error) {
 	b, err := c.in.Peek(gomemcached.HDR_LEN)
 	if err != nil {
-		return h, lost(err)
+		return h, memcache.ReadError(err)
 	}
 	h.opcode = gomemcached.CommandCode(b[1])
 	h.opaque = binary.BigEndian.Uint32(b[12:])
 	h.size = int64(binary.BigEndian.Uint32(b[8:]))
 	h.value = h.size - int64(binary.BigEndian.Uint16(b[2:])) - int64(b[4])
-	if b[0] != gomemcached.RES_MAGIC || h.value < 0 || h.value > maxSize {
+	if b[0] != gomemcached.RES_MAGIC || h.value < 0 || h.value > memcache.MaxSize {
 		return h, errors.New("reply that is not of the binary protocol")
 	}
 	return h, nil
 }
 
-// receive reads the reply that h has announced, which is to be one to opcode
-// and opaque. A nil response is one with a value that is too large.
+// receive reads the reply that h has announced, which has to be one to opcode and
+// opaque. It returns nil for a value that is too large, and drops that.
 func (c *conn) receive(h header, opcode gomemcached.CommandCode, opaque uint32) (*gomemcached.MCResponse, error) {
 	if h.opcode != opcode || h.opaque != opaque {
 		return nil, errors.New("reply to another command")
 	}
 	if h.value > int64(c.max) {
 		_, err := c.in.Discard(gomemcached.HDR_LEN + int(h.size))
-		return nil, lost(err)
+		return nil, memcache.ReadError(err)
 	}
 	res := new(gomemcached.MCResponse)
 	if _, err := res.Receive(c.in, c.header[:]); err != nil {
-		return nil, lost(err)
+		return nil, memcache.ReadError(err)
 	}
 	return res, nil
 }
@@ -129,10 +111,8 @@ func (c *conn) answer(op *memcache.Op, h header, opaque uint32) error {
 // refusal returns what it means for op that the server did nothing, or
 // Unanswered if that is an error.
 func refusal(op *memcache.Op, status gomemcached.Status) memcache.Status {
-	// Without a CAS a SET stores, so what was refused is an ADD or a REPLACE.
-	mode := op.Kind == memcache.Set && (op.CAS == 0 || op.Mode == memcache.Add)
 	switch {
-	case mode && (status == gomemcached.KEY_EEXISTS || status == gomemcached.KEY_ENOENT || status == gomemcached.NOT_STORED):
+	case op.Kind == memcache.Set && op.Add && (status == gomemcached.KEY_EEXISTS || status == gomemcached.NOT_STORED):
 		return memcache.Refused
 	case status == gomemcached.KEY_ENOENT:
 		return memcache.Missing

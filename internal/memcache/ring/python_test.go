@@ -6,91 +6,29 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
 )
 
 // patience is how long a test waits for another process.
 const patience = 2 * time.Minute
 
-// packages names what to install for each program.
-var packages = map[string]string{
-	"memcached":        "memcached",
-	"/usr/bin/python3": "python3-memcache python3-pylibmc python3-pymemcache",
-}
-
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", program, packages[program])
-	}
-	return path
-}
-
-// startServer starts a memcached that ends with the test, and returns its
-// host:port.
-func startServer(t *testing.T) string {
-	t.Helper()
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The server takes a port that is free and writes it there.
-	portFile := filepath.Join(t.TempDir(), "port")
-	var log bytes.Buffer
-	cmd := exec.Command(need(t, "memcached"), "-l", "127.0.0.1", "-p", "-1", "-U", "0", "-u", me.Username)
-	cmd.Env = append(os.Environ(), "MEMCACHED_PORT_FILENAME="+portFile)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = dieWithParent()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	deadline := time.After(patience)
-	retry := time.NewTicker(5 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		if written, err := os.ReadFile(portFile); err == nil {
-			return "127.0.0.1:" + strings.TrimSpace(strings.TrimPrefix(string(written), "TCP INET:"))
-		}
-		select {
-		case <-ended:
-			t.Fatalf("memcached ended:\n%s", &log)
-		case <-deadline:
-			t.Fatal("memcached does not say its port")
-		case <-retry.C:
-		}
-	}
-}
-
 // python runs testdata/where.py and returns the lines that it printed.
 func python(t *testing.T, args ...string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, need(t, "/usr/bin/python3"), append([]string{"testdata/where.py"}, args...)...)
-	cmd.SysProcAttr = dieWithParent()
+	cmd := exec.CommandContext(ctx, backendtest.Need(t, "/usr/bin/python3"), append([]string{"testdata/where.py"}, args...)...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("where.py %s: %v\n%s\nIt needs the packages %s", args, err, &log, packages["/usr/bin/python3"])
+		t.Fatalf("where.py %s: %v\n%s", args, err, &log)
 	}
 	return strings.Fields(string(out))
 }
@@ -150,7 +88,7 @@ func TestPythonFindsKeysWhereTheRingPutsThem(t *testing.T) {
 			var servers []*server
 			args := []string{"set", tc.hash}
 			for _, weight := range tc.weights {
-				addr := startServer(t)
+				addr := backendtest.StartMemcached(t).Addr()
 				servers = append(servers, connect(t, addr))
 				list = append(list, ring.Server{Addr: addr, Weight: weight})
 				args = append(args, fmt.Sprintf("%s*%d", addr, weight))

@@ -1,6 +1,4 @@
-// Package tlsargs reads the arguments of a backend's URL that say how its
-// connections are secured.
-package tlsargs
+package backendurl
 
 import (
 	"crypto/tls"
@@ -12,17 +10,27 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-// Read takes ca_file, cert_file, key_file, server_name and insecure from args and
-// returns what loads the files that they name, for the caller to call once it
-// knows that the URL is sound. Errors name the argument.
-func Read(args *driver.Args) (load func() (*tls.Config, error)) {
+// TLS reads how the connections are secured, from the arguments ca_file,
+// cert_file, key_file, server_name and insecure. Unless secured, for a scheme
+// without TLS, it reads none of them, so that Args.Err reports them as unknown.
+//
+// It returns what loads the files that the arguments name, to be called once the
+// rest of the URL has proved sound. A tls.Config of the caller's own takes the
+// place of the arguments. Errors name the argument.
+func TLS(args *driver.Args, secured bool) (load func(own *tls.Config) (*tls.Config, error)) {
+	if !secured {
+		return func(own *tls.Config) (*tls.Config, error) { return own, nil }
+	}
 	ca, cert, key := args.String("ca_file", ""), args.String("cert_file", ""), args.String("key_file", "")
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         args.String("server_name", ""),
 		InsecureSkipVerify: args.Bool("insecure", false),
 	}
-	return func() (*tls.Config, error) {
+	return func(own *tls.Config) (*tls.Config, error) {
+		if own != nil {
+			return own, nil
+		}
 		if ca != "" {
 			pem, err := os.ReadFile(ca)
 			if err != nil {

@@ -1,6 +1,6 @@
-//go:build !linux
+//go:build unix && !linux
 
-package redis_test
+package backendtest
 
 import "syscall"
 

@@ -1,4 +1,6 @@
-package memcached_test
+//go:build unix
+
+package backendtest
 
 import (
 	"net"
@@ -7,33 +9,32 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/dogpile-go/dogpile/backend/memcached"
 )
 
-// network is a TCP proxy between a backend and a server. It counts round trips,
+// Network is a TCP proxy between a backend and a server. It counts round trips,
 // can be cut, can hold commands up and can lose answers.
-type network struct {
-	addr   string
+type Network struct {
+	Addr  string       // where to connect to
+	Trips atomic.Int64 // round trips
+	Deaf  atomic.Bool  // answers are lost, and the connection with them
+
 	target string
-	trips  atomic.Int64
-	deaf   atomic.Bool                           // answers are lost, and the connection with them
 	before atomic.Pointer[func(commands string)] // called with what is about to be sent
 
 	mu    sync.Mutex
-	lines []int64 // see expect
+	lines []int64 // see Expect
 	since int64   // trips before
 	down  bool
 	conns map[net.Conn]bool
 }
 
-func newNetwork(t testing.TB, target string) *network {
+// NewNetwork returns a network to the server at target, which lasts until the
+// test ends.
+func NewNetwork(t testing.TB, target string) *Network {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &network{addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}}
+	OK(t, err)
+	n := &Network{Addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -46,17 +47,15 @@ func newNetwork(t testing.TB, target string) *network {
 	})
 	t.Cleanup(func() {
 		l.Close()
-		n.cut()
+		n.Cut()
 		all.Wait()
 	})
 	return n
 }
 
 // carry takes bytes to and fro. What goes to the server after an answer has
-// come from it is another round trip. The answer is held back until as many lines
-// have been sent as the trip is to have, so that it does not matter how a batch
-// is cut to pieces.
-func (n *network) carry(client net.Conn) {
+// come from it is another round trip.
+func (n *Network) carry(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", n.target)
 	if err != nil || !n.enter(client, server) {
@@ -72,9 +71,9 @@ func (n *network) carry(client net.Conn) {
 		for {
 			k, err := server.Read(buf)
 			for err == nil && lines.Load() < n.expected() {
-				pause(time.Millisecond)
+				Pause(time.Millisecond)
 			}
-			if err != nil || n.deaf.Load() {
+			if err != nil || n.Deaf.Load() {
 				return
 			}
 			answered.Store(true)
@@ -92,7 +91,7 @@ func (n *network) carry(client net.Conn) {
 				(*f)(commands)
 			}
 			if answered.Swap(false) {
-				n.trips.Add(1)
+				n.Trips.Add(1)
 				lines.Store(0)
 			}
 			lines.Add(int64(strings.Count(commands, "\n")))
@@ -106,23 +105,25 @@ func (n *network) carry(client net.Conn) {
 	}
 }
 
-// expect says how many lines each of the next round trips is to have, at least.
-func (n *network) expect(lines []int64) {
+// Expect says how many lines each of the next round trips is to have, at least.
+// An answer is held back until its trip has as many, so that a batch that is
+// sent in pieces counts once.
+func (n *Network) Expect(lines []int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.lines, n.since = lines, n.trips.Load()
+	n.lines, n.since = lines, n.Trips.Load()
 }
 
-func (n *network) expected() int64 {
+func (n *Network) expected() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if trip := n.trips.Load() - n.since - 1; trip >= 0 && trip < int64(len(n.lines)) {
+	if trip := n.Trips.Load() - n.since - 1; trip >= 0 && trip < int64(len(n.lines)) {
 		return n.lines[trip]
 	}
 	return 0
 }
 
-func (n *network) enter(conns ...net.Conn) bool {
+func (n *Network) enter(conns ...net.Conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range conns {
@@ -135,8 +136,8 @@ func (n *network) enter(conns ...net.Conn) bool {
 	return !n.down
 }
 
-// cut ends all connections and lets none come about.
-func (n *network) cut() {
+// Cut ends all connections and lets none come about.
+func (n *Network) Cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.down = true
@@ -146,14 +147,15 @@ func (n *network) cut() {
 	clear(n.conns)
 }
 
-func (n *network) mend() {
+// Mend ends Cut.
+func (n *Network) Mend() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.down = false
 }
 
-// once calls f, once, before commands with text in them are sent.
-func (n *network) once(text string, f func()) {
+// Once calls f, once, before commands with text in them are sent.
+func (n *Network) Once(text string, f func()) {
 	var done atomic.Bool
 	hook := func(commands string) {
 		if strings.Contains(commands, text) && !done.Swap(true) {
@@ -161,11 +163,4 @@ func (n *network) once(text string, f func()) {
 		}
 	}
 	n.before.Store(&hook)
-}
-
-// through returns a backend that reaches s by a network.
-func through(t testing.TB, s *server, o *memcached.Options) (*memcached.Backend, *network) {
-	t.Helper()
-	n := newNetwork(t, s.addr)
-	return open(t, "memcached://"+n.addr, o), n
 }

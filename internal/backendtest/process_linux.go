@@ -1,8 +1,8 @@
-package ring_test
+package backendtest
 
 import "syscall"
 
-// dieWithParent keeps servers from outliving a test binary that is killed.
+// dieWithParent keeps processes from outliving a test binary that is killed.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

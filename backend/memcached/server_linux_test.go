@@ -1,8 +1,0 @@
-package memcached_test
-
-import "syscall"
-
-// dieWithParent keeps servers from outliving a test binary that is killed.
-func dieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}

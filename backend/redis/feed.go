@@ -1,0 +1,245 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/rueidis"
+)
+
+var (
+	errNoTracking = errors.New("the server does not tell of changes on this connection")
+	errNoNode     = errors.New("the client does not know the node of the key")
+)
+
+// feeds are the connections on which servers announce that leases have changed:
+// one, or on a Cluster one to each primary with leases that are waited for.
+type feeds struct {
+	core *core
+	off  atomic.Bool // waiters poll
+
+	mu     sync.Mutex
+	byAddr map[string]*feed  // "": the only one
+	moved  map[uint16]string // the nodes of slots of a Cluster, as far as learned
+}
+
+// feed is one such connection.
+type feed struct {
+	core  *core
+	addr  string
+	ready chan struct{} // closed once conn or err is set
+	conn  rueidis.DedicatedClient
+	err   error
+
+	mu      sync.Mutex
+	waiters map[string]map[chan struct{}]struct{} // by the lease's key; nil: the connection is gone
+}
+
+// of returns the feed that announces changes of lock, and opens it if there is
+// none.
+func (fs *feeds) of(ctx context.Context, lock string) (*feed, error) {
+	addr := ""
+	if fs.core.cluster {
+		addr = fs.node(uint16(slot(lock)))
+	}
+	fs.mu.Lock()
+	f := fs.byAddr[addr]
+	if f == nil {
+		f = &feed{core: fs.core, addr: addr, ready: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
+		if !fs.core.life.Go(f.open) {
+			fs.mu.Unlock()
+			return nil, errClosed
+		}
+		if fs.byAddr == nil {
+			fs.byAddr = make(map[string]*feed)
+		}
+		fs.byAddr[addr] = f
+	}
+	fs.mu.Unlock()
+	select {
+	case <-f.ready:
+		return f, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// node returns the address of the node to ask about a slot. A guess will do: a
+// node that does not have the slot names the one that does.
+func (fs *feeds) node(slot uint16) string {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if addr, ok := fs.moved[slot]; ok {
+		return addr
+	}
+	for addr := range fs.byAddr {
+		return addr
+	}
+	for addr := range fs.core.client.Nodes() {
+		return addr
+	}
+	return ""
+}
+
+// learn notes which node has a slot.
+func (fs *feeds) learn(slot uint16, addr string) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.moved == nil {
+		fs.moved = make(map[uint16]string)
+	}
+	fs.moved[slot] = addr
+}
+
+// forget takes out a feed whose connection is gone.
+func (fs *feeds) forget(f *feed) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.byAddr[f.addr] == f {
+		delete(fs.byAddr, f.addr)
+	}
+	// The node may be gone for good, and its slots with another.
+	clear(fs.moved)
+}
+
+// open connects, and returns when the connection is gone.
+func (f *feed) open() {
+	gone, err := f.connect()
+	f.err = err
+	close(f.ready)
+	switch {
+	case err == nil:
+		select {
+		case <-gone:
+		case <-f.core.life.Context().Done():
+		}
+		f.conn.Close()
+	case errors.Is(err, errNoTracking):
+		f.core.feeds.off.Store(true)
+	}
+	// Waiters that come from here on get another feed. Those that have got this
+	// one already are woken: here if they have entered, and else by enter, which
+	// finds the map gone.
+	f.core.feeds.forget(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wakeAll()
+	f.waiters = nil
+}
+
+// connect opens a connection on which the server announces changes. gone is
+// closed with it.
+func (f *feed) connect() (gone <-chan error, err error) {
+	client := f.core.client
+	if f.core.cluster {
+		if client = client.Nodes()[f.addr]; client == nil {
+			return nil, errNoNode
+		}
+	}
+	conn, _ := client.Dedicate()
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	ctx, cancel := f.core.bound(f.core.life.Context())
+	defer cancel()
+	hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
+	if err := refusal(err); err != nil {
+		return nil, err
+	}
+	if proto := hello["proto"]; protocol(&proto) < 3 {
+		return nil, errNoTracking
+	}
+	gone = conn.SetOnInvalidations(f.invalidated)
+	for _, res := range conn.DoMulti(ctx,
+		// A client may have turned tracking on in another mode, which has to be
+		// turned off first.
+		conn.B().Arbitrary("CLIENT", "TRACKING", "OFF").Build(),
+		conn.B().Arbitrary("CLIENT", "TRACKING", "ON").Build(),
+	) {
+		if err := refusal(res.Error()); err != nil {
+			return nil, err
+		}
+	}
+	f.conn = conn
+	return gone, nil
+}
+
+func protocol(m *rueidis.RedisMessage) int64 {
+	n, _ := m.AsInt64()
+	return n
+}
+
+// refusal returns errNoTracking for an answer of the server that says that it
+// does not know, or does not allow, a command.
+func refusal(err error) error {
+	if _, ok := rueidis.IsRedisErr(err); ok {
+		return errNoTracking
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// invalidated is called with the keys that have changed. nil stands for all, as
+// after FLUSHALL.
+func (f *feed) invalidated(keys []rueidis.RedisMessage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if keys == nil {
+		f.wakeAll()
+	}
+	for i := range keys {
+		if key, err := keys[i].ToString(); err == nil {
+			f.wake(key)
+		}
+	}
+}
+
+// wake wakes those that wait for lock. f.mu is held.
+func (f *feed) wake(lock string) {
+	for woken := range f.waiters[lock] {
+		close(woken)
+	}
+	delete(f.waiters, lock)
+}
+
+// wakeAll wakes all that wait. f.mu is held.
+func (f *feed) wakeAll() {
+	for lock := range f.waiters {
+		f.wake(lock)
+	}
+}
+
+// enter notes a waiter for lock, and returns what is closed to wake it. One that
+// comes when the connection is gone is woken at once.
+func (f *feed) enter(lock string) (woken chan struct{}) {
+	woken = make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.waiters == nil:
+		close(woken)
+	case f.waiters[lock] == nil:
+		f.waiters[lock] = map[chan struct{}]struct{}{woken: {}}
+	default:
+		f.waiters[lock][woken] = struct{}{}
+	}
+	return woken
+}
+
+// leave takes a waiter out that enter has noted, if it was not woken.
+func (f *feed) leave(lock string, woken chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if waiters := f.waiters[lock]; waiters != nil {
+		delete(waiters, woken)
+		if len(waiters) == 0 {
+			delete(f.waiters, lock)
+		}
+	}
+}

@@ -1,8 +1,0 @@
-package binary_test
-
-import "syscall"
-
-// dieWithParent keeps servers from outliving a test binary that is killed.
-func dieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
