@@ -87,9 +87,9 @@ var limits = []struct {
 	a, b  contestant
 	limit float64
 }{
-	{contestant{nameBounded, openBounded}, contestant{nameOtter, openOtterGet(ttl)}, 1.25},
+	{contestant{nameBounded, openBounded}, contestant{nameOtter, openOtterGet(ttl)}, 1},
 	{contestant{nameUnbounded, openUnbounded}, contestant{nameFlight, openFlight}, 1.3},
-	{contestant{nameUnbounded, openUnbounded}, contestant{nameFlightTTL, openFlightTTL}, 1.3},
+	{contestant{nameUnbounded, openUnbounded}, contestant{nameFlightTTL, openFlightTTL}, 1.2},
 	{contestant{nameUnbounded + ", no expiration", openCache(false, dogpile.Never)}, contestant{nameFlight, openFlight}, 1.3},
 }
 

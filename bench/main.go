@@ -37,9 +37,12 @@ type options struct {
 	tables []string
 	// for how long to look whether a waiter is served whose holder has died
 	patience time.Duration
-	profile  string
-	out      io.Writer
-	log      io.Writer
+	// in the table redis-tries
+	regions, expiries int
+
+	profile string
+	out     io.Writer
+	log     io.Writer
 
 	samples, disturbed int // taken so far, and how many while the machine was busy
 }
@@ -52,11 +55,13 @@ var tables = []struct {
 	{"ratio", printRatios},
 	{"size", printSizes},
 	{"bytes", printBytes},
+	{"reads", printReads},
 	{"stampede", printStampede},
 	{"redis", printRedisHits},
 	{"redis-stampede", printRedisStampede},
 	{"redis-wake", printRedisWake},
 	{"redis-holder", printRedisHolder},
+	{"redis-tries", printLeaseTries},
 	{"memcached", printMemcachedHits},
 	{"memcached-multi", printMemcachedMulti},
 	{"file", printFile},
@@ -91,12 +96,13 @@ func main() {
 }
 
 func parseFlags(args []string, out, log io.Writer) (*options, error) {
-	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, patience: 20 * time.Second, out: out, log: log}
+	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, patience: 20 * time.Second,
+		regions: 50, expiries: 4, out: out, log: log}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
 	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "how long to measure a contestant for, in one round")
-	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, stampede, redis, memcached and file")
+	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, reads, stampede, redis, memcached and file")
 	all, _ := tableNames("")
 	names := fs.String("tables", "", "comma-separated subset of "+strings.Join(all, ",")+" (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")
@@ -117,6 +123,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	if *smoke {
 		o.rounds, o.tries, o.time = 1, 1, 10*time.Millisecond
 		o.keys, o.sizes, o.patience = 10_000, []int{1_000, 10_000}, 3*time.Second
+		o.regions, o.expiries = 5, 1
 	}
 	if o.tables, err = tableNames(*names); err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func onRedis(o *options, clients []client, print func(s setting, clients []clien
 // printRedisHits is without rueidisaside, which answers from its own memory, and
 // without the lock, which has no part in a hit.
 func printRedisHits(o *options) error {
-	clients := []client{rueidisGet, goredisGet, dogpileOnRedis, dogpileLagging, goredisCache, gocacheOnRedis, pythonOnRedis}
+	clients := []client{rueidisGet, rueidisMGET, goredisGet, dogpileOnRedis, dogpileLagging, goredisCache, gocacheOnRedis, pythonOnRedis}
 	return onRedis(o, clients, func(s setting, clients []client) error {
 		return printRemoteHits(o, "Hits on Redis", s, clients)
 	})

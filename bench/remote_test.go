@@ -221,8 +221,8 @@ func TestHitRow(t *testing.T) {
 	t.Parallel()
 	first := []lap{{perCall: 1}, {perCall: 30}, {perCall: 3}}
 	laps := []lap{{2, 10, 20, 1, .5}, {60, 11, 21, 2, .5}, {3, 90, 22, 3, .5}}
-	want := []string{"name", "3.0", "11", "21", "2.0", "0.5", "0.50"}
-	if got := hitRow("name", laps, first); !slices.Equal(got, want) {
+	want := []string{"name", "3.0", "11", "21", "2.0", "0.5", "0.50", "1.00"}
+	if got := hitRow("name", laps, first, laps); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

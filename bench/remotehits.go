@@ -123,7 +123,8 @@ func lapOf(calls []span) lap {
 }
 
 // printRemoteHits prints, for each number of goroutines, what a hit costs with
-// each of clients. The first is what the others are compared with, turn by turn.
+// each of clients. The first is what the others are compared with, turn by turn,
+// and so is the MGET, which asks the server for as much as a region does.
 func printRemoteHits(o *options, title string, s setting, clients []client) error {
 	runners := make([]*runner, len(clients))
 	for i, c := range clients {
@@ -148,10 +149,16 @@ func printRemoteHits(o *options, title string, s setting, clients []client) erro
 				clear(laps)
 			}
 		}
-		rows := [][]string{{fmt.Sprintf("hit path, goroutines: %d", n), "µs per hit", "p50 µs", "p99 µs",
-			"client's CPU", "server's CPU", "throughput / " + racing[0].name}}
+		head := []string{fmt.Sprintf("hit path, goroutines: %d", n), "µs per hit", "p50 µs", "p99 µs", "client's CPU", "server's CPU"}
+		var bases [][]lap
 		for i, r := range racing {
-			rows = append(rows, hitRow(r.name, laps[i], laps[0]))
+			if i == 0 || r.name == nameMGET {
+				head, bases = append(head, "throughput / "+r.name), append(bases, laps[i])
+			}
+		}
+		rows := [][]string{head}
+		for i, r := range racing {
+			rows = append(rows, hitRow(r.name, laps[i], bases...))
 		}
 		printTable(o.out, fmt.Sprintf("%s: %d keys, values of 100 bytes, goroutines: %d; µs", title, remoteKeys, n), rows)
 	}
@@ -180,7 +187,8 @@ func race(racing []*runner, n int, d time.Duration, server string, laps [][]lap)
 	return nil
 }
 
-func hitRow(name string, laps, first []lap) []string {
+// hitRow ends with a cell for each of bases, which laps are compared with.
+func hitRow(name string, laps []lap, bases ...[]lap) []string {
 	cell := func(format string, get func(i int) float64) string {
 		values := make([]float64, len(laps))
 		for i := range laps {
@@ -191,13 +199,16 @@ func hitRow(name string, laps, first []lap) []string {
 		}
 		return "" // not known
 	}
-	return []string{
+	row := []string{
 		name,
 		cell("%.1f", func(i int) float64 { return laps[i].perCall }),
 		cell("%.0f", func(i int) float64 { return laps[i].p50 }),
 		cell("%.0f", func(i int) float64 { return laps[i].p99 }),
 		cell("%.1f", func(i int) float64 { return laps[i].client }),
 		cell("%.1f", func(i int) float64 { return laps[i].server }),
-		cell("%.2f", func(i int) float64 { return first[i].perCall / laps[i].perCall }),
 	}
+	for _, base := range bases {
+		row = append(row, cell("%.2f", func(i int) float64 { return base[i].perCall / laps[i].perCall }))
+	}
+	return row
 }
