@@ -26,6 +26,7 @@ type tryCounter struct {
 	tries *atomic.Int64
 }
 
+// TryLock implements driver.Locker, and counts.
 func (t *tryCounter) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	t.tries.Add(1)
 	return t.Proxy.TryLock(ctx, key, ttl)

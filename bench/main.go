@@ -1,4 +1,4 @@
-// Command bench measures dogpile beside other caches, in-process ones and
+// Command bench measures dogpile and other caches, in-process ones and
 // clients of servers, all in one run on one machine, and prints tables in
 // Markdown. It starts the servers itself, and other processes of its own.
 //
@@ -177,5 +177,5 @@ func run(o *options) error {
 	return nil
 }
 
-// progress tells whoever waits how far the measuring has come.
+// progress tells how far the measuring has come.
 func (o *options) progress(what string) { fmt.Fprintln(o.log, what) }

@@ -51,7 +51,7 @@ func weigher(o *Options) func(string, record) uint32 {
 	}
 }
 
-// run does otter's housekeeping beside the caller. It makes way for hits, which
+// run does otter's housekeeping in a goroutine of its own. It makes way for hits, which
 // would take twice as long if they did it themselves.
 func (l *lru) run(task func()) {
 	l.mu.Lock()

@@ -8,7 +8,7 @@ import (
 )
 
 // table is the unbounded map: shards of the built-in one, which docs/performance.md
-// compares with others. Nothing runs beside it: each Set pays for a part of the
+// compares with others. It has no goroutine of its own: each Set pays for a part of the
 // sweep that drops what is past its deadline.
 type table struct {
 	shards [256]shard
@@ -26,7 +26,7 @@ type shard struct {
 	_       [32]byte // a cache line each
 }
 
-// sweepFee is what a shard costs beside its entries, so that small ones are
+// sweepFee is what a shard costs in addition to its entries, so that small ones are
 // not swept all the time.
 const sweepFee = 32
 

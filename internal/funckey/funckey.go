@@ -46,7 +46,7 @@ func For[A any]() (*Encoder[A], error) {
 // Append appends *a, which it does not keep, and returns the extended slice.
 // For most types it does not allocate. It fails only when a MarshalText method
 // does or when an interface holds a nil pointer, with an error that names the
-// field and has no prefix; what it returns beside the error is of no use.
+// field and has no prefix; the slice that it returns with an error is of no use.
 func (e *Encoder[A]) Append(dst []byte, a *A) ([]byte, error) {
 	switch p := any(a).(type) {
 	case *string:
