@@ -187,3 +187,24 @@ func TestCreatorOfABatchIsNotCalledTwiceAtOnce(t *testing.T) {
 		<-other
 	})
 }
+
+// TestCreatorMayAskForAKeyThatKeptItsStaleValue: another process renews b. A batch wants a,
+// which is missing, and b, whose stale value is its result. Its creator is asked for a
+// alone, and may ask for b: it is not creating that.
+func TestCreatorMayAskForAKeyThatKeptItsStaleValue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, cs := processes[int](t, 2, newFake(t, like{}), &dogpile.Options{Expiration: time.Minute, StaleFor: time.Hour})
+		wantErr(t, "Set", cs[0].Set(bg, "b", 1), nil)
+		pass(61 * time.Second)
+		other := start(get(cs[1], "b", counting(5*time.Second).create))
+		vals, err := cs[0].GetOrCreateMulti(bg, []string{"a", "b"}, func(ctx context.Context, keys []string) (map[string]int, error) {
+			if !slices.Equal(keys, []string{"a"}) {
+				t.Errorf("asked to create %v", keys)
+			}
+			v, err := cs[0].GetOrCreate(ctx, "b", constant(3).create)
+			return map[string]int{"a": 10 + v}, err
+		})
+		wantMap(t, "GetOrCreateMulti", vals, err, map[string]int{"a": 11, "b": 1})
+		<-other
+	})
+}

@@ -142,10 +142,12 @@ func (b *batch[V]) lock() error {
 	if len(held) > 0 {
 		// With a lock in hand nothing is waited for any more: that would be how two
 		// batches with the same keys in another order wait for each other.
+		all := len(b.tasks)
 		b.tasks, b.step = held, creating
-		if len(refused) > 0 {
+		if len(held) < all {
 			// What others are creating is no part of this creation: that must not fail it,
-			// and must not hold it up. Its creator may ask for it, too.
+			// and must not hold it up. Its creator may ask for it, too, and for keys that
+			// keep their stale values.
 			b.startOver(refused)
 			b.hold()
 		}
