@@ -133,6 +133,18 @@ type Locker interface {
 	Locked(ctx context.Context, key string) (bool, error)
 }
 
+// Sharder is implemented by backends that spread their keys over several
+// servers, each of which may be down while the others answer. A region then
+// keeps a version token on every server, so that a server that is down takes its
+// own entries and no others.
+type Sharder interface {
+	// Shard names the server that keeps key now: keys of one server have the same
+	// name. It is "" for every key where there is one server only. Shard asks
+	// nobody and is quick; what it says may be out of date, which costs the entries
+	// of a server that is down and never makes an invalid one valid.
+	Shard(key string) string
+}
+
 // Lease is a lock held for a limited time. Its methods may be called from any
 // goroutine.
 type Lease interface {

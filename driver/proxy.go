@@ -77,6 +77,14 @@ func (p Proxy) Locked(ctx context.Context, key string) (bool, error) {
 	return l.Locked(ctx, key)
 }
 
+// Shard forwards to the backend inside. It is "" over a backend that is no [Sharder].
+func (p Proxy) Shard(key string) string {
+	if s, ok := p.Backend.(Sharder); ok {
+		return s.Shard(key)
+	}
+	return ""
+}
+
 // Close closes the backend inside if it can be closed.
 func (p Proxy) Close() error { return Close(p.Backend) }
 
