@@ -12,3 +12,7 @@ import (
 func TestFleet(t *testing.T) {
 	fleettest.Run(t, fleettest.Config{URL: "file://" + t.TempDir() + "/cache.db?timeout=30s"})
 }
+
+func TestFleetAmidTrouble(t *testing.T) {
+	fleettest.RunTrouble(t, fleettest.Config{URL: "file://" + t.TempDir() + "/cache.db"})
+}

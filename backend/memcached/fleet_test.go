@@ -3,6 +3,8 @@
 package memcached_test
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/dogpile-go/dogpile/internal/fleettest"
@@ -11,4 +13,22 @@ import (
 // TestFleet has several processes share a server.
 func TestFleet(t *testing.T) {
 	fleettest.Run(t, fleettest.Config{URL: "memcached://" + startServer(t).Addr() + "?timeout=30s&breaker=false"})
+}
+
+// TestFleetAmidTrouble has one server of four hang now and then.
+func TestFleetAmidTrouble(t *testing.T) {
+	var servers []*server
+	var hosts []string
+	for range 4 {
+		s := startServer(t)
+		servers, hosts = append(servers, s), append(hosts, s.Addr())
+	}
+	fleettest.RunTrouble(t, fleettest.Config{
+		URL: "memcached://" + strings.Join(hosts, ",") + "?timeout=200ms&breaker_cooldown=500ms",
+		Harm: func() (undo func()) {
+			s := servers[rand.N(len(servers))]
+			s.Stop(t)
+			return func() { s.Resume(t) }
+		},
+	})
 }

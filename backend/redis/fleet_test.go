@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/dogpile-go/dogpile/internal/fleettest"
@@ -13,3 +14,20 @@ func fleetConfig(t *testing.T) fleettest.Config {
 func TestFleet(t *testing.T) { fleettest.Run(t, fleetConfig(t)) }
 
 func TestFleetFindsFaults(t *testing.T) { fleettest.RunBroken(t, fleetConfig(t)) }
+
+func TestFleetAmidTrouble(t *testing.T) {
+	fleettest.RunTrouble(t, fleettest.Config{URL: "redis://" + startServer(t).addr + "?timeout=300ms&breaker_cooldown=500ms"})
+}
+
+// TestFleetOnClusterAmidTrouble has one shard of three hang now and then.
+func TestFleetOnClusterAmidTrouble(t *testing.T) {
+	c := startCluster(t, nil)
+	fleettest.RunTrouble(t, fleettest.Config{
+		URL: c.url() + "?timeout=200ms&breaker_cooldown=500ms",
+		Harm: func() (undo func()) {
+			node := c[rand.N(len(c))]
+			node.Stop(t)
+			return func() { node.Resume(t) }
+		},
+	})
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // actor is one process of a fleet, from the inside.
@@ -82,9 +83,9 @@ func (a *actor) configure(b driver.Backend) error {
 		LockTTL:        a.LockTTL,
 		CreateTimeout:  dogpile.Never,
 		BackendTimeout: patience,
-		Strict:         true,
+		Strict:         !a.Trouble,
 		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
-			if !errors.Is(e.Err, errOrigin) {
+			if !a.Trouble && !errors.Is(e.Err, errOrigin) {
 				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
 			}
 		}},
@@ -96,11 +97,27 @@ func (a *actor) configure(b driver.Backend) error {
 	if breaks := broken[a.Broken]; breaks != nil {
 		o.Proxies = append(o.Proxies, breaks)
 	}
+	if a.Trouble {
+		o.BackendTimeout = a.LockTTL
+		o.Proxies = append(o.Proxies, a.cutOff()...)
+	}
 	if a.Role == "history" && a.Proc%2 == 1 {
 		o.Runner = dogpile.Background
 	}
 	a.cache = dogpile.NewCache[value](a.region, nil)
 	return a.region.Configure(b, o)
+}
+
+// cutOff returns proxies that cut the first process off from the backend while the
+// world says so, with a breaker before them that opens then and closes again.
+func (a *actor) cutOff() []func(driver.Backend) driver.Backend {
+	if a.Proc != 0 {
+		return nil
+	}
+	return []func(driver.Backend) driver.Backend{
+		proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Cooldown: 100 * time.Millisecond}),
+		func(b driver.Backend) driver.Backend { return &cutOff{driver.Proxy{Backend: b}, a.w} },
+	}
 }
 
 // fault tells the test of something that must not happen.

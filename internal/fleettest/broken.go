@@ -36,6 +36,7 @@ var brokenScenes = []struct {
 	{"ignores Delete", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 	{"loses invalidations", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 	{"answers from a copy", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
+	{"answers from a copy", troubleTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 }
 
 // RunBroken puts one fault after the other into the backend, runs a scene of [Run]

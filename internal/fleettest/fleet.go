@@ -25,7 +25,8 @@ type fleet struct {
 	t     *testing.T
 	task  task
 	w     *world
-	procs []*process // by number: the one that was started last
+	hurt  func() (undo func()) // see Config.Harm
+	procs []*process           // by number: the one that was started last
 
 	mu    sync.Mutex
 	found []string
@@ -42,7 +43,7 @@ type process struct {
 // perform plays a scene and returns the faults that were found.
 func perform(t *testing.T, c Config, s scene) []string {
 	t.Helper()
-	f := &fleet{t: t, task: s.task}
+	f := &fleet{t: t, task: s.task, hurt: c.Harm}
 	f.task.URL, f.task.World, f.task.Region = c.URL, filepath.Join(t.TempDir(), "world"), "fleet-"+rand.Text()
 	f.task.LockTTL = cmp.Or(f.task.LockTTL, c.LockTTL)
 	w, err := openWorld(f.task.World)

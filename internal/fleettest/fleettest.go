@@ -61,6 +61,10 @@ type Config struct {
 	// LockTTL is the lease of the holders that are killed and stopped: a multiple
 	// of the backend's Caps.TTLUnit, and more than that. 0: 2 s.
 	LockTTL time.Duration
+
+	// Harm, in [RunTrouble], harms a server, as by stopping one of several, and
+	// returns a function that undoes that. nil: the servers are left alone.
+	Harm func() (undo func())
 }
 
 // task is what a process does.
@@ -76,6 +80,7 @@ type task struct {
 	LockTTL    time.Duration
 	Expiration time.Duration
 	Broken     string // names what is wrong with the backend; "": nothing
+	Trouble    bool   // calls may fail: callers are in haste, servers are harmed, a process is cut off
 }
 
 // scene is one thing to check.
@@ -125,14 +130,31 @@ func Run(t *testing.T, c Config) {
 	}
 	c.LockTTL /= 4 // there is more to see when leases are lost now and then
 	t.Run("no old value is read", func(t *testing.T) {
-		laps := (*historyFor + lap - 1) / lap
-		for range laps {
-			report(t, perform(t, c, scene{task: historyTask, play: func(f *fleet) { history(f, *historyFor/laps, false) }}))
-			if t.Failed() {
-				break
-			}
-		}
+		recorded(t, c, historyTask)
 	})
+}
+
+// RunTrouble checks that no old value is read amid trouble: some callers have next
+// to no time, processes are killed, stopped and cut off from the backend until
+// their breaker opens, and Config.Harm is done. Calls may fail there, so that
+// Config.URL has the time-outs and the breaker of a service. A call that fails
+// promises nothing.
+func RunTrouble(t *testing.T, c Config) {
+	t.Helper()
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
+	recorded(t, c, troubleTask)
+}
+
+// recorded records and checks histories for as long as the flag says.
+func recorded(t *testing.T, c Config, k task) {
+	t.Helper()
+	laps := (*historyFor + lap - 1) / lap
+	for range laps {
+		report(t, perform(t, c, scene{task: k, play: func(f *fleet) { history(f, *historyFor/laps, false) }}))
+		if t.Failed() {
+			break
+		}
+	}
 }
 
 // report fails the test for each fault.

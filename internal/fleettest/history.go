@@ -20,6 +20,8 @@ import (
 // changes.
 var historyTask = task{Role: "history", Procs: 4, Each: 16, Expiration: 20 * time.Millisecond}
 
+var troubleTask = func() task { k := historyTask; k.Trouble = true; return k }()
+
 // lap is how long a history gets before it is checked; a longer one is made of
 // several.
 const lap = 20 * time.Second
@@ -46,13 +48,30 @@ const nothing = -1
 func (a *actor) history(g int) {
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 	for !a.w.ended() {
+		ctx, cancel := a.patience(g)
 		if rnd.IntN(100) < 85 {
-			a.read(rnd)
+			a.read(ctx, rnd)
 		} else {
-			a.change(rnd)
+			a.change(ctx, rnd)
 		}
+		cancel()
 		pause(rand.N(2 * time.Millisecond))
 	}
+}
+
+// patience returns the context of a call. Amid trouble every fourth goroutine has
+// callers with less time than a call takes, or none at all.
+func (a *actor) patience(g int) (context.Context, context.CancelFunc) {
+	if !a.Trouble || g%4 != 0 {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), rand.N(3*time.Millisecond))
+}
+
+// expected reports whether a call under ctx may fail with err.
+func (a *actor) expected(ctx context.Context, err error) bool {
+	return errors.Is(err, errOrigin) ||
+		a.Trouble && (errors.Is(err, dogpile.ErrBackend) || ctx.Err() != nil)
 }
 
 // note begins a record. When there is no room for another the lap ends.
@@ -104,8 +123,8 @@ func first[V any](m map[string]V) (string, V) {
 }
 
 // read reads one key or several by one of the methods of a cache.
-func (a *actor) read(rnd *rand.Rand) {
-	ctx, op := context.Background(), rnd.IntN(100)
+func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
+	op := rnd.IntN(100)
 	of := one(rnd)
 	if op < 15 {
 		of = some(rnd)
@@ -140,7 +159,7 @@ func (a *actor) read(rnd *rand.Rand) {
 		rs[name].n.Store(code(v))
 	}
 	a.returned(rs)
-	if err != nil && !errors.Is(err, errOrigin) {
+	if err != nil && !a.expected(ctx, err) {
 		a.fault("read of %q = %v", key, err)
 	}
 }
@@ -189,9 +208,10 @@ func (a *actor) originMulti(ctx context.Context, names []string) (map[string]val
 	return vals, nil
 }
 
-// change changes one key, several, or all.
-func (a *actor) change(rnd *rand.Rand) {
-	ctx, what := context.Background(), rnd.IntN(100)
+// change changes one key, several, or all. A change that fails has not returned, for
+// the check: it promises nothing.
+func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
+	what := rnd.IntN(100)
 	of, op := one(rnd), opDelete
 	switch {
 	case what < 20:
@@ -229,8 +249,10 @@ func (a *actor) change(rnd *rand.Rand) {
 	default:
 		err = a.cache.SetMulti(ctx, vals)
 	}
-	a.returned(rs)
-	if err != nil {
+	switch {
+	case err == nil:
+		a.returned(rs)
+	case !a.expected(ctx, err):
 		a.fault("%s of %v = %v", opNames[int64(op)], slices.Collect(maps.Keys(of)), err)
 	}
 }
@@ -245,6 +267,8 @@ func history(f *fleet, d time.Duration, calm bool) {
 		victim := n % f.task.Procs
 		switch {
 		case calm:
+		case f.task.Trouble && n%2 == 1:
+			f.harm(n)
 		case n%5 == 4:
 			f.kill(victim)
 			f.launch(victim)
@@ -265,7 +289,9 @@ func history(f *fleet, d time.Duration, calm bool) {
 	}
 	count := map[string]int{}
 	for _, e := range events {
-		count[opNames[e.op]]++
+		if e.end != 0 {
+			count[opNames[e.op]]++
+		}
 	}
 	f.t.Log("recorded ", count)
 	for _, op := range opNames {
@@ -273,6 +299,19 @@ func history(f *fleet, d time.Duration, calm bool) {
 			f.fault("only %d of %q in %v", count[op], op, d)
 		}
 	}
+}
+
+// harm cuts the first process off from its servers, or harms one of these, for
+// longer than a lease lasts and a breaker takes to open.
+func (f *fleet) harm(n int) {
+	undo := func() { f.w.cut.Store(false) }
+	if n%4 == 1 || f.hurt == nil {
+		f.w.cut.Store(true)
+	} else {
+		undo = f.hurt()
+	}
+	f.goOn(f.task.LockTTL * 5 / 2)
+	undo()
 }
 
 // event is a record without atomics, for the check.

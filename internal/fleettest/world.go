@@ -38,6 +38,7 @@ type world struct {
 	made   [1 << 14]creation
 
 	// While a history is recorded:
+	cut      atomic.Bool        // the first process cannot reach its backend
 	clock    atomic.Int64       // of two events the earlier one has the lower number
 	versions [keys]atomic.Int64 // of the origin, by key
 	logged   atomic.Int64
