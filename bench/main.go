@@ -62,6 +62,7 @@ var tables = []struct {
 	{"redis-wake", printRedisWake},
 	{"redis-holder", printRedisHolder},
 	{"redis-tries", printLeaseTries},
+	{"outages", printOutages},
 	{"memcached", printMemcachedHits},
 	{"memcached-multi", printMemcachedMulti},
 	{"file", printFile},
