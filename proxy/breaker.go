@@ -102,12 +102,12 @@ type breakerProxy struct {
 
 // Get implements driver.Backend.
 func (p *breakerProxy) Get(ctx context.Context, items []driver.Item) error {
-	return p.batch(ctx, items, driver.Proxy.Get)
+	return p.batch(ctx, items, true)
 }
 
 // Set implements driver.Backend.
 func (p *breakerProxy) Set(ctx context.Context, items []driver.Item) error {
-	return p.batch(ctx, items, driver.Proxy.Set)
+	return p.batch(ctx, items, false)
 }
 
 // TryLock implements driver.Locker.

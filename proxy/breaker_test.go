@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/driver/drivertest"
 	"github.com/dogpile-go/dogpile/proxy"
@@ -260,4 +262,27 @@ func TestBreakerThatIsOffLetsEverythingThrough(t *testing.T) {
 			t.Fatalf("call %d = %v", i, err)
 		}
 	}
+}
+
+// A region bounds calls of a backend that has no time-out of its own. That it took
+// so long is the backend's fault, whatever deadlines the callers have.
+func TestBreakerInARegionOverABackendThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sick{do: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 2, Cooldown: time.Hour})(s)
+		r := dogpile.NewRegion("r")
+		if err := r.Configure(b, &dogpile.Options{BackendTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+			t.Fatal(err)
+		}
+		c := dogpile.NewCache[int](r, nil)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			_, _, _ = c.Get(ctx, "k")
+			cancel()
+		}
+		_, _, err := c.Get(t.Context(), "k")
+		if !errors.Is(err, proxy.ErrOpen) || !errors.Is(err, dogpile.ErrBackend) {
+			t.Errorf("the third Get = %v", err)
+		}
+	})
 }

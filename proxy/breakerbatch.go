@@ -64,15 +64,21 @@ func (v *visits) leave(ctx context.Context, b *breaker.Breaker, result error) {
 	}
 }
 
-type batchCall = func(driver.Proxy, context.Context, []driver.Item) error
+// call is Get or Set of the backend.
+func (p *breakerProxy) call(ctx context.Context, items []driver.Item, reads bool) error {
+	if reads {
+		return p.Proxy.Get(ctx, items)
+	}
+	return p.Proxy.Set(ctx, items)
+}
 
 // batch makes a call for the items whose servers may be visited.
-func (p *breakerProxy) batch(ctx context.Context, items []driver.Item, call batchCall) error {
+func (p *breakerProxy) batch(ctx context.Context, items []driver.Item, reads bool) error {
 	switch {
 	case len(items) == 0:
-		return call(p.Proxy, ctx, items)
+		return p.call(ctx, items, reads)
 	case p.b.Trouble():
-		return p.sortedBatch(ctx, items, call)
+		return p.sortedBatch(ctx, items, reads)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
@@ -82,7 +88,7 @@ func (p *breakerProxy) batch(ctx context.Context, items []driver.Item, call batc
 			p.count(ctx, p.itemVisits(items), items, err)
 		}
 	}()
-	err = call(p.Proxy, ctx, items)
+	err = p.call(ctx, items, reads)
 	return err
 }
 
@@ -100,7 +106,7 @@ func (p *breakerProxy) itemVisits(items []driver.Item) *visits {
 }
 
 // sortedBatch is batch while some server has not answered.
-func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, call batchCall) error {
+func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, reads bool) error {
 	v := p.itemVisits(items)
 	all, err := p.enter(ctx, v)
 	if err != nil {
@@ -109,7 +115,7 @@ func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, cal
 	err = breaker.ErrPanic // until it returns
 	defer func() { p.count(ctx, v, items, err) }()
 	if all {
-		err = call(p.Proxy, ctx, items)
+		err = p.call(ctx, items, reads)
 		return err
 	}
 	let, at := make([]driver.Item, 0, len(items)), make([]int, 0, len(items))
@@ -120,9 +126,11 @@ func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, cal
 		}
 		let, at = append(let, items[i]), append(at, i)
 	}
-	err = call(p.Proxy, ctx, let)
+	err = p.call(ctx, let, reads)
 	for n, i := range at {
-		items[i] = let[n]
+		if items[i].Err = let[n].Err; let[n].Err == nil && reads {
+			items[i] = let[n]
+		}
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (b *Breaker) judge(ctx context.Context, result error) verdict {
 		return success
 	case b.uncounted(result):
 		return nothing
-	case hasty(ctx):
+	case hasty(ctx), errors.Is(result, context.Canceled): // no server cancels
 		return haste
 	}
 	return failure
