@@ -79,7 +79,7 @@ func ExampleRegion_ConfigureFrom() {
 	// <nil>
 	// true
 	// dogpile: settings: cache.arguments.max_entries: argument "max_entries" is not a whole number
-	// cache.expiration: neither a duration like "1m30s" nor a number of seconds
+	// cache.expiration: neither a duration like "1m30s" or "2d" nor a number of seconds
 	// cache.expires: is unknown
 }
 
