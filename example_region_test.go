@@ -100,9 +100,9 @@ func ExampleConfigureAll() {
 	fmt.Println(err)
 	// Output:
 	// <nil> true true
-	// dogpile: settings: cache.orders.backend: is missing
+	// dogpile: settings: cache.odrers.backend: belongs to no region
+	// cache.orders.backend: is missing
 	// cache.orders.jitter: is not a number
-	// cache.odrers.backend: belongs to no region
 }
 
 func ExampleRegion_Invalidate() {
