@@ -32,6 +32,7 @@ type state struct {
 	caps    driver.Caps
 	mangle  Mangler
 
+	usage    *usage        // nil: the backend is the user's
 	flights  *flight.Table // of this configuration alone: another one has other entries
 	versions versions
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
