@@ -56,14 +56,15 @@ type anchors struct {
 const anchorCount = 64
 
 // places tells which token judges the entries of a server: the first of those that it
-// keeps. All processes that see the same servers choose the same.
+// keeps. All processes that see the same servers choose the same. A server that keeps
+// none has a nil one.
 type places struct {
 	at    int64 // when that was found out, on the clock of now
 	first map[string]*tokens
 }
 
 // placesFor is how long places count without another look. For as long a process may
-// judge by a token that has gone to another server.
+// judge by a token that is not the first of its server any more.
 const placesFor = time.Second
 
 func newAnchors(s *state, keys []string) *anchors {
@@ -77,15 +78,8 @@ func newAnchors(s *state, keys []string) *anchors {
 // of implements versions. The entries of a server that keeps no token are spread over
 // all tokens by their keys.
 func (a *anchors) of(mangled string) history {
-	p, at := a.places.Load(), now()
-	if p == nil || at-p.at > int64(placesFor) {
-		p = &places{at, make(map[string]*tokens)}
-		for _, ts := range slices.Backward(a.all[:]) {
-			p.first[a.s.sharder.Shard(ts.key)] = ts
-		}
-		a.places.Store(p)
-	}
-	if ts := p.first[a.s.sharder.Shard(mangled)]; ts != nil {
+	name := a.s.sharder.Shard(mangled)
+	if ts := a.firstOn(name); ts != nil {
 		return ts
 	}
 	h := uint32(2166136261) // FNV-1a, which is the same in all processes
@@ -93,6 +87,23 @@ func (a *anchors) of(mangled string) history {
 		h = (h ^ uint32(mangled[i])) * 16777619
 	}
 	return a.all[h%anchorCount]
+}
+
+// firstOn returns the first of the tokens that a server keeps; nil: it keeps none. It
+// looks for them again when it hears of a server that it does not know.
+func (a *anchors) firstOn(name string) *tokens {
+	p, at := a.places.Load(), now()
+	if p != nil && at-p.at < int64(placesFor) {
+		if ts, known := p.first[name]; known {
+			return ts
+		}
+	}
+	p = &places{at, map[string]*tokens{name: nil}}
+	for _, ts := range slices.Backward(a.all[:]) {
+		p.first[a.s.sharder.Shard(ts.key)] = ts
+	}
+	a.places.Store(p)
+	return p.first[name]
 }
 
 func (a *anchors) invalidate(ctx context.Context, mode Mode) error {

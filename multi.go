@@ -87,13 +87,7 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 	// revokes A's lease, so that A's value does not replace this one.
 	s.flights.Forget(mangled...)
 	began := now()
-	var shared sharedVersions
-	histories := make([]history, len(keys))
-	for i, m := range mangled {
-		histories[i] = s.versions.of(m)
-		shared.add(histories[i])
-	}
-	shared.ask(ctx)
+	shared, histories := s.sharedFor(ctx, mangled)
 	items, errs := make([]driver.Item, 0, len(keys)), make(map[string]*OpError)
 	for i, key := range keys {
 		version, err := shared.entry(ctx, histories[i], key)

@@ -48,36 +48,19 @@ func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []str
 // entry for which the backend could not answer, or not for its token, has an err. A
 // lookup that has a token already is judged by that one.
 func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, lookups []*lookup[V]) error {
-	n := len(keys)
-	items = items[:n]
+	items = items[:len(keys)]
 	var room [1]askedToken
-	asks, asked := room[:0], int64(0)
-	for i, l := range lookups {
-		l.history = s.versions.of(items[i].Key)
-		if l.token != nil || askedFor(asks, l.history) != nil {
-			continue
+	items, asks, err := c.ask(ctx, s, items, lookups, room[:0])
+	if err == nil && c.moved(s, items, lookups) {
+		// Only this answer has told the backend which server keeps what, so that another
+		// token was asked for than other processes go by.
+		for i := range items {
+			items[i] = driver.Item{Key: items[i].Key, Lease: items[i].Lease}
 		}
-		// The token is taken, or read, no later than the entries:
-		// 1. The token is read.  2. Somebody invalidates, and an entry is created anew.
-		// 3. The entry is read: it has a newer token, and counts as missing. The other
-		// way round an old entry would be judged by an old token, and be fresh.
-		t, ask := l.history.known()
-		if ask != "" {
-			items = append(items, driver.Item{Key: ask})
-		}
-		asks = append(asks, askedToken{l.history, t, ask != "", nil})
+		items, asks, err = c.ask(ctx, s, items, lookups, room[:0])
 	}
-	if len(items) > n {
-		asked = now()
-	}
-	if err := s.get(ctx, items); err != nil {
+	if err != nil {
 		return s.region.backendError(ctx, op, keys[0], err)
-	}
-	for i, at := 0, n; i < len(asks); i++ {
-		if a := &asks[i]; a.read {
-			a.parse(&items[at], asked)
-			at++
-		}
 	}
 	exp, at := c.expiration(s), time.Now()
 	for i, l := range lookups {
@@ -102,6 +85,52 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 	}
 	return nil
+}
+
+// ask reads items, and with them the tokens that lookups lack, which it adds to asks. It
+// returns both: with many tokens the items may have moved.
+func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken) ([]driver.Item, []askedToken, error) {
+	n := len(items)
+	for i, l := range lookups {
+		l.history = s.versions.of(items[i].Key)
+		if l.token != nil || askedFor(asks, l.history) != nil {
+			continue
+		}
+		// The token is taken, or read, no later than the entries:
+		// 1. The token is read.  2. Somebody invalidates, and an entry is created anew.
+		// 3. The entry is read: it has a newer token, and counts as missing. The other
+		// way round an old entry would be judged by an old token, and be fresh.
+		t, ask := l.history.known()
+		if ask != "" {
+			items = append(items, driver.Item{Key: ask})
+		}
+		asks = append(asks, askedToken{l.history, t, ask != "", nil})
+	}
+	asked := int64(0)
+	if len(items) > n {
+		asked = now()
+	}
+	if err := s.get(ctx, items); err != nil {
+		return nil, nil, err
+	}
+	for i, at := 0, n; i < len(asks); i++ {
+		if a := &asks[i]; a.read {
+			a.parse(&items[at], asked)
+			at++
+		}
+	}
+	return items[:n], asks, nil
+}
+
+// moved reports whether the token for an entry, which ask has read, is not the one to
+// judge it by any more.
+func (c *Cache[V]) moved(s *state, items []driver.Item, lookups []*lookup[V]) bool {
+	for i, l := range lookups {
+		if l.token == nil && l.history != s.versions.of(items[i].Key) {
+			return true
+		}
+	}
+	return false
 }
 
 // askedToken is a token that entries are judged by.

@@ -2,6 +2,7 @@ package dogpile_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -206,6 +207,54 @@ func TestNoOldValueIsReadWhileServersChange(t *testing.T) {
 				newWorld(t, rs, cs, pause).run(12, 60)
 				over.Store(true)
 				<-done
+			})
+		})
+	}
+}
+
+// TestServersThatTheFirstCallTellsOf: a process that has just started learns from the
+// first answer which server keeps what. What it finds with that call, and what it stores,
+// is judged like anything else.
+func TestServersThatTheFirstCallTellsOf(t *testing.T) {
+	for name, first := range map[string]func(c *dogpile.Cache[int], key string) error{
+		"Get": func(c *dogpile.Cache[int], key string) error {
+			_, ok, err := c.Get(bg, key)
+			return errors.Join(err, map[bool]error{false: errors.New("not found")}[ok])
+		},
+		"GetOrCreate": func(c *dogpile.Cache[int], key string) error {
+			v, err := c.GetOrCreate(bg, key, constant(-1).create)
+			return errors.Join(err, map[bool]error{true: errors.New("created anew")}[v == -1])
+		},
+		"GetOrCreate of a new one": func(c *dogpile.Cache[int], key string) error {
+			_, err := c.GetOrCreate(bg, "new"+key, constant(-1).create)
+			return err
+		},
+		"Set": func(c *dogpile.Cache[int], key string) error { return c.Set(bg, key, 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newCluster(t, 4, like{bytes: true})
+				c := dogpile.NewCache[int](newRegion(t, b, nil), nil)
+				for server := range b.servers {
+					key := b.keysOn(server, 1)[0]
+					wantErr(t, "Set", c.Set(bg, key, 1), nil)
+					started := b.seenAs(func(string) int { return -1 })
+					for _, f := range b.servers {
+						f.in(func(_ context.Context, op string, _ []string) error {
+							believes := b.keeper
+							started.believes.Store(&believes)
+							return nil
+						})
+					}
+					own := dogpile.NewCache[int](newRegion(t, started, nil), nil)
+					wantErr(t, name, first(own, key), nil)
+					if name == "GetOrCreate of a new one" {
+						key = "new" + key
+					}
+					if _, ok, err := c.Get(bg, key); !ok || err != nil {
+						t.Errorf("the others find it: %v, %v", ok, err)
+					}
+				}
 			})
 		})
 	}

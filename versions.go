@@ -107,6 +107,33 @@ func (vs sharedVersions) ask(ctx context.Context) {
 	}
 }
 
+// sharedFor returns the shared versions for keys, and the history of each.
+func (s *state) sharedFor(ctx context.Context, mangled []string) (shared sharedVersions, histories []history) {
+	histories = make([]history, len(mangled))
+	for range 2 {
+		shared = nil
+		for i, m := range mangled {
+			histories[i] = s.versions.of(m)
+			shared.add(histories[i])
+		}
+		// Asking for the versions may be how the backend learns which server keeps what.
+		if shared.ask(ctx); !s.moved(mangled, histories) {
+			break
+		}
+	}
+	return shared, histories
+}
+
+// moved reports whether a key belongs to another history by now.
+func (s *state) moved(mangled []string, histories []history) bool {
+	for i, m := range mangled {
+		if s.versions.of(m) != histories[i] {
+			return true
+		}
+	}
+	return false
+}
+
 // find returns the version of h, which was added before ask.
 func (vs sharedVersions) find(h history) (string, error) {
 	i := slices.IndexFunc(vs, func(v sharedVersion) bool { return v.history == h })
