@@ -274,6 +274,24 @@ func (e serverErrors) Error() string {
 // Unwrap returns one error for each server.
 func (e serverErrors) Unwrap() []error { return e }
 
+// ping reads the keys of tokens, which are on all servers, whatever is kept there.
+func (s *state) ping(ctx context.Context, keys []string) error {
+	items := make([]driver.Item, len(keys))
+	for i := range keys {
+		items[i].Key = keys[i]
+	}
+	if err := s.get(ctx, items); err != nil {
+		return err
+	}
+	failed := make(map[string]error)
+	for i := range items {
+		if err := items[i].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
+			failed[items[i].Key] = err
+		}
+	}
+	return s.byServer(failed)
+}
+
 // tokenKeys returns the keys that version tokens of the region are kept under: one, or
 // anchorCount where there are several servers.
 func (s *state) tokenKeys() ([]string, error) {
