@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 )
 
@@ -50,6 +51,11 @@ func newCore(o *Options, cluster bool, make func(*core) (rueidis.Client, error),
 		c.link.make = func() (rueidis.Client, error) { return make(c) }
 	}
 	return c
+}
+
+// Caps is Backend.Caps; the breaker wants to know the timeout.
+func (c *core) Caps() driver.Caps {
+	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: c.timeout}
 }
 
 func (c *core) close() {

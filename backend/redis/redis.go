@@ -65,6 +65,12 @@ type Options struct {
 	// true}. In a URL: breaker=false, breaker_failures, breaker_cooldown.
 	Breaker *proxy.BreakerOptions
 
+	// Credentials says who the client is, for each connection that Open's client
+	// makes, in place of what the URL says; it suits tokens that rotate. A user
+	// of "" is the default one. nil: as the URL says. New refuses it. It has no
+	// argument in a URL.
+	Credentials func(ctx context.Context) (user, password string, err error)
+
 	// TLS is how Open secures its connections, in place of what the URL says
 	// about certificates. nil: as the URL says. New refuses it. It has no
 	// argument in a URL.
@@ -124,6 +130,8 @@ func New(client rueidis.Client, o *Options) (*Backend, error) {
 		err = errors.New("client is nil")
 	case o.TLS != nil:
 		err = errors.New("option TLS is for Open; the client of New has its own")
+	case o.Credentials != nil:
+		err = errors.New("option Credentials is for Open; the client of New has its own")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: redis: %w", err)
@@ -196,9 +204,7 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 
 // Caps says that entries and leases are shared and fenced, that a TTL has
 // milliseconds, and that no call but Wait takes longer than Options.Timeout.
-func (b *Backend) Caps() driver.Caps {
-	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: b.core.timeout}
-}
+func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
 
 // Shard names the primary of a Cluster that keeps key, as host:port. It is "cluster"
 // for all keys until it is known which there are, "nobody" for keys that no node
@@ -210,6 +216,7 @@ func (b *Backend) Shard(key string) string { return b.core.Shard(key) }
 // Calls that wait, and those made afterwards, return an error. It may be
 // repeated, and returns nil.
 func (b *Backend) Close() error {
+	err := driver.Close(b.calls) // of a breaker that asks the server in the background
 	b.core.close()
-	return nil
+	return err
 }
