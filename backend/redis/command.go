@@ -3,10 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"strings"
 	"syscall"
 	"time"
 
@@ -172,7 +170,7 @@ func (c *core) again(ctx context.Context, cl *client, res rueidis.RedisResult, c
 	case isReply && reply.IsNoScript() && cmd.script != nil && !cmd.text:
 		cmd.text = true
 		return true
-	case isReply && res.NonRedisError() == nil && c.refused(reply):
+	case isReply && res.NonRedisError() == nil && c.elsewhere(reply):
 		if !t.renewed && c.link.now.Load() == cl {
 			t.renewed = true
 			_, err := c.link.renew(ctx, cl)
@@ -212,59 +210,4 @@ func hasty(ctx context.Context, err error) bool {
 	// notice.
 	d, ok := ctx.Deadline()
 	return ok && time.Now().Before(d)
-}
-
-// refused reports whether a server has said that it is not, or not any more, the
-// one to ask. Behind a name that has moved to another server, connections stay
-// with the old one, and only new ones come to the new one.
-func (c *core) refused(reply *rueidis.RedisError) bool {
-	text := reply.Error()
-	for _, code := range []string{"READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "CLUSTERDOWN"} {
-		if strings.HasPrefix(text, code) {
-			return true
-		}
-	}
-	// Redis 6 puts what happens in a script into a sentence of its own.
-	if strings.Contains(text, "-READONLY ") {
-		return true
-	}
-	// On a Cluster these are of one node, in whose stead others answer.
-	return !c.cluster && (strings.HasPrefix(text, "MASTERDOWN") || strings.HasPrefix(text, "LOADING"))
-}
-
-// moves reports whether the slots of a Cluster are moving or have moved.
-func moves(reply *rueidis.RedisError) bool {
-	_, moved := reply.IsMoved()
-	_, ask := reply.IsAsk()
-	return moved || ask || reply.IsTryAgain() || reply.IsClusterDown()
-}
-
-// told makes an error that says what to write of a server's refusal that only
-// says where a key is.
-func (c *core) told(res rueidis.RedisResult) rueidis.RedisResult {
-	if c.cluster {
-		return res
-	}
-	if reply, ok := rueidis.IsRedisErr(res.Error()); ok {
-		if _, moved := reply.IsMoved(); moved || strings.HasPrefix(reply.Error(), "CROSSSLOT") {
-			return rueidis.NewErrorResult(fmt.Errorf("%w (%w)", errNode, reply))
-		}
-	}
-	return res
-}
-
-// unsent is an error because of which a command was not sent.
-type unsent struct{ error }
-
-func (u unsent) Unwrap() error { return u.error }
-
-// sent reports whether a command that failed with err may have reached the
-// server, or may still, without its answer having come.
-func sent(err error) bool {
-	var reply *rueidis.RedisError
-	var op *net.OpError
-	if errors.As(err, &reply) || errors.As(err, new(unsent)) {
-		return false
-	}
-	return !errors.As(err, &op) || op.Op != "dial"
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -89,7 +88,3 @@ func (c *core) begin(ctx context.Context) (context.Context, context.CancelFunc, 
 	ctx, cancel := c.bound(ctx)
 	return ctx, cancel, nil
 }
-
-// failed says where a call failed. The caller adds which call it was and for
-// which key.
-func failed(err error) error { return fmt.Errorf("redis: %w", err) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 )
 
 // What the first contact with a server of another kind says.
@@ -26,15 +28,25 @@ var (
 type dialer struct {
 	kind    kind
 	option  rueidis.ClientOption
-	secure  func() (*tls.Config, error) // asked for each connection; nil: no TLS
-	timeout time.Duration               // of a connection
+	timeout time.Duration // of a connection
+
+	// Both are asked for each connection.
+	credentials backendurl.Credentials // nil: nobody's
+	secure      backendurl.TLSConfig   // nil: no TLS
 }
 
 // client makes a client that has connected.
 func (d *dialer) client(c *core) (rueidis.Client, error) {
 	o := d.option
-	o.DialCtxFn = func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		return d.dial(ctx, c.life.Context(), addr)
+	if d.secure != nil {
+		o.TLSConfig = new(tls.Config) // says that there is TLS
+	}
+	o.Sentinel.Dialer = net.Dialer{Timeout: d.timeout, Resolver: ofSentinel}
+	o.DialCtxFn = func(ctx context.Context, addr string, by *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		return d.dial(ctx, c.life.Context(), addr, by.Resolver == ofSentinel)
+	}
+	o.AuthCredentialsFn = func(to rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		return d.login(c.life.Context(), to.Address)
 	}
 	client, err := rueidis.NewClient(o)
 	if err == nil {
@@ -103,7 +115,7 @@ func (d *dialer) explain(life context.Context, err error) error {
 
 // dial makes a connection, which is closed when life ends: what waits for an
 // answer need not hold up Close.
-func (d *dialer) dial(ctx, life context.Context, addr string) (net.Conn, error) {
+func (d *dialer) dial(ctx, life context.Context, addr string, sentinel bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
@@ -120,13 +132,63 @@ func (d *dialer) dial(ctx, life context.Context, addr string) (net.Conn, error) 
 			return nil, err
 		}
 	}
-	return &conn{made, context.AfterFunc(life, func() { made.Close() })}, nil
+	return &conn{made, sentinel, context.AfterFunc(life, func() { made.Close() })}, nil
+}
+
+// ofSentinel tells connections to Sentinels from those to servers: the client asks
+// for the former through a net.Dialer of their own, and all of them log in by one
+// function, which is told the address alone.
+var ofSentinel = new(net.Resolver)
+
+// sentinelAddr is the address of a Sentinel.
+type sentinelAddr struct{ net.Addr }
+
+// login returns who the client is to the server at addr.
+func (d *dialer) login(life context.Context, addr net.Addr) (a rueidis.AuthCredentials, err error) {
+	if _, ok := addr.(sentinelAddr); ok {
+		a.Username, a.Password = d.option.Sentinel.Username, d.option.Sentinel.Password
+		return a, nil
+	}
+	if d.credentials == nil {
+		return a, nil
+	}
+	ctx, cancel := context.WithTimeout(life, d.timeout)
+	defer cancel()
+	type answer struct {
+		rueidis.AuthCredentials
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() { // since it may not keep to ctx, which would hold up Close
+		var a answer
+		a.Username, a.Password, a.err = d.credentials(ctx)
+		done <- a
+	}()
+	select {
+	case got := <-done:
+		a, err = got.AuthCredentials, got.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return a, fmt.Errorf("credentials: %w", err)
+	}
+	return a, nil
 }
 
 // conn is a connection that ends with its backend.
 type conn struct {
 	net.Conn
-	forget func() bool
+	sentinel bool
+	forget   func() bool
+}
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr {
+	if c.sentinel {
+		return sentinelAddr{c.Conn.RemoteAddr()}
+	}
+	return c.Conn.RemoteAddr()
 }
 
 // Close implements net.Conn.

@@ -172,7 +172,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 		}
 	}()
 	hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
-	if err := refusal(err); err != nil {
+	if err := noTracking(err); err != nil {
 		return nil, err
 	}
 	if proto := hello["proto"]; protocol(&proto) < 3 {
@@ -185,7 +185,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 		conn.B().Arbitrary("CLIENT", "TRACKING", "OFF").Build(),
 		conn.B().Arbitrary("CLIENT", "TRACKING", "ON").Build(),
 	) {
-		if err := refusal(res.Error()); err != nil {
+		if err := noTracking(res.Error()); err != nil {
 			return nil, err
 		}
 	}
@@ -198,9 +198,9 @@ func protocol(m *rueidis.RedisMessage) int64 {
 	return n
 }
 
-// refusal returns errNoTracking for an answer of the server that says that it
+// noTracking returns errNoTracking for an answer of the server that says that it
 // does not know, or does not allow, a command.
-func refusal(err error) error {
+func noTracking(err error) error {
 	if _, ok := rueidis.IsRedisErr(err); ok {
 		return errNoTracking
 	}

@@ -105,12 +105,13 @@ func (l *link) run(a *attempt, old *client) {
 		a.client = &client{made}
 		l.now.Store(a.client)
 	}
-	now := time.Now()
-	if now.Sub(l.resume) > 2*lastPause { // the attempts before are long over
-		l.pause = 0
+	if now := time.Now(); err != nil || old != nil {
+		if now.Sub(l.resume) > 2*lastPause { // the attempts before are long over
+			l.pause = 0
+		}
+		l.pause = min(max(2*l.pause, firstPause), lastPause)
+		l.resume = now.Add(l.pause)
 	}
-	l.pause = min(max(2*l.pause, firstPause), lastPause)
-	l.resume = now.Add(l.pause)
 	l.mu.Unlock()
 	close(a.done)
 	if err == nil && old != nil {

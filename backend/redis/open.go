@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,10 +58,10 @@ func init() { opener.Register() }
 //
 // Arguments are the fields of Options in snake case (timeout, lock_prefix,
 // poll, breaker, breaker_failures, breaker_cooldown) and what only Open needs:
-// connect_timeout (1 s), db, client_name; with TLS ca_file, cert_file, key_file,
-// server_name and insecure; with Sentinel sentinel_username and
-// sentinel_password. Errors never show a value of the URL but scheme, hosts and
-// path.
+// connect_timeout (1 s), db, client_name; user, password and password_file; with
+// TLS ca_file, cert_file, key_file, server_name and insecure; with Sentinel
+// sentinel_username and sentinel_password. Files are read again for each
+// connection. Errors never show a value of the URL but scheme, hosts and path.
 func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
 	return opener.FromURL(ctx, rawURL, o)
 }
@@ -79,17 +78,17 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := secure(&co, o, login, load); err != nil {
+	d := &dialer{kind: k, option: co, timeout: co.Dialer.Timeout, credentials: o.Credentials}
+	if d.credentials == nil {
+		if d.credentials, err = login.Credentials(); err != nil {
+			return nil, err
+		}
+	}
+	if d.secure, err = load(o.TLS); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
-	}
-	co.Sentinel.TLSConfig = co.TLSConfig
-	co.Sentinel.Dialer = co.Dialer
-	d := &dialer{kind: k, option: co, timeout: co.Dialer.Timeout}
-	if co.TLSConfig != nil {
-		d.secure = func() (*tls.Config, error) { return co.TLSConfig, nil }
 	}
 	return newBackend(newCore(o, k.where == "cluster", d.client, nil), o), nil
 }
@@ -125,39 +124,6 @@ func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 		co.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	}
 	return co
-}
-
-// secure fills in who the client is and how its connections are secured, anew for
-// each connection.
-func secure(co *rueidis.ClientOption, o *Options, login backendurl.Login, load func(*tls.Config) (backendurl.TLSConfig, error)) error {
-	credentials := o.Credentials
-	if credentials == nil {
-		var err error
-		if credentials, err = login.Credentials(); err != nil {
-			return err
-		}
-	}
-	if credentials != nil {
-		timeout := co.Dialer.Timeout
-		co.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (c rueidis.AuthCredentials, err error) {
-			ctx, cancel := context.WithTimeout(context.Background(), timeout)
-			defer cancel()
-			c.Username, c.Password, err = credentials(ctx)
-			return c, err
-		}
-	}
-	config, err := load(o.TLS)
-	if err != nil || config == nil {
-		return err
-	}
-	co.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		c, err := config()
-		if err != nil {
-			return nil, err
-		}
-		return (&tls.Dialer{NetDialer: d, Config: c}).DialContext(ctx, "tcp", addr)
-	}
-	return nil
 }
 
 // place fills in hosts, database and the name of the master.

@@ -85,8 +85,9 @@ func (f *feed) wait(ctx context.Context, lock string) error {
 	defer f.leave(lock, woken)
 	pttl := one("PTTL", lock)
 	left, err := f.core.left(ctx, func(ctx context.Context) rueidis.RedisResult { return f.conn.Do(ctx, pttl.build(f.conn.B())) })
-	switch e, ok := rueidis.IsRedisErr(errors.Unwrap(err)); {
-	case ok:
+	var e *rueidis.RedisError
+	switch {
+	case errors.As(err, &e):
 		if addr, moved := e.IsMoved(); moved {
 			// Return early: the caller finds the lease held, waits again, and is
 			// then led to the right node.
