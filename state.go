@@ -250,7 +250,8 @@ func (s *state) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	if s.caps.InMemory || s.o.BackendTimeout < 0 || s.caps.Timeout > 0 && s.caps.Timeout <= s.o.BackendTimeout {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, s.o.BackendTimeout)
+	// The cause tells a breaker that it was not the caller who had no time.
+	return context.WithTimeoutCause(ctx, s.o.BackendTimeout, driver.ErrTimeout)
 }
 
 // get reads items.
