@@ -65,9 +65,10 @@ type lookup[V any] struct {
 	draw     float64
 	expireIn time.Duration
 
-	version string // the region's when this was read; "" if it has none yet
-	token   *token // that it was judged by, if there was one
-	err     error  // the backend did not answer for this entry
+	version string  // the region's when this was read; "" if it has none yet
+	history history // that it belongs to
+	token   *token  // that it was judged by, if there was one
+	err     error   // the backend did not answer for this entry
 }
 
 // expires returns the expiration that counts for an entry, after its own wishes

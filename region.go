@@ -202,7 +202,12 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 
 // Invalidate makes every entry invalid that was stored before, or whose
 // creation had begun before; see Mode. An error means that nothing may have
-// been invalidated.
+// been invalidated. With a [SharedInvalidator] over several servers it names those
+// that could not be asked, whose entries may be valid still; those of the others are
+// invalid.
+//
+// A hard invalidation needs no room in the backend: where a [SharedInvalidator] cannot
+// write it deletes. A soft one does, and is an error where there is none.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -224,6 +229,25 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 		r.stats.add(countInvalidations, 1)
 	}
 	return err
+}
+
+// Ping asks the backend whether it is there: each of its servers, where it has several.
+// It takes no longer than [Options.BackendTimeout], and nil means that all have answered.
+// The error is an *[OpError] in which errors.Is finds [ErrBackend], unless ctx has ended,
+// and what the servers have failed with. It names those that have, if others have not.
+func (r *Region) Ping(ctx context.Context) error {
+	s, err := r.use("ping")
+	if err != nil {
+		return err
+	}
+	keys, err := s.tokenKeys()
+	if err != nil {
+		return r.wrap("ping", "", err)
+	}
+	if err := s.ping(ctx, keys); err != nil {
+		return r.backendError(ctx, "ping", "", err)
+	}
+	return nil
 }
 
 // Close lets nobody use the region any more, waits for the creations in

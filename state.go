@@ -29,6 +29,7 @@ type state struct {
 	chain   driver.Backend // as the user sees it
 	backend driver.Backend // chain, with leases where it has none
 	locker  driver.Locker
+	sharder driver.Sharder // nil: there is one server
 	caps    driver.Caps
 	mangle  Mangler
 
@@ -115,6 +116,9 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
 		s.mangle = s.caps.Mangle
 	}
+	if sh, ok := s.chain.(driver.Sharder); ok && sh.Shard(s.o.Prefix) != "" {
+		s.sharder = sh
+	}
 	if err := s.chooseVersions(); err != nil {
 		return nil, err
 	}
@@ -144,13 +148,15 @@ func (s *state) chooseVersions() error {
 	case *LocalInvalidator:
 		s.local, s.versions = inv, localVersions{inv}
 	case SharedInvalidator, *SharedInvalidator:
-		key, err := s.named(s.o.Prefix + "_inv:" + s.region.name)
+		keys, err := s.tokenKeys()
 		if err != nil {
-			return fmt.Errorf("key of the version token: %w", err)
+			return err
 		}
-		s.versions = &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+		if s.versions = newTokens(s, keys[0]); s.sharder != nil {
+			s.versions = newAnchors(s, keys)
+		}
 	default:
-		s.versions = customVersions{inv}
+		s.versions = &customVersions{inv}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/breaker"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/binary"
@@ -37,9 +38,13 @@ type doer interface {
 }
 
 // newServer does not connect: the client does when it is used.
-func newServer(addr string, o *Options) *server {
+func newServer(addr string, o *Options, secure backendurl.TLSConfig) *server {
 	co := &memcache.Options{
-		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: o.TLS, Username: o.Username, Password: o.Password,
+		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: secure, Credentials: o.Credentials,
+	}
+	if co.Credentials == nil && o.Username != "" {
+		user, password := o.Username, o.Password
+		co.Credentials = func(context.Context) (string, string, error) { return user, password, nil }
 	}
 	s := &server{addr: dialed(addr)}
 	if o.Binary {
@@ -113,8 +118,14 @@ func (s session) Do(ctx context.Context, ops []memcache.Op) error {
 func parseServers(servers []string) ([]ring.Server, error) {
 	list := make([]ring.Server, len(servers))
 	for i, s := range servers {
-		addr, weight, weighted := strings.Cut(s, "*")
-		list[i] = ring.Server{Addr: strings.TrimSpace(addr), Weight: 1}
+		addr, weight, weighted := s, "", false
+		if at := strings.LastIndexByte(s, '*'); at >= 0 {
+			addr, weight, weighted = s[:at], s[at+1:], true
+		}
+		if !strings.HasPrefix(addr, unix) { // a path may end in a space
+			addr = strings.TrimSpace(addr)
+		}
+		list[i] = ring.Server{Addr: addr, Weight: 1}
 		if !weighted {
 			continue
 		}
@@ -127,8 +138,14 @@ func parseServers(servers []string) ([]ring.Server, error) {
 	return list, nil
 }
 
+// unix precedes the path of a socket.
+const unix = "unix:"
+
 // dialed returns addr with a port, as it is dialled. A ring has checked it.
 func dialed(addr string) string {
+	if strings.HasPrefix(addr, unix) {
+		return addr
+	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return addr + ":" + strconv.Itoa(ring.DefaultPort)
 	}
