@@ -28,12 +28,14 @@ func (o *opened) drop() error {
 // a backend of the user's, counts nothing. Nor is a hit in this process's memory counted,
 // which is a look: if the memory was cleared, its caller goes on as after a miss.
 //
-//	1. A call loads the configuration, A.  2. B replaces A.  3. A is sealed.
-//	4. The call enters A: too late. It loads again, and finds B.
+//  1. A call loads the configuration, A.  2. B replaces A.  3. A is sealed.
 //
-//	1. A call enters A.  2. B replaces A, which is sealed.  3. The call starts a flight,
-//	and leaves: it was the last, so no flight of A starts any more.  4. The flight ends.
-//	5. The backend is closed.
+//  4. The call enters A: too late. It loads again, and finds B.
+//
+//  1. A call enters A.  2. B replaces A, which is sealed.  3. The call starts a flight,
+//     and leaves: it was the last, so no flight of A starts any more.  4. The flight ends.
+//
+//  5. The backend is closed.
 //
 // All that a flight does is over when it ends, but for the release of a lease that is
 // given back in the background: that holds the configuration as a call does.

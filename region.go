@@ -236,10 +236,11 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 // The error is an *[OpError] in which errors.Is finds [ErrBackend], unless ctx has ended,
 // and what the servers have failed with. It names those that have, if others have not.
 func (r *Region) Ping(ctx context.Context) error {
-	s, err := r.use("ping")
+	s, err := r.enter("ping")
 	if err != nil {
 		return err
 	}
+	defer s.leave()
 	keys, err := s.tokenKeys()
 	if err != nil {
 		return r.wrap("ping", "", err)
