@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dogpile-go/dogpile/backend/memcached"
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
@@ -51,22 +52,23 @@ func startTLS(t testing.TB, args ...string) (*server, *backendtest.Identity) {
 	return startServer(t, append([]string{"-Z", "-o", "ssl_chain_cert=" + id.Cert + ",ssl_key=" + id.Key + ",ssl_ca_cert=" + id.CA}, args...)...), id
 }
 
-// greets reports whether a backend can be opened; the error must not have secret
-// in it.
+// greets reports whether a backend can be opened and answers; the error must not
+// have secret in it.
 func greets(t *testing.T, url string, o *memcached.Options, secret string) bool {
 	t.Helper()
 	if o == nil || o.TLS != nil {
 		o = patient(o)
 	}
-	b, err := memcached.Open(t.Context(), url, o)
-	if err != nil {
+	b, err := memcached.Open(context.Background(), url, o)
+	ok(t, err)
+	defer b.Close()
+	if err := b.Get(context.Background(), []driver.Item{{Key: "k"}}); err != nil {
 		if secret != "" && strings.Contains(err.Error(), secret) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 		t.Log(err)
 		return false
 	}
-	ok(t, b.Close())
 	return true
 }
 
