@@ -106,17 +106,23 @@ func TestContractWithPassword(t *testing.T) {
 	backendtest.Contract(t, map[string]string{"by arguments": s.URL() + "?username=ann&password=p%40ss:%25%2F"})
 }
 
+// setSASL sets a user's password.
+func setSASL(t testing.TB, db, user, password string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.Background(), backendtest.Need(t, "/usr/sbin/saslpasswd2"), "-p", "-c", "-a", "memcached", "-f", db, user)
+	cmd.Stdin = strings.NewReader(password)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("saslpasswd2: %v\n%s", err, out)
+	}
+}
+
 // startSASL starts a server that speaks the binary protocol with users that know
 // their password.
 func startSASL(t testing.TB, user, password string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	db := filepath.Join(dir, "sasldb")
-	cmd := exec.CommandContext(context.Background(), backendtest.Need(t, "/usr/sbin/saslpasswd2"), "-p", "-c", "-a", "memcached", "-f", db, user)
-	cmd.Stdin = strings.NewReader(password)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("saslpasswd2: %v\n%s", err, out)
-	}
+	setSASL(t, db, user, password)
 	conf := "mech_list: plain\npwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: " + db + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "memcached.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -124,7 +130,7 @@ func startSASL(t testing.TB, user, password string) *server {
 	s := backendtest.NewMemcached(t, "-S", "-I", "8m")
 	s.Env = append(s.Env, "SASL_CONF_PATH="+dir)
 	s.Start(t)
-	return &server{s}
+	return &server{s, db}
 }
 
 func TestContractWithSASL(t *testing.T) {

@@ -22,7 +22,7 @@ func made(v string) func(context.Context) (string, error) {
 func TestProgramStartsWithoutItsServer(t *testing.T) {
 	t.Parallel()
 	tls, id := startTLS(t)
-	socket := &server{backendtest.StartMemcachedSocket(t)}
+	socket := &server{Memcached: backendtest.StartMemcachedSocket(t)}
 	sasl := startSASL(t, "ann", "secret")
 	plain, binary, several := startServer(t), startServer(t), startCluster(t)
 	for _, tt := range []struct {
