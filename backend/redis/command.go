@@ -81,7 +81,7 @@ func (t *tries) next() bool {
 // know it, as after a restart.
 func (c *core) do(ctx context.Context, cmd command) (res rueidis.RedisResult) {
 	var t tries
-	c.checkTopology()
+	c.look()
 	for t.next() {
 		cl, err := c.link.get(ctx)
 		if err != nil {
@@ -106,7 +106,7 @@ func (c *core) doMulti(ctx context.Context, cmds []command) []rueidis.RedisResul
 		left[i] = i
 	}
 	var t tries
-	c.checkTopology()
+	c.look()
 	for len(left) > 0 && t.next() {
 		cl, err := c.link.get(ctx)
 		for i, res := range c.send(ctx, cl, err, cmds, left) {
@@ -144,6 +144,16 @@ func (c *core) send(ctx context.Context, cl *client, err error, cmds []command, 
 		return results
 	}
 	return c.sendApart(ctx, cl, cmds, left)
+}
+
+// look has checked now and then what no call is told: whether slots have moved, and
+// whether the server is a master still.
+func (c *core) look() {
+	if c.cluster {
+		c.topology.check()
+	} else {
+		c.link.check(c.lockPrefix)
+	}
 }
 
 // again reports whether to send a command again, having prepared that.

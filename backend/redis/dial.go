@@ -222,7 +222,7 @@ func (d *dialer) encrypt(ctx context.Context, raw net.Conn, addr string) (net.Co
 	if err := secured.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		if errors.As(err, new(tls.RecordHeaderError)) || errors.Is(context.Cause(ctx), errPlain) {
-			return nil, fmt.Errorf("%w (%w)", errPlain, err)
+			return nil, errPlain // and not that this has cancelled the handshake
 		}
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 )
+
+// checkEvery is how often a server in use is asked whether it is a master.
+const checkEvery = 500 * time.Millisecond
 
 const (
 	// firstPause is for how long no client is made after one was, and lastPause
@@ -38,6 +42,8 @@ type link struct {
 	last    error         // of the last attempt
 	resume  time.Time     // there is no attempt before
 	pause   time.Duration // before resume
+
+	checked atomic.Int64 // when check has asked last, in Unix nanoseconds
 }
 
 // client is one client. Its address tells it from others.
@@ -118,6 +124,36 @@ func (l *link) run(a *attempt, old *client) {
 		l.after()
 		old.Close() // when its calls are over, or after a second
 	}
+}
+
+// check asks the server, in the background, whether it is a master still, and has
+// the client replaced if not. A process that only reads would not know:
+//
+//  1. The name of the server becomes another's, and the old master a replica.
+//  2. A has connections to both by now, and writes to the new one.
+//  3. B reads from its old connections what has not reached the replica yet.
+//
+// Which of a client's connections answers is a matter of chance, so that it may
+// take some checks until B knows. What is asked for is the deletion of a key that
+// nobody has: it changes nothing, and a replica refuses it.
+func (l *link) check(prefix string) {
+	now, last := time.Now().UnixNano(), l.checked.Load()
+	if l.make == nil || now-last < int64(checkEvery) || !l.checked.CompareAndSwap(last, now) {
+		return
+	}
+	c := l.now.Load()
+	if c == nil {
+		return
+	}
+	l.life.Go(func() {
+		ctx, cancel := context.WithTimeout(l.life.Context(), checkEvery)
+		defer cancel()
+		cmd := one("DEL", prefix+rand.Text())
+		reply, refused := rueidis.IsRedisErr(c.Do(ctx, cmd.build(c.B())).Error())
+		if refused && begins(reply, "READONLY") {
+			_, _ = l.renew(ctx, c) // calls that fail tell why
+		}
+	})
 }
 
 // close closes the client if it is not the program's own. No attempt is under way.

@@ -200,6 +200,31 @@ func TestCacheAfterANameHasMoved(t *testing.T) {
 	woken(t, "a waiter at the new master", done)
 }
 
+func TestReaderLeavesAServerThatIsNoMasterAnyMore(t *testing.T) {
+	t.Parallel()
+	// 1. The master becomes a replica, which gets nothing of what the new one has.
+	// 2. A process that does nothing but read notices.
+	a, b := startServer(t), startServer(t)
+	n := newName(t, a.addr)
+	reader := open(t, "redis://"+n.addr, nil)
+	get := func() string { return value(t, reader, "k") }
+	a.do(t, "SET", "k", "old")
+	b.do(t, "SET", "k", "new")
+	if v := get(); v != "old" {
+		t.Fatalf("Get = %q", v)
+	}
+	n.now.Store(&b.addr)
+	a.do(t, "REPLICAOF", "127.0.0.1", "1")
+	eventually(t, "the new master to be read", func() bool {
+		for range 20 { // over all connections
+			if get() != "new" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // TestServersThatRefuse has servers that say that they are not, or no longer, the
 // ones to ask.
 func TestServersThatRefuse(t *testing.T) {

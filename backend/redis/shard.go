@@ -74,10 +74,10 @@ func (t *topology) want() {
 	}
 }
 
-// checkTopology has the topology read if it is old. Where it was never asked for it
-// is not read.
-func (c *core) checkTopology() {
-	if t := &c.topology; c.cluster && t.now.Load() != nil && time.Now().UnixNano() > t.old.Load() {
+// check has the topology read if it is old. One that was never asked for is not
+// read.
+func (t *topology) check() {
+	if t.now.Load() != nil && time.Now().UnixNano() > t.old.Load() {
 		t.want()
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // keysOf returns n keys for each node of c, which share the slots evenly.
@@ -175,6 +176,47 @@ func TestShardThatHangsHoldsUpNoOther(t *testing.T) {
 	case err := <-hung:
 		t.Errorf("a call of the node that hangs has returned %v: the others have taken that long", err)
 	default:
+	}
+}
+
+func TestShardThatHangsCostsNothingAfterAWhile(t *testing.T) {
+	t.Parallel()
+	// Each node has a breaker of its own, also for its keys in batches.
+	c := startCluster(t, nil)
+	b := open(t, c.url()+"?timeout=300ms&breaker_failures=3&breaker_cooldown=1m", nil)
+	keys := keysOf(c, 1)
+	batch := func() (items []driver.Item) {
+		for _, of := range keys {
+			items = append(items, driver.Item{Key: of[0], Data: []byte("v")})
+		}
+		return items
+	}
+	ok(t, b.Set(t.Context(), batch()))
+	c[1].Stop(t)
+	defer c[1].Resume(t)
+	open := func(err error) bool { return errors.Is(err, proxy.ErrOpen) }
+	eventually(t, "the breaker of the node to open", func() bool { return open(b.Get(t.Context(), []driver.Item{{Key: keys[1][0]}})) })
+	probes := 0 // calls that were let through
+	refused := func(what string, others, err error) {
+		t.Helper()
+		if others != nil || err == nil {
+			t.Fatalf("%s: %v, and for the node that hangs %v", what, others, err)
+		}
+		if !open(err) {
+			probes++
+		}
+	}
+	for range 50 {
+		items := batch()
+		ok(t, b.Get(t.Context(), items))
+		refused("Get", errors.Join(items[0].Err, items[2].Err), items[1].Err)
+		items = batch()
+		ok(t, b.Set(t.Context(), items))
+		refused("Set", errors.Join(items[0].Err, items[2].Err), items[1].Err)
+		refused("Delete", nil, b.Delete(t.Context(), []string{keys[0][0], keys[1][0], keys[2][0]}))
+	}
+	if probes > 15 {
+		t.Errorf("%d of 150 calls have waited for the node that hangs", probes)
 	}
 }
 

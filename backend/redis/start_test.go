@@ -153,6 +153,31 @@ func TestCloseLeavesNoConnection(t *testing.T) {
 	})
 }
 
+func TestCloseWhileTheServerHangs(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b, err := redis.Open(t.Context(), s.URL()+"?timeout=1m&connect_timeout=1m", nil)
+	ok(t, err)
+	ok(t, b.Get(t.Context(), []driver.Item{{Key: "k"}}))
+	s.Stop(t)
+	defer s.Resume(t)
+	done := make(chan error, 20)
+	for range cap(done) {
+		go func() { done <- b.Delete(context.Background(), []string{"k"}) }()
+	}
+	pause(50 * time.Millisecond) // for them to wait
+	start := time.Now()
+	ok(t, b.Close())
+	for range cap(done) {
+		if <-done == nil {
+			t.Error("a call succeeded")
+		}
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestOpenUnderAContextThatIsDone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
