@@ -298,6 +298,22 @@ func TestTimeoutOfTheRegionCounts(t *testing.T) {
 	})
 }
 
+// A client that looks at the clock itself gives up before the context's timer has
+// fired. That is the caller's haste all the same.
+func TestDeadlineBeforeItsTimer(t *testing.T) {
+	t.Parallel()
+	b := breaker.New(breaker.Options{Failures: 1})
+	_ = b.Do(late{t.Context()}, "", "k", func() error { return context.DeadlineExceeded })
+	if err := b.Refused(""); err != nil {
+		t.Error(err)
+	}
+}
+
+// late is a context whose deadline has passed, and whose timer has not fired yet.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now(), true }
+
 func TestCloseEndsChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
 		s := newServer(breaker.Options{Failures: 1, Patience: time.Hour})
@@ -316,6 +332,26 @@ func TestCloseEndsChecks(t *testing.T) {
 		}
 		if n := s.checks.Load(); n != 1 {
 			t.Errorf("%d checks after Close", n-1)
+		}
+	})
+}
+
+// A Check may get the deadline of a call that shares something with it.
+func TestCheckWithTheDeadlineOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		checks := 0
+		b := breaker.New(breaker.Options{Failures: 1, Check: func(context.Context, string, string) error {
+			if checks++; checks < 3 {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_ = b.Do(ctx, "", "k", func() error { return hang(ctx) })
+		time.Sleep(time.Second)
+		if err := b.Refused(""); err != nil || b.Trouble() {
+			t.Errorf("Refused = %v", err)
 		}
 	})
 }
