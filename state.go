@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ type state struct {
 	locker  driver.Locker
 	caps    driver.Caps
 	mangle  Mangler
+	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
 	flights  *flight.Table // of this configuration alone: another one has other entries
 	versions versions
@@ -111,6 +113,8 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true
+	} else if at := bottom(s.chain); reflect.ValueOf(at).Comparable() {
+		s.space = at
 	}
 	s.locker = s.backend.(driver.Locker)
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
@@ -130,6 +134,17 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return sc
 	}
 	return s, nil
+}
+
+// bottom returns the backend inside all proxies.
+func bottom(b driver.Backend) driver.Backend {
+	for {
+		u, ok := b.(interface{ Unwrap() driver.Backend })
+		if !ok {
+			return b
+		}
+		b = u.Unwrap()
+	}
 }
 
 func (s *state) chooseVersions() error {

@@ -10,6 +10,7 @@ import (
 // it. Its end is theirs: when the time is up, all callers are freed.
 type group struct {
 	table *Table
+	space any // of the Call
 
 	mu      sync.Mutex
 	flights []*flight

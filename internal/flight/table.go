@@ -34,7 +34,8 @@ type shard struct {
 
 // holder is the lock on a key within this process, in the hands of one flight.
 type holder struct {
-	free chan struct{} // closed when the flight gives the lock back, or is forgotten
+	flight *flight
+	free   chan struct{} // closed when the flight gives the lock back, or is forgotten
 }
 
 var seed = maphash.MakeSeed()
