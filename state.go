@@ -113,8 +113,8 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true
-	} else if at := bottom(s.chain); reflect.ValueOf(at).Comparable() {
-		s.space = at
+	} else {
+		s.space = leaseSpace(s.chain)
 	}
 	s.locker = s.backend.(driver.Locker)
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
@@ -136,15 +136,20 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	return s, nil
 }
 
-// bottom returns the backend inside all proxies.
-func bottom(b driver.Backend) driver.Backend {
+// leaseSpace returns the backend inside all proxies, which keeps the leases. nil: it
+// cannot be compared.
+func leaseSpace(b driver.Backend) any {
 	for {
 		u, ok := b.(interface{ Unwrap() driver.Backend })
 		if !ok {
-			return b
+			break
 		}
 		b = u.Unwrap()
 	}
+	if !reflect.ValueOf(b).Comparable() {
+		return nil
+	}
+	return b
 }
 
 func (s *state) chooseVersions() error {
