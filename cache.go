@@ -28,13 +28,14 @@ type Cache[V any] struct {
 	checked atomic.Pointer[state] // under which V was found to be fit for the codec
 }
 
-// use returns the region's configuration in force, for an operation on values.
-func (c *Cache[V]) use(op string) (*state, error) {
-	s, err := c.region.use(op)
+// enter is Region.enter for an operation on values.
+func (c *Cache[V]) enter(op string) (*state, error) {
+	s, err := c.region.enter(op)
 	if err != nil || s.caps.Objects || s.caps.Discards || c.checked.Load() == s {
 		return s, err
 	}
 	if err := checkType(c.codec(s), reflect.TypeFor[V]()); err != nil {
+		s.leave()
 		return nil, c.region.wrap(op, "", err)
 	}
 	c.checked.Store(s)
@@ -115,10 +116,11 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 // Get returns the value of key if there is a fresh one. It never creates and
 // never waits for a creation.
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
-	s, err := c.use("get")
+	s, err := c.enter("get")
 	if err != nil {
 		return v, false, err
 	}
+	defer s.leave()
 	if s.direct {
 		sc := s.scratch()
 		sc.key = append(sc.key, key...)
@@ -145,10 +147,11 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 
 // Peek returns the entry of key, whatever its state. It counts as no access.
 func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, err error) {
-	s, err := c.use("peek")
+	s, err := c.enter("peek")
 	if err != nil {
 		return e, false, err
 	}
+	defer s.leave()
 	l, err := c.look(ctx, s, "peek", key)
 	if err != nil || !l.found {
 		return e, false, err
@@ -225,10 +228,11 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], b
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.use("get")
+	s, err := c.enter("get")
 	if err != nil {
 		return v, err
 	}
+	defer s.leave()
 	if create == nil {
 		return v, c.region.wrap("get", key, errNilCreator)
 	}
@@ -383,10 +387,11 @@ func (c *Cache[V]) failed(ctx context.Context, s *state, op, key string, err err
 // whether or not there is a fresh one. It waits for a creation in progress to end but
 // does not take its value. If it fails, the entry stays as it is.
 func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.use("refresh")
+	s, err := c.enter("refresh")
 	if err != nil {
 		return v, err
 	}
+	defer s.leave()
 	if create == nil {
 		return v, c.region.wrap("refresh", key, errNilCreator)
 	}

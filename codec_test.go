@@ -242,7 +242,7 @@ func TestCodecNamed(t *testing.T) {
 		}
 	}
 	_, err := dogpile.CodecNamed("xml")
-	if err == nil || !strings.HasPrefix(err.Error(), `unknown codec "xml"; known: bytes, json, te`) {
+	if err == nil || !strings.HasPrefix(err.Error(), `unknown codec "xml" (forgotten import?); known: bytes, json, te`) {
 		t.Errorf("got %v", err)
 	}
 }

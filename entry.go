@@ -144,18 +144,20 @@ func (s *state) ttl(exp, own time.Duration) time.Duration {
 	if exp <= 0 || staleFor == Never || s.o.StaleIfError == Never {
 		return 0
 	}
-	more := max(staleFor, s.o.StaleIfError)
+	more := max(staleFor, s.o.StaleIfError, 0)
 	if exp > math.MaxInt64-more {
 		return 0
 	}
 	return exp + more
 }
 
-// alwaysStale is the expiration of entries that are stale however young they are.
-const alwaysStale time.Duration = -2
+// noTime is a duration of none at all, where 0 stands for a default: as an expiration,
+// that of entries that are stale however young they are, and as StaleFor, that they are
+// not returned past their expiration.
+const noTime time.Duration = math.MinInt64
 
 // expiration returns what counts for the entries of c on this call: more than
-// 0, Never, or alwaysStale.
+// 0, Never, or noTime.
 func (c *Cache[V]) expiration(s *state) time.Duration {
 	exp := c.o.Expiration
 	if c.o.ExpirationFunc != nil {
@@ -165,7 +167,7 @@ func (c *Cache[V]) expiration(s *state) time.Duration {
 	case exp == 0:
 		return s.o.Expiration
 	case exp < Never:
-		return alwaysStale // the moment that ExpirationFunc told of has passed
+		return noTime // the moment that ExpirationFunc told of has passed
 	}
 	return exp
 }

@@ -79,7 +79,7 @@ func ExampleRegion_ConfigureFrom() {
 	// <nil>
 	// true
 	// dogpile: settings: cache.arguments.max_entries: argument "max_entries" is not a whole number
-	// cache.expiration: neither a duration like "1m30s" nor a number of seconds
+	// cache.expiration: neither a duration like "1m30s" or "2d" nor a number of seconds
 	// cache.expires: is unknown
 }
 
@@ -100,9 +100,9 @@ func ExampleConfigureAll() {
 	fmt.Println(err)
 	// Output:
 	// <nil> true true
-	// dogpile: settings: cache.orders.backend: is missing
+	// dogpile: settings: cache.odrers.backend: belongs to no region
+	// cache.orders.backend: is missing
 	// cache.orders.jitter: is not a number
-	// cache.odrers.backend: belongs to no region
 }
 
 func ExampleRegion_Invalidate() {

@@ -19,6 +19,8 @@ func (s *state) tryLock(ctx context.Context, key string) (driver.Lease, error) {
 // release gives a lease back in its own time: the context under which it was
 // taken may have ended. If that fails the lease runs out.
 func (s *state) release(l driver.Lease) {
+	s.usage.hold() // a lease that is given back in the background may outlast its flight
+	defer s.usage.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
 	if err := l.Release(ctx); err != nil {

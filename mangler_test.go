@@ -54,7 +54,7 @@ func TestManglerNamed(t *testing.T) {
 		}
 	}
 	_, err := dogpile.ManglerNamed("md5")
-	if err == nil || !strings.HasPrefix(err.Error(), `unknown mangler "md5"; known: sha1, sha256`) {
+	if err == nil || !strings.HasPrefix(err.Error(), `unknown mangler "md5" (forgotten import?); known: sha1, sha256`) {
 		t.Errorf("got %v", err)
 	}
 }

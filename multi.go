@@ -15,10 +15,11 @@ import (
 // GetMulti returns the fresh values among keys, in one call of the backend; the
 // others are not in the map. The caller owns the map.
 func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, error) {
-	s, err := c.use("get")
+	s, err := c.enter("get")
 	if err != nil {
 		return nil, err
 	}
+	defer s.leave()
 	vals := make(map[string]V, len(keys))
 	if len(keys) == 0 {
 		return vals, nil
@@ -73,9 +74,13 @@ func (c *Cache[V]) readKeys(ctx context.Context, s *state, op string, keys, mang
 // SetMulti stores vals in one call of the backend, each as Set would. An error
 // tells of every key that was not stored; the others were.
 func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
-	s, err := c.use("set")
-	if err != nil || len(vals) == 0 {
+	s, err := c.enter("set")
+	if err != nil {
 		return err
+	}
+	defer s.leave()
+	if len(vals) == 0 {
+		return nil
 	}
 	keys := slices.Sorted(maps.Keys(vals))
 	mangled, err := s.keys("set", keys)
@@ -172,10 +177,11 @@ func itemErrors(items []driver.Item) (errs map[string]error) {
 // callers wait for each other in a circle. Keys that a mangler makes the same are
 // one. An error means that there is no result. The caller owns the map.
 func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create func(ctx context.Context, missing []string) (map[string]V, error)) (map[string]V, error) {
-	s, err := c.use("get")
+	s, err := c.enter("get")
 	if err != nil {
 		return nil, err
 	}
+	defer s.leave()
 	keys = distinct(keys)
 	vals := make(map[string]V, len(keys))
 	if len(keys) == 0 {
@@ -311,10 +317,11 @@ func (cr *creation[V]) allMayFallBack(err error, first []*lookup[V]) bool {
 
 // refreshMulti creates the values of keys now, under their locks.
 func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(context.Context, []string) (map[string]V, error)) (map[string]V, error) {
-	s, err := c.use("refresh")
+	s, err := c.enter("refresh")
 	if err != nil {
 		return nil, err
 	}
+	defer s.leave()
 	keys = distinct(keys)
 	vals := make(map[string]V, len(keys))
 	if len(keys) == 0 {

@@ -102,9 +102,10 @@ func (o *Options) complete(region string) (Options, error) {
 	if err := c.check(region); err != nil {
 		return c, err
 	}
-	if c.Expiration == 0 {
-		c.Expiration = Never
+	if c.Expiration == noTime && c.StaleFor == 0 {
+		c.StaleFor = Never // as long again as no time at all would leave nobody anything to return
 	}
+	setDefault(&c.Expiration, Never)
 	setDefault(&c.CreateTimeout, defaultCreateTimeout)
 	setDefault(&c.LockTTL, defaultLockTTL)
 	setDefault(&c.BackendTimeout, defaultBackendTimeout)
@@ -168,6 +169,8 @@ func (o *Options) check(region string) error {
 		switch {
 		case d.value == Never && !d.never:
 			fault(d.name, "cannot be Never")
+		case d.value == noTime && (d.name == "Expiration" || d.name == "StaleFor"):
+			// It comes from settings, which can say none.
 		case d.value < 0 && d.value != Never:
 			fault(d.name, "%v is negative", d.value)
 		}
@@ -178,7 +181,7 @@ func (o *Options) check(region string) error {
 	if err := o.StaleIfError; err > 0 && (o.StaleFor > err || o.StaleFor == Never) {
 		fault("StaleIfError", "%v is less than StaleFor: what may be served while it is stale may also stand in for a creator that fails", err)
 	}
-	if o.Jitter > 0 && o.Jitter < 1 && (o.Expiration == 0 || o.Expiration == Never) {
+	if o.Jitter > 0 && o.Jitter < 1 && o.Expiration <= 0 {
 		fault("Jitter", "there is no Expiration that it could shorten")
 	}
 	if !(o.Jitter >= 0 && o.Jitter < 1) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
-	"github.com/dogpile-go/dogpile/internal/flight"
 )
 
 // Never, as a duration in options, means that there is no limit.
@@ -30,8 +29,7 @@ type Region struct {
 
 	mu     sync.Mutex
 	closed bool
-	owned  []driver.Backend        // opened by the region itself, to be closed with it
-	tables []*flight.Table         // of this configuration, and of earlier ones that are not idle
+	states []*state                // this configuration, and earlier ones that are not over
 	funcs  map[string]reflect.Type // the functions wrapped so far, by name
 }
 
@@ -49,8 +47,11 @@ func (r *Region) String() string {
 		return fmt.Sprintf("region %q, not configured", r.name)
 	}
 	expires := "never"
-	if s.o.Expiration > 0 {
-		expires = "after " + s.o.Expiration.String()
+	switch exp := s.o.Expiration; {
+	case exp > 0:
+		expires = "after " + exp.String()
+	case exp == noTime:
+		expires = "at once"
 	}
 	return fmt.Sprintf("region %q over %s, expires %s", r.name, cmp.Or(s.caps.Name, "a backend"), expires)
 }
@@ -85,8 +86,7 @@ type plan struct {
 	region  *Region
 	state   *state
 	replace bool
-	opened  driver.Backend // the region's to close; nil: the user's
-	before  *state         // what it has replaced; nil: nothing, or not in force yet
+	before  *state // what it has replaced; nil: nothing, or not in force yet
 }
 
 // retire gives back the leases of a configuration that is not in force any more.
@@ -106,6 +106,7 @@ func commit(plans []*plan) error {
 	for _, p := range plans {
 		if p.before != nil {
 			p.before.retire()
+			p.before.end(false)
 		}
 	}
 	return nil
@@ -142,9 +143,6 @@ func (r *Region) accepts(replace bool) error {
 func (r *Region) adopt(p *plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p.opened != nil {
-		r.owned = append(r.owned, p.opened)
-	}
 	p.before = r.current.Load()
 	r.put(p.state)
 }
@@ -155,8 +153,8 @@ func (r *Region) put(s *state) {
 	if s == nil {
 		return
 	}
-	r.tables = slices.DeleteFunc(r.tables, func(t *flight.Table) bool { return t == s.flights || t.Running() == 0 })
-	r.tables = append(r.tables, s.flights)
+	r.states = slices.DeleteFunc(r.states, func(old *state) bool { return old == s || old.over() })
+	r.states = append(r.states, s)
 }
 
 // Backend returns the region's backend as seen through its proxies; driver.As
@@ -172,20 +170,22 @@ func (r *Region) Backend() driver.Backend {
 // from then on returns a value whose creation had begun before. An error means
 // that the entries may still be there.
 func (r *Region) Delete(ctx context.Context, keys ...string) error {
-	s, err := r.use("delete")
+	s, err := r.enter("delete")
 	if err != nil {
 		return err
 	}
+	defer s.leave()
 	return s.delete(ctx, keys)
 }
 
 // Locked reports whether a creator is at work on key, anywhere among those that
 // share the backend.
 func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
-	s, err := r.use("locked")
+	s, err := r.enter("locked")
 	if err != nil {
 		return false, err
 	}
+	defer s.leave()
 	k, err := s.key("locked", key)
 	if err != nil || s.caps.Discards {
 		return false, err
@@ -203,10 +203,11 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 // creation had begun before; see Mode. An error means that nothing may have
 // been invalidated.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
-	s, err := r.use("invalidate")
+	s, err := r.enter("invalidate")
 	if err != nil {
 		return err
 	}
+	defer s.leave()
 	if mode != Hard && mode != Soft {
 		return r.wrap("invalidate", "", fmt.Errorf("unknown mode %d", mode))
 	}
@@ -227,36 +228,50 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 // Close lets nobody use the region any more, waits for the creations in
 // progress, and cancels them when ctx ends; their callers then get [ErrClosed],
 // and Close returns ctx's error. Backends that the region has opened itself,
-// from settings, are closed; one given to Configure is not. A further call waits
-// for what is left.
+// from settings, are closed once the calls in progress are over, and at once when
+// ctx ends; one given to Configure is not closed. A further call waits for what is
+// left.
 func (r *Region) Close(ctx context.Context) error {
-	owned, tables := r.shut()
+	states := r.shut()
 	var errs []error
-	for _, t := range tables {
-		errs = append(errs, t.Close(ctx))
+	late := false
+	for _, s := range states {
+		late = s.flights.Close(ctx) != nil || late
 	}
-	for _, b := range owned {
-		errs = append(errs, driver.Close(b))
+	for _, s := range states {
+		done, err := s.ended(ctx)
+		late = late || !done
+		errs = append(errs, err)
+	}
+	if late {
+		errs = append(errs, ctx.Err())
 	}
 	return r.wrap("close", "", errors.Join(errs...))
 }
 
-// shut lets nobody use the region, and returns what it has to close.
-func (r *Region) shut() ([]driver.Backend, []*flight.Table) {
+// shut lets nobody use the region, and returns what there is to wait for.
+func (r *Region) shut() []*state {
 	commits.Lock()
 	defer commits.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	owned := r.owned
-	r.closed, r.owned = true, nil
+	r.closed = true
 	r.current.Store(nil)
-	return owned, r.tables
+	for _, s := range r.states {
+		s.end(true)
+	}
+	return r.states
 }
 
-// use returns the configuration in force.
-func (r *Region) use(op string) (*state, error) {
-	if s := r.current.Load(); s != nil {
-		return s, nil
+// enter returns the configuration in force, for one operation. The caller calls leave
+// when that is over.
+func (r *Region) enter(op string) (*state, error) {
+	// What has been replaced is let go of only when its successor is in force, so this
+	// finds another one each time.
+	for s := r.current.Load(); s != nil; s = r.current.Load() {
+		if s.usage.enter() {
+			return s, nil
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -265,3 +280,6 @@ func (r *Region) use(op string) (*state, error) {
 	}
 	return nil, r.wrap(op, "", ErrNotConfigured)
 }
+
+// leave ends the operation for which s was entered.
+func (s *state) leave() { s.usage.leave() }

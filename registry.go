@@ -36,7 +36,7 @@ func (r *registry[T]) named(name string) (T, error) {
 	defer r.mu.RUnlock()
 	v, ok := r.m[name]
 	if !ok {
-		return v, fmt.Errorf("unknown %s %q; known: %s", r.kind, name, strings.Join(slices.Sorted(maps.Keys(r.m)), ", "))
+		return v, fmt.Errorf("unknown %s %q (forgotten import?); known: %s", r.kind, name, strings.Join(slices.Sorted(maps.Keys(r.m)), ", "))
 	}
 	return v, nil
 }

@@ -1,12 +1,9 @@
 package dogpile
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -15,13 +12,10 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
-var (
-	invalidators = registry[func() Invalidator]{kind: "invalidator", m: map[string]func() Invalidator{
-		"local":  func() Invalidator { return new(LocalInvalidator) },
-		"shared": func() Invalidator { return new(SharedInvalidator) },
-	}}
-	proxies = registry[func(driver.Backend) driver.Backend]{kind: "proxy", m: map[string]func(driver.Backend) driver.Backend{}}
-)
+var invalidators = registry[func() Invalidator]{kind: "invalidator", m: map[string]func() Invalidator{
+	"local":  func() Invalidator { return new(LocalInvalidator) },
+	"shared": func() Invalidator { return new(SharedInvalidator) },
+}}
 
 // RegisterInvalidator lets settings name an invalidator; each region that does
 // gets one of its own from make. "local" and "shared" are known. It panics on
@@ -30,200 +24,267 @@ func RegisterInvalidator(name string, make func() Invalidator) {
 	invalidators.add(name, make, make == nil)
 }
 
-// RegisterProxy lets settings name a proxy. It panics on nil and on a name that
-// is taken.
-func RegisterProxy(name string, wrap func(driver.Backend) driver.Backend) {
-	proxies.add(name, wrap, wrap == nil)
-}
-
-// ConfigureFrom configures the region from settings, of which it takes those
-// whose keys begin with prefix. Known after it are
-//
-//	backend           a URL, or a scheme; what driver.Open takes
-//	arguments.*       arguments of the backend, in addition to those in the URL
-//	expiration, stale_for, stale_if_error, create_timeout, lock_ttl,
-//	backend_timeout, invalidation_lag
-//	                  a duration like "1m30s", or a number of seconds; "never"
-//	                  or -1 for Never. expiration_time is dogpile.cache's name
-//	                  for expiration
-//	jitter            a fraction
-//	max_creators      a whole number
-//	prefix            "none" for NoPrefix
-//	mangler, codec, invalidator
-//	                  a registered name
-//	proxies           registered names with commas between, outermost first
-//	runner            "background", or "none"
-//	strict, replace_existing_backend
-//	                  true or false; the latter makes it a Reconfigure
-//
-// The value "None" stands for one that is not set. All unknown keys, unknown
-// arguments and values that cannot be read are reported in one error, and
-// nothing is configured then. The region closes the backend that it opened.
-func (r *Region) ConfigureFrom(ctx context.Context, settings map[string]string, prefix string) error {
-	p, err := r.plan(ctx, settings, prefix, nil)
-	if err == nil {
-		if err = commit([]*plan{p}); err != nil {
-			err = errors.Join(fmt.Errorf("configure region %q: %w", r.name, err), driver.Close(p.opened))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("dogpile: settings: %w", err)
-	}
-	return nil
-}
-
-// ConfigureAll configures each region from the settings whose keys begin with
-// prefix, the region's name and a dot, as ConfigureFrom does. All faults in all
-// of them, and settings below prefix that belong to none of the regions, are
-// reported in one error, and no region is configured then.
-func ConfigureAll(ctx context.Context, settings map[string]string, prefix string, regions ...*Region) error {
-	var errs []error
-	var plans []*plan
-	var known []string
-	for i, r := range regions {
-		if r == nil {
-			errs = append(errs, fmt.Errorf("region %d of %d is nil", i+1, len(regions)))
-			continue
-		}
-		own := prefix + r.name + "."
-		if r.name == "" || slices.Contains(known, own) {
-			errs = append(errs, fmt.Errorf("region %q: settings need regions with names that differ", r.name))
-		}
-		known = append(known, own)
-	}
-	if len(errs) > 0 {
-		return fmt.Errorf("dogpile: settings: %w", errors.Join(errs...))
-	}
-	for i, r := range regions {
-		p, err := r.plan(ctx, settings, known[i], known)
-		if err == nil {
-			plans = append(plans, p)
-			err = r.accepts(p.replace)
-			if err != nil {
-				err = fmt.Errorf("region %q: %w", r.name, err)
-			}
-		}
-		errs = append(errs, err)
-	}
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		if strings.HasPrefix(key, prefix) && owner(known, key) == "" {
-			errs = append(errs, fmt.Errorf("%s: belongs to no region", key))
-		}
-	}
-	err := errors.Join(errs...)
-	if err == nil {
-		err = commit(plans)
-	}
-	if err == nil {
-		return nil
-	}
-	for _, p := range plans {
-		err = errors.Join(err, driver.Close(p.opened))
-	}
-	return fmt.Errorf("dogpile: settings: %w", err)
-}
-
-// owner returns the longest of prefixes that key begins with, or "".
-func owner(prefixes []string, key string) (longest string) {
-	for _, p := range prefixes {
-		if strings.HasPrefix(key, p) && len(p) > len(longest) {
-			longest = p
-		}
-	}
-	return longest
-}
-
-// plan reads the settings and opens the backend, or returns all that is wrong.
-// known are the prefixes of all regions, if there are several.
-func (r *Region) plan(ctx context.Context, settings map[string]string, prefix string, known []string) (*plan, error) {
-	p := &parser{prefix: prefix, values: map[string]string{}, arguments: map[string]string{}}
-	for key, value := range settings {
-		name, ours := strings.CutPrefix(key, prefix)
-		if !ours || known != nil && owner(known, key) != prefix {
-			continue
-		}
-		if arg, is := strings.CutPrefix(name, "arguments."); is {
-			p.arguments[arg] = value
-		} else if value = strings.TrimSpace(value); value != "None" {
-			p.values[name] = value
-		} else {
-			p.values[name] = ""
-		}
-	}
-	o := p.options()
-	url, replace := p.take("backend"), p.boolean("replace_existing_backend")
-	p.unknown()
-	var opened driver.Backend
-	if url == "" {
-		p.fault("backend", errors.New("is missing"))
-	} else {
-		b, err := driver.OpenWith(ctx, url, p.arguments)
-		p.openFault(err)
-		opened = b
-	}
-	p.optionFaults(o.check(r.name))
-	var s *state
-	if len(p.faults) == 0 {
-		var err error
-		s, err = newState(r, opened, o)
-		p.optionFaults(err)
-	}
-	if len(p.faults) > 0 {
-		slices.SortFunc(p.faults, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-		return nil, errors.Join(errors.Join(p.faults...), driver.Close(opened))
-	}
-	return &plan{region: r, state: s, replace: replace, opened: opened}, nil
-}
-
-// parser takes settings one by one and notes what is wrong.
+// parser takes the settings of one region one by one and notes what is wrong.
 type parser struct {
 	prefix    string
-	values    map[string]string
-	arguments map[string]string
+	values    map[string]setting  // by name in lower case
+	arguments map[string]argument // of the backend, by name in lower case
+	keys      map[string]string   // as they are written, by name in lower case
 	faults    []error
 }
 
-func (p *parser) fault(name string, err error) {
-	p.faults = append(p.faults, fmt.Errorf("%s%s: %w", p.prefix, name, err))
+type setting struct{ key, value string }
+
+// put notes a setting, called name after the prefix.
+func (p *parser) put(key, name, value string) {
+	name = strings.ToLower(name)
+	const arguments = "arguments."
+	if strings.HasPrefix(name, arguments) {
+		if err := addArgument(p.arguments, argument{key, key[len(key)-len(name)+len(arguments):], value}); err != nil {
+			p.faults = append(p.faults, err)
+		}
+		return
+	}
+	if old, is := p.values[name]; is && !overrules(key, old.key) {
+		p.faults = append(p.faults, twice(key, old.key))
+		return
+	}
+	p.values[name], p.keys[name] = setting{key, value}, key
 }
 
-// openFault notes what a backend says of its arguments, each under its key.
-func (p *parser) openFault(err error) {
-	var arg *driver.ArgError
-	joined, _ := innermost(err).(interface{ Unwrap() []error })
-	switch {
-	case err == nil:
-	case joined == nil || !errors.As(err, &arg):
-		p.fault("backend", err)
-	default:
-		for _, e := range joined.Unwrap() {
-			name := "backend"
-			if errors.As(e, &arg) {
-				if _, separate := p.arguments[arg.Name]; separate {
-					name = "arguments." + arg.Name
-				}
-			}
-			p.fault(name, e)
-		}
+// key returns the key of a setting as it is written.
+func (p *parser) key(name string) string {
+	if key := p.keys[name]; key != "" {
+		return key
 	}
+	return p.prefix + name
+}
+
+func (p *parser) fault(name string, err error) {
+	p.faults = append(p.faults, fmt.Errorf("%s: %w", p.key(name), err))
 }
 
 // optionFaults notes what is wrong with options, each under its key.
 func (p *parser) optionFaults(err error) {
-	if err == nil {
-		return
-	}
-	faults := []error{err}
-	if joined, is := err.(interface{ Unwrap() []error }); is {
-		faults = joined.Unwrap()
-	}
-	for _, err := range faults {
+	for _, err := range parts(err) {
 		if oe, is := err.(*optionError); is {
 			p.fault(snake(oe.name), errors.New(oe.problem))
 		} else {
 			p.fault("backend", err)
 		}
 	}
+}
+
+// parts returns the errors that were joined in err, or err alone.
+func parts(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, is := err.(interface{ Unwrap() []error }); is {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// take returns the value of a setting, and whether it has one.
+func (p *parser) take(name string) (value string, given bool) {
+	value, given = plain(p.values[name].value)
+	delete(p.values, name)
+	return value, given
+}
+
+// unknown notes the settings that nobody has taken.
+func (p *parser) unknown() {
+	for name := range p.values {
+		p.fault(name, errors.New("is unknown"))
+	}
+}
+
+func (p *parser) boolean(name string) (b bool) {
+	if v, given := p.take(name); given {
+		if err := readBool(reflect.ValueOf(&b).Elem(), v); err != nil {
+			p.fault(name, err)
+		}
+	}
+	return b
+}
+
+// optionAliases are dogpile.cache's names for settings.
+var optionAliases = map[string]string{"expiration": "expiration_time"}
+
+// options returns the options of a region: those of the Setup, and over them its
+// settings.
+func (d *draft) options(p *part) *Options {
+	o := new(Options)
+	for _, more := range []*Options{d.setup.Options, d.setup.Regions[p.region.name]} {
+		o.override(more)
+	}
+	v := reflect.ValueOf(o).Elem()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		read := readerOf(f)
+		if read == nil {
+			continue // it is no setting, and unknown as one
+		}
+		name := snake(f.Name)
+		value, given := p.take(name)
+		if alias := optionAliases[name]; alias != "" {
+			other, both := p.take(alias)
+			switch {
+			case both && given:
+				p.fault(alias, fmt.Errorf("is given twice, as %s too", name))
+			case both:
+				name, value, given = alias, other, true
+			}
+		}
+		if !given {
+			continue
+		}
+		for _, err := range parts(read(v.Field(i), value)) {
+			p.fault(name, err)
+		}
+	}
+	return o
+}
+
+// override sets those fields of o that more sets.
+func (o *Options) override(more *Options) {
+	if more == nil {
+		return
+	}
+	to, from := reflect.ValueOf(o).Elem(), reflect.ValueOf(more).Elem()
+	for i := range from.NumField() {
+		if !from.Field(i).IsZero() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+}
+
+// reader sets a field of Options to what a setting says.
+type reader func(field reflect.Value, value string) error
+
+// readerOf returns how the setting of a field is read: as the field's name says, or else
+// its type. It returns nil for one that a string cannot express.
+func readerOf(f reflect.StructField) reader {
+	if read := namedReaders[f.Name]; read != nil {
+		return read
+	}
+	return typedReaders[f.Type]
+}
+
+var typedReaders = map[reflect.Type]reader{
+	reflect.TypeFor[time.Duration](): readDuration,
+	reflect.TypeFor[float64](): func(field reflect.Value, value string) error {
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return errors.New("is not a number")
+		}
+		field.SetFloat(f)
+		return nil
+	},
+	reflect.TypeFor[int](): func(field reflect.Value, value string) error {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return errors.New("is not a whole number")
+		}
+		field.SetInt(int64(n))
+		return nil
+	},
+	reflect.TypeFor[bool](): readBool,
+	reflect.TypeFor[string](): func(field reflect.Value, value string) error {
+		field.SetString(value)
+		return nil
+	},
+}
+
+var namedReaders = map[string]reader{
+	"Expiration": readDurationOrNoTime,
+	"StaleFor":   readDurationOrNoTime,
+	"Prefix": func(field reflect.Value, value string) error {
+		if value == "none" {
+			value = NoPrefix
+		}
+		field.SetString(value)
+		return nil
+	},
+	"Mangler": readNamed(manglerNamed),
+	"Codec":   readNamed(codecNamed),
+	"Invalidator": readNamed(func(name string) (Invalidator, error) {
+		make, err := invalidators.named(name)
+		if err != nil {
+			return nil, err
+		}
+		return make(), nil
+	}),
+	"Proxies": readNamed(proxiesNamed),
+	"Runner": func(field reflect.Value, value string) error {
+		switch value {
+		case "none":
+			field.SetZero()
+		case "background":
+			field.Set(reflect.ValueOf(Background))
+		default:
+			return errors.New("is neither background nor none")
+		}
+		return nil
+	},
+}
+
+func readDuration(field reflect.Value, value string) error {
+	d, err := driver.ParseDuration(value)
+	if err == nil {
+		field.SetInt(int64(d))
+	}
+	return err
+}
+
+// readDurationOrNoTime is readDuration for options whose 0 stands for something else.
+func readDurationOrNoTime(field reflect.Value, value string) error {
+	err := readDuration(field, value)
+	if err == nil && field.IsZero() {
+		field.SetInt(int64(noTime))
+	}
+	return err
+}
+
+func readBool(field reflect.Value, value string) error {
+	switch strings.ToLower(value) {
+	case "true", "1":
+		field.SetBool(true)
+	case "false", "0":
+		field.SetBool(false)
+	default:
+		return errors.New("is neither true nor false")
+	}
+	return nil
+}
+
+// readNamed reads what has a name.
+func readNamed[T any](find func(name string) (T, error)) reader {
+	return func(field reflect.Value, value string) error {
+		v, err := find(value)
+		if err == nil {
+			field.Set(reflect.ValueOf(&v).Elem())
+		}
+		return err
+	}
+}
+
+// proxiesNamed returns the proxies in a list of names, and all that are unknown in one
+// error.
+func proxiesNamed(list string) (wraps []func(driver.Backend) driver.Backend, err error) {
+	var errs []error
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		wrap, err := driver.ProxyNamed(name)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		wraps = append(wraps, wrap)
+	}
+	return wraps, errors.Join(errs...)
 }
 
 // snake returns the name of an option as settings write it.
@@ -236,125 +297,4 @@ func snake(name string) string {
 		b.WriteRune(unicode.ToLower(c))
 	}
 	return b.String()
-}
-
-// innermost follows single causes down to the last one.
-func innermost(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
-	}
-}
-
-func (p *parser) take(name string) string {
-	v := p.values[name]
-	delete(p.values, name)
-	return v
-}
-
-func (p *parser) unknown() {
-	for name := range p.values {
-		p.fault(name, errors.New("is unknown"))
-	}
-}
-
-func (p *parser) duration(d *time.Duration, names ...string) {
-	given := ""
-	for _, name := range names {
-		_, is := p.values[name]
-		v := p.take(name)
-		switch {
-		case !is || v == "":
-			continue
-		case given != "":
-			p.fault(name, fmt.Errorf("is given twice, as %s too", given))
-			continue
-		}
-		given = name
-		parsed, err := driver.ParseDuration(v)
-		if err != nil {
-			p.fault(name, err)
-		}
-		*d = parsed
-	}
-}
-
-func (p *parser) boolean(name string) bool {
-	switch v := strings.ToLower(p.take(name)); v {
-	case "true", "1":
-		return true
-	case "", "false", "0":
-	default:
-		p.fault(name, errors.New("is neither true nor false"))
-	}
-	return false
-}
-
-// named looks a value up in a registry.
-func named[T any](p *parser, key string, find func(string) (T, error)) (v T) {
-	name := p.take(key)
-	if name == "" {
-		return v
-	}
-	v, err := find(name)
-	if err != nil {
-		p.fault(key, err)
-	}
-	return v
-}
-
-func (p *parser) options() *Options {
-	o := new(Options)
-	p.duration(&o.Expiration, "expiration", "expiration_time")
-	p.duration(&o.StaleFor, "stale_for")
-	p.duration(&o.StaleIfError, "stale_if_error")
-	p.duration(&o.CreateTimeout, "create_timeout")
-	p.duration(&o.LockTTL, "lock_ttl")
-	p.duration(&o.BackendTimeout, "backend_timeout")
-	p.duration(&o.InvalidationLag, "invalidation_lag")
-	if v := p.take("jitter"); v != "" {
-		f, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			p.fault("jitter", errors.New("is not a number"))
-		}
-		o.Jitter = f
-	}
-	if v := p.take("max_creators"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			p.fault("max_creators", errors.New("is not a whole number"))
-		}
-		o.MaxCreators = n
-	}
-	if o.Prefix = p.take("prefix"); o.Prefix == "none" {
-		o.Prefix = NoPrefix
-	}
-	o.Mangler = named(p, "mangler", manglerNamed)
-	o.Codec = named(p, "codec", codecNamed)
-	if make := named(p, "invalidator", invalidators.named); make != nil {
-		o.Invalidator = make()
-	}
-	for name := range strings.SplitSeq(p.take("proxies"), ",") {
-		if name = strings.TrimSpace(name); name == "" {
-			continue
-		}
-		proxy, err := proxies.named(name)
-		if err != nil {
-			p.fault("proxies", err)
-			continue
-		}
-		o.Proxies = append(o.Proxies, proxy)
-	}
-	switch p.take("runner") {
-	case "", "none":
-	case "background":
-		o.Runner = Background
-	default:
-		p.fault("runner", errors.New("is neither background nor none"))
-	}
-	o.Strict = p.boolean("strict")
-	return o
 }

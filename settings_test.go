@@ -65,9 +65,9 @@ func init() {
 		}
 		return b, nil
 	})
-	dogpile.RegisterProxy("test-outer", proxyNamed("outer"))
-	dogpile.RegisterProxy("test-inner", proxyNamed("inner"))
-	dogpile.RegisterProxy("test-nil", func(driver.Backend) driver.Backend { return nil })
+	driver.RegisterProxy("test-outer", proxyNamed("outer"))
+	driver.RegisterProxy("test-inner", proxyNamed("inner"))
+	driver.RegisterProxy("test-nil", func(driver.Backend) driver.Backend { return nil })
 	dogpile.RegisterCodec("test-codec", testCodec{})
 	dogpile.RegisterMangler("test-mangler", strings.ToUpper)
 	dogpile.RegisterInvalidator("test-invalidator", func() dogpile.Invalidator { return &testInvalidator{} })
@@ -136,13 +136,18 @@ var settingRows = []struct {
 	{"expiration", " 1m30s ", "Expiration", 90 * time.Second},
 	{"expiration", "-1", "Expiration", dogpile.Never},
 	{"expiration", "never", "Expiration", dogpile.Never},
-	{"expiration", "0", "Expiration", dogpile.Never},
+	{"expiration", "0", "Expiration", dogpile.NoTime},
+	{"expiration", "1d12h", "Expiration", 36 * time.Hour},
+	{"expiration_time", "0", "Expiration", dogpile.NoTime},
 	{"expiration", "None", "Expiration", dogpile.Never},
 	{"expiration", "", "Expiration", dogpile.Never},
 	{"expiration_time", "3600", "Expiration", time.Hour},
 	{"expiration_time", "None", "Expiration", dogpile.Never},
 	{"stale_for", "30m", "StaleFor", 30 * time.Minute},
 	{"stale_for", "never", "StaleFor", dogpile.Never},
+	{"stale_for", "0", "StaleFor", dogpile.NoTime},
+	{"stale_for", "0s", "StaleFor", dogpile.NoTime},
+	{"stale_for", "None", "StaleFor", time.Duration(0)},
 	{"stale_if_error", "5", "StaleIfError", 5 * time.Second},
 	{"jitter", "0.1", "Jitter", .1},
 	{"jitter", " .5 ", "Jitter", .5},
@@ -178,21 +183,23 @@ var settingRows = []struct {
 	{"runner", "None", "Runner", nil},
 }
 
+// TestEverySettableOptionHasASetting: a field of Options that is added later is a
+// setting, or is known to be none.
 func TestEverySettableOptionHasASetting(t *testing.T) {
 	t.Parallel()
 	// What no string can say.
 	silent := []string{"KeyFunc", "Hooks", "Logger"}
-	r := configured(t, map[string]string{
-		"c.expiration": "1", "c.stale_for": "1", "c.stale_if_error": "1", "c.jitter": ".1", "c.create_timeout": "1", "c.lock_ttl": "1",
-		"c.backend_timeout": "1", "c.invalidation_lag": "1", "c.max_creators": "1", "c.prefix": "p", "c.mangler": "sha1", "c.codec": "json",
-		"c.invalidator": "shared", "c.proxies": "test-outer", "c.runner": "background", "c.strict": "true",
-		"c.arguments.size": "100", // shared
-	})
-	o := reflect.ValueOf(dogpile.OptionsOf(r))
+	o := reflect.TypeFor[dogpile.Options]()
 	for i := range o.NumField() {
-		name := o.Type().Field(i).Name
-		if o.Field(i).IsZero() != slices.Contains(silent, name) && name != "Hooks" {
-			t.Errorf("%s is set: %v", name, !o.Field(i).IsZero())
+		name := o.Field(i).Name
+		key := "c." + dogpile.Snake(name)
+		// None stands for a setting that is not set, and still has to be known.
+		err := dogpile.NewRegion("r").ConfigureFrom(t.Context(), map[string]string{"c.backend": "null", key: "None"}, "c.")
+		switch unknown := err != nil && strings.Contains(err.Error(), key+": is unknown"); {
+		case slices.Contains(silent, name) && !unknown:
+			t.Errorf("%s is said to be no setting, but %s = None is: %v", name, key, err)
+		case !slices.Contains(silent, name) && err != nil:
+			t.Errorf("%s is neither a setting nor in the list of what no string can say: %v", name, err)
 		}
 	}
 }
@@ -257,7 +264,7 @@ var faultRows = []faultRow{
 	{"unknown scheme", map[string]string{"c.backend": "redsi://h"}, []string{`c.backend: dogpile: unknown backend "redsi"`}},
 	{"malformed URL", map[string]string{"c.backend": "://h"}, []string{"c.backend: dogpile: malformed backend URL"}},
 	{"cannot open", map[string]string{"c.backend": "tracked", "c.arguments.fail": "true"}, []string{"c.backend: dogpile: open tracked://: cannot connect"}},
-	{"unknown key", map[string]string{"c.backend": "null", "c.expires": "1", "c.Strict": "true", "c.": ""}, []string{"c.: is unknown", "c.Strict: is unknown", "c.expires: is unknown"}},
+	{"unknown key", map[string]string{"c.backend": "null", "c.expires": "1", "c.Strikt": "true", "c.": ""}, []string{"c.: is unknown", "c.Strikt: is unknown", "c.expires: is unknown"}},
 	{"unknown arguments", map[string]string{"c.backend": "tracked://?colour=red", "c.arguments.sise": "1", "c.arguments.": "2"},
 		[]string{`c.arguments.: argument "" is unknown`, `c.arguments.sise: argument "sise" is unknown`, `c.backend: argument "colour" is unknown`}},
 	{"bad arguments", map[string]string{"c.backend": "tracked", "c.arguments.size": "much", "c.arguments.fail": "yes", "c.arguments.timeout": "soon"},
@@ -271,8 +278,8 @@ var faultRows = []faultRow{
 		[]string{"c.jitter: is not a number", "c.max_creators: is not a whole number", "c.replace_existing_backend: is neither true nor false", "c.strict: is neither true nor false"}},
 	{"jitter out of range", map[string]string{"c.backend": "null", "c.jitter": "nan"}, []string{"c.jitter: NaN is not from 0"}},
 	{"names", map[string]string{"c.backend": "null", "c.mangler": "md5", "c.codec": "gob", "c.invalidator": "me", "c.proxies": "x,test-inner,y", "c.runner": "foreground"},
-		[]string{`c.codec: unknown codec "gob"; known: bytes, `, `c.invalidator: unknown invalidator "me"; known: local, shared, `, `c.mangler: unknown mangler "md5"; known: sha1, sha256, `,
-			`c.proxies: unknown proxy "x"; known: `, `c.proxies: unknown proxy "y"; known: `, "c.runner: is neither background nor none"}},
+		[]string{`c.codec: unknown codec "gob" (forgotten import?); known: bytes, `, `c.invalidator: unknown invalidator "me" (forgotten import?); known: local, shared, `, `c.mangler: unknown mangler "md5" (forgotten import?); known: sha1, sha256, `,
+			`c.proxies: unknown proxy "x" (forgotten import?); known: `, `c.proxies: unknown proxy "y" (forgotten import?); known: `, "c.runner: is neither background nor none"}},
 	{"an option under two names", map[string]string{"c.backend": "null", "c.expiration": "1", "c.expiration_time": "1"}, []string{"c.expiration_time: is given twice"}},
 	{"options that exclude each other", map[string]string{"c.backend": "tracked", "c.arguments.size": "100", "c.invalidator": "local", "c.invalidation_lag": "1"}, []string{"c.invalidation_lag: only a SharedInvalidator has"}},
 	{"proxy that returns nil", map[string]string{"c.backend": "null", "c.proxies": "test-inner,test-nil"}, []string{"c.proxies: element 1 returned nil"}},
@@ -484,9 +491,9 @@ func TestRegistriesPanic(t *testing.T) {
 		"mangler x is registered as nil":                   func() { dogpile.RegisterMangler("x", nil) },
 		"mangler sha1 is registered twice":                 func() { dogpile.RegisterMangler("sha1", dogpile.SHA1) },
 		"mangler is registered without a name":             func() { dogpile.RegisterMangler("", dogpile.SHA1) },
-		"proxy x is registered as nil":                     func() { dogpile.RegisterProxy("x", nil) },
-		"proxy test-inner is registered twice":             func() { dogpile.RegisterProxy("test-inner", same) },
-		"proxy is registered without a name":               func() { dogpile.RegisterProxy("", same) },
+		"proxy x is registered as nil":                     func() { driver.RegisterProxy("x", nil) },
+		"proxy test-inner is registered twice":             func() { driver.RegisterProxy("test-inner", same) },
+		"proxy is registered without a name":               func() { driver.RegisterProxy("", same) },
 		"invalidator x is registered as nil":               func() { dogpile.RegisterInvalidator("x", nil) },
 		"invalidator local is registered twice":            func() { dogpile.RegisterInvalidator("local", invalidator) },
 		"invalidator is registered without a name":         func() { dogpile.RegisterInvalidator("", invalidator) },

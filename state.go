@@ -36,6 +36,7 @@ type state struct {
 	mangle  Mangler
 	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
+	usage    *usage        // nil: the backend is the user's
 	flights  *flight.Table // of this configuration alone: another one has other entries
 	versions versions
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind

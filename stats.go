@@ -65,8 +65,8 @@ func (r *Region) Stats() Stats {
 	}
 	r.mu.Lock()
 	running := int64(0)
-	for _, t := range r.tables {
-		running += int64(t.Running())
+	for _, s := range r.states {
+		running += int64(s.flights.Running())
 	}
 	r.mu.Unlock()
 	return Stats{

@@ -23,7 +23,10 @@ func (r *Region) swap(b driver.Backend, o *Options) (restore func() error, err e
 		return nil, err
 	}
 	return func() error {
-		_, err := r.exchange(before)
+		last, err := r.exchange(before)
+		if last != nil {
+			last.end(false) // it may have been configured from settings in the meantime
+		}
 		return err
 	}, nil
 }

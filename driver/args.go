@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -19,8 +20,9 @@ import (
 //	scheme://user:password@host1:port,host2/path?name=value
 //
 // Each argument is read by a method that knows its type; one that was given and
-// never read counts as unknown. [Args.Err] reports all faults together. An Args
-// is used by one goroutine. Printed or logged it shows scheme, hosts and path
+// never read counts as unknown. Names are compared with their case, and without
+// it where none is written just so. [Args.Err] reports all faults together. An
+// Args is used by one goroutine. Printed or logged it shows scheme, hosts and path
 // alone.
 type Args struct {
 	Scheme   string
@@ -175,9 +177,8 @@ func (a *Args) Duration(name string, def time.Duration) time.Duration {
 // Strings returns the values of an argument that may be given several times or
 // as a list with commas; none if it was not given. The caller owns the slice.
 func (a *Args) Strings(name string) []string {
-	a.read[name] = true
 	var out []string
-	for _, v := range a.values[name] {
+	for _, v := range a.given(name) {
 		for s := range strings.SplitSeq(v, ",") {
 			if s = strings.TrimSpace(s); s != "" {
 				out = append(out, s)
@@ -221,9 +222,25 @@ func (a *Args) fault(name, problem string) {
 	a.faults = append(a.faults, &ArgError{name, problem})
 }
 
-func (a *Args) value(name string) (string, bool) {
+// given returns what was given under name, and notes that it was read. Where
+// nothing was, a name that differs in case alone will do: the environment writes
+// all names in one case.
+func (a *Args) given(name string) []string {
+	if _, exact := a.values[name]; !exact {
+		for _, other := range slices.Sorted(maps.Keys(a.values)) {
+			if strings.EqualFold(other, name) && !a.read[other] {
+				a.values[name] = a.values[other]
+				delete(a.values, other)
+				break
+			}
+		}
+	}
 	a.read[name] = true
-	vs := a.values[name]
+	return a.values[name]
+}
+
+func (a *Args) value(name string) (string, bool) {
+	vs := a.given(name)
 	if len(vs) > 1 {
 		a.fault(name, "is given twice")
 	}
@@ -239,24 +256,4 @@ func (a *Args) plain(name string) (string, bool) {
 	s, ok := a.value(name)
 	s = strings.TrimSpace(s)
 	return s, ok && s != "None"
-}
-
-// ParseDuration reads a duration of a settings file: what [time.ParseDuration]
-// reads, or a decimal number, which counts seconds. "-1", "never" and "Never"
-// are -1 ns, the mark for no limit. White space around it is ignored. Numbers
-// that are not finite or overflow a time.Duration are errors.
-func ParseDuration(s string) (time.Duration, error) {
-	s = strings.TrimSpace(s)
-	if s == "-1" || s == "never" || s == "Never" {
-		return -1, nil
-	}
-	if d, err := time.ParseDuration(s); err == nil {
-		return d, nil
-	}
-	seconds, err := strconv.ParseFloat(s, 64)
-	ns := seconds * float64(time.Second)
-	if err != nil || strings.ContainsAny(s, "xX_") || math.IsNaN(ns) || math.Abs(ns) >= math.MaxInt64 {
-		return 0, errors.New(`neither a duration like "1m30s" nor a number of seconds`)
-	}
-	return time.Duration(math.Round(ns)), nil
 }

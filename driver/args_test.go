@@ -239,7 +239,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	a.String("absent", "")
 	want := `argument "b" is neither true nor false
 argument "both" is given twice, in the URL and outside it
-argument "d" is neither a duration like "1m30s" nor a number of seconds
+argument "d" is neither a duration like "1m30s" or "2d" nor a number of seconds
 argument "more" is unknown
 argument "n" is not a whole number
 argument "twice" is given twice
@@ -315,7 +315,24 @@ func TestParseDuration(t *testing.T) {
 		{"", 0, false},
 		{"NEVER", 0, false},
 		{"1 h", 0, false},
-		{"1d", 0, false},
+		{"1d", 24 * time.Hour, true},
+		{"1d12h", 36 * time.Hour, true},
+		{"12h1d", 36 * time.Hour, true},
+		{"2w", 14 * 24 * time.Hour, true},
+		{"1w1d1h1m1s1ms", 8*24*time.Hour + time.Hour + time.Minute + time.Second + time.Millisecond, true},
+		{"1.5d", 36 * time.Hour, true},
+		{".5w", 84 * time.Hour, true},
+		{"-1d1h", -25 * time.Hour, true},
+		{"106751d", 106751 * 24 * time.Hour, true},
+		{"106752d", 0, false},
+		{"xd", 0, false},
+		{"1dd", 0, false},
+		{"1d1", 0, false},
+		{"1.2.3d", 0, false},
+		{"0x1d", 0, false},
+		{"1_0d", 0, false},
+		{"1 d", 0, false},
+		{"1D", 0, false},
 		{"0x10", 0, false},
 		{"1_000", 0, false},
 		{"1,5", 0, false},

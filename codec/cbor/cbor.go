@@ -3,6 +3,9 @@
 // as they are.
 //
 //	dogpile.Options{Codec: cbor.Codec}
+//
+// Settings name it, as in "users.codec = cbor", once this package is imported, also by
+// an import for its effect alone.
 package cbor
 
 import (
@@ -12,7 +15,11 @@ import (
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/dogpile-go/dogpile"
 )
+
+func init() { dogpile.RegisterCodec("cbor", Codec) }
 
 // Limits of what Codec decodes, and of what it encodes.
 const (
