@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +60,7 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	return &flight.Call[*lookup[V]]{
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
-		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.s.caps.Discards, Class: cr.class,
+		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.s.caps.Discards, Class: cr.class, Space: cr.s.space,
 	}
 }
 
@@ -253,6 +254,15 @@ func (cr *creation[V]) Unlock(at int) {
 	if l := cr.keys[at].lease.give(); l != nil {
 		cr.s.release(l, Event{Op: "unlock", Name: cr.c.o.Name, Key: cr.keys[at].key})
 	}
+}
+
+// Name implements flight.Source.
+func (cr *creation[V]) Name(at int) string {
+	name := strconv.Quote(cr.keys[at].key)
+	if region := cr.s.region.name; region != "" {
+		name = region + " " + name // the same key of another region is another key
+	}
+	return name
 }
 
 // Backoff implements flight.Source. While another process renews a stale value, this

@@ -253,24 +253,22 @@ func (r *Region) Ping(ctx context.Context) error {
 
 // Close lets nobody use the region any more, waits for the creations in
 // progress, and cancels them when ctx ends; their callers then get [ErrClosed],
-// and Close returns ctx's error. Backends that the region has opened itself,
-// from settings, are closed once the calls in progress are over, and at once when
-// ctx ends; one given to Configure is not closed. A further call waits for what is
-// left.
+// and Close returns an error that wraps ctx's and tells what is still going on.
+// Backends that the region has opened itself, from settings, are closed once the
+// calls in progress are over, and at once when ctx ends; one given to Configure is
+// not closed. A further call waits for what is left.
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error
-	late := false
 	for _, s := range states {
-		late = s.flights.Close(ctx) != nil || late
+		errs = append(errs, s.flights.Close(ctx))
 	}
 	for _, s := range states {
 		done, err := s.ended(ctx)
-		late = late || !done
+		if !done {
+			err = fmt.Errorf("%w: the backend is still being closed", ctx.Err())
+		}
 		errs = append(errs, err)
-	}
-	if late {
-		errs = append(errs, ctx.Err())
 	}
 	r.journal.close(ctx)
 	return r.wrap("close", "", errors.Join(errs...))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type state struct {
 	sharder driver.Sharder // nil: there is one server
 	caps    driver.Caps
 	mangle  Mangler
+	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
 	usage    *usage        // nil: the backend is the user's
 	flights  *flight.Table // of this configuration alone: another one has other entries
@@ -111,6 +113,8 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true
+	} else {
+		s.space = leaseSpace(s.chain)
 	}
 	s.locker = s.backend.(driver.Locker)
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
@@ -133,6 +137,22 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return sc
 	}
 	return s, nil
+}
+
+// leaseSpace returns the backend inside all proxies, which keeps the leases. nil: it
+// cannot be compared.
+func leaseSpace(b driver.Backend) any {
+	for {
+		u, ok := b.(interface{ Unwrap() driver.Backend })
+		if !ok {
+			break
+		}
+		b = u.Unwrap()
+	}
+	if !reflect.ValueOf(b).Comparable() {
+		return nil
+	}
+	return b
 }
 
 func (s *state) chooseVersions() error {

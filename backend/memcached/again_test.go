@@ -14,8 +14,10 @@ import (
 // operations are the calls of a backend, on a key of each one's own.
 func operations(b *memcached.Backend) map[string]func(ctx context.Context, key string) error {
 	return map[string]func(ctx context.Context, key string) error{
-		"Get":    func(ctx context.Context, key string) error { return b.Get(ctx, []driver.Item{{Key: key}}) },
-		"Set":    func(ctx context.Context, key string) error { return try(ctx, b, driver.Item{Key: key, Data: []byte("v")}) },
+		"Get": func(ctx context.Context, key string) error { return b.Get(ctx, []driver.Item{{Key: key}}) },
+		"Set": func(ctx context.Context, key string) error {
+			return try(ctx, b, driver.Item{Key: key, Data: []byte("v")})
+		},
 		"Delete": func(ctx context.Context, key string) error { return b.Delete(ctx, []string{key}) },
 		"TryLock": func(ctx context.Context, key string) error {
 			l, err := b.TryLock(ctx, key, time.Minute)
