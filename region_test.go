@@ -562,7 +562,6 @@ func everyCallOn(c *dogpile.Cache[int], r *dogpile.Region) map[string]func(conte
 			return err
 		},
 		"Locked": func(ctx context.Context, k string) error { _, err := r.Locked(ctx, k); return err },
-		"Ping":   func(ctx context.Context, _ string) error { return r.Ping(ctx) },
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // TestCloseWhileTheServerHangs keeps to its context: with a creator that runs, and a lease
 // that cannot be given back.
-func TestCloseWhileTheServerHangs(t *testing.T) {
+func TestRegionClosesWhileTheServerHangs(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := dogpile.NewRegion("closing")
