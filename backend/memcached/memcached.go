@@ -184,6 +184,7 @@ var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
+	_ driver.Sharder   = (*Backend)(nil)
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or
