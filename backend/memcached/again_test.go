@@ -14,8 +14,10 @@ import (
 // operations are the calls of a backend, on a key of each one's own.
 func operations(b *memcached.Backend) map[string]func(ctx context.Context, key string) error {
 	return map[string]func(ctx context.Context, key string) error{
-		"Get":    func(ctx context.Context, key string) error { return b.Get(ctx, []driver.Item{{Key: key}}) },
-		"Set":    func(ctx context.Context, key string) error { return try(ctx, b, driver.Item{Key: key, Data: []byte("v")}) },
+		"Get": func(ctx context.Context, key string) error { return b.Get(ctx, []driver.Item{{Key: key}}) },
+		"Set": func(ctx context.Context, key string) error {
+			return try(ctx, b, driver.Item{Key: key, Data: []byte("v")})
+		},
 		"Delete": func(ctx context.Context, key string) error { return b.Delete(ctx, []string{key}) },
 		"TryLock": func(ctx context.Context, key string) error {
 			l, err := b.TryLock(ctx, key, time.Minute)
@@ -31,7 +33,7 @@ func operations(b *memcached.Backend) map[string]func(ctx context.Context, key s
 
 func TestFirstCallAfterARestart(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
@@ -55,7 +57,7 @@ func TestFirstCallAfterARestart(t *testing.T) {
 
 func TestLeaseIsLostWhenTheServerWasRestarted(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)

@@ -13,7 +13,7 @@ import (
 
 func TestHasteOfCallersDoesNotOpenTheBreaker(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, startServer(t).URL(), o)
@@ -39,7 +39,7 @@ func TestHasteOfCallersDoesNotOpenTheBreaker(t *testing.T) {
 
 func TestShortOutage(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)

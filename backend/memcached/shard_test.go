@@ -42,7 +42,7 @@ func TestShardIsTheServerThatHasTheKey(t *testing.T) {
 // calls take no longer than Timeout.
 func TestTwoOfFourServersFail(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := append(startCluster(t), startServer(t))
