@@ -33,7 +33,7 @@ func operations(b *memcached.Backend) map[string]func(ctx context.Context, key s
 
 func TestFirstCallAfterARestart(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
@@ -57,7 +57,7 @@ func TestFirstCallAfterARestart(t *testing.T) {
 
 func TestLeaseIsLostWhenTheServerWasRestarted(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)

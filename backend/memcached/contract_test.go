@@ -20,8 +20,8 @@ func TestContract(t *testing.T) {
 		"meta":                 url,
 		"meta, other settings": url + "?breaker=false&timeout=never&lock_prefix=l.&max_value=1MiB",
 		"python_lock":          url + "?python_lock=true",
-		"binary":               url + "?binary=true",
-		"binary python_lock":   url + "?binary=true&python_lock=true&max_value=1MiB",
+		"binary":               url + "?protocol=binary",
+		"binary python_lock":   url + "?protocol=binary&python_lock=true&max_value=1MiB",
 	})
 }
 
@@ -36,7 +36,7 @@ func TestContractOnThreeServers(t *testing.T) {
 	backendtest.Contract(t, map[string]string{
 		"meta":        url + "?hash=ketama_weighted",
 		"python_lock": url + "?hash=crc32&python_lock=true",
-		"binary":      url + "?binary=true",
+		"binary":      url + "?protocol=binary",
 	})
 }
 
@@ -137,12 +137,12 @@ func TestContractWithSASL(t *testing.T) {
 	t.Parallel()
 	s := startSASL(t, "ann", "p@ss:%/")
 	for user, want := range map[string]bool{"ann:p%40ss:%25%2F@": true, "": false, "ann:wrong@": false} {
-		if got := greets(t, "memcached://"+user+s.Addr()+"?binary=true", nil, "wrong"); got != want {
+		if got := greets(t, "memcached://"+user+s.Addr()+"?protocol=binary", nil, "wrong"); got != want {
 			t.Errorf("as %q: let in is %v", user, got)
 		}
 	}
-	backendtest.Contract(t, map[string]string{"before the host": "memcached://ann:p%40ss:%25%2F@" + s.Addr() + "?binary=true"})
-	if !greets(t, s.URL()+"?binary=true", patient(&memcached.Options{Username: "ann", Password: "p@ss:%/"}), "p@ss") {
+	backendtest.Contract(t, map[string]string{"before the host": "memcached://ann:p%40ss:%25%2F@" + s.Addr() + "?protocol=binary"})
+	if !greets(t, s.URL()+"?protocol=binary", patient(&memcached.Options{Username: "ann", Password: "p@ss:%/"}), "p@ss") {
 		t.Error("Username and Password of Options do not let in")
 	}
 }

@@ -34,7 +34,7 @@ func newCore(r *ring.Ring, list []ring.Server, o *Options, secure backendurl.TLS
 		ring:       r,
 		lockPrefix: o.LockPrefix,
 		maxValue:   o.MaxValue,
-		lockByName: o.PythonLock || o.Binary,
+		lockByName: o.PythonLock || o.Protocol == protocolBinary,
 		python:     o.PythonLock,
 		life:       lifetime.New(errClosed),
 	}

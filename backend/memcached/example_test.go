@@ -146,7 +146,7 @@ func ExampleOpen_password() {
 
 // A server that was started with -S.
 func ExampleOpen_sasl() {
-	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?binary=true", nil)
+	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?protocol=binary", nil)
 	if err != nil {
 		fmt.Println(err)
 		return

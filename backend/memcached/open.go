@@ -28,9 +28,11 @@ func init() { opener.Register() }
 // keys. Without a host there is localhost.
 //
 // Arguments are the fields of Options in snake case: hash, timeout,
-// connect_timeout, lock_prefix, python_lock, binary, username, password,
+// connect_timeout, lock_prefix, python_lock, protocol, username, password,
 // max_value, breaker, breaker_failures, breaker_cooldown; user, which is username,
-// and password_file; with TLS ca_file, cert_file, key_file, server_name and
+// and password_file; binary=true, which settings for pylibmc have, and which
+// changes nothing here, since the binary protocol has weaker leases than the meta
+// one: protocol=binary asks for it; with TLS ca_file, cert_file, key_file, server_name and
 // insecure. Files are read now, to tell what is wrong with them, and again for
 // each connection. Errors never show a value of the URL but scheme, hosts, path
 // and the names of files.
@@ -41,6 +43,7 @@ func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
 func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) {
 	load := backendurl.TLS(args, args.Scheme == schemeTLS)
 	login, contradiction := backendurl.ReadLogin(args)
+	args.Bool("binary", false) // pylibmc's, which says nothing about leases there: see Open
 	setDefault(&o.Username, login.User)
 	setDefault(&o.Password, login.Password)
 	servers, misplaced := place(args)

@@ -26,6 +26,7 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		{URL: "memcached://h?lock_prefix=a+b", Want: "LockPrefix (lock_prefix)"},
 		{URL: "memcached://h?lock_prefix=" + strings.Repeat("l", 101), Want: "LockPrefix (lock_prefix)"},
 		{URL: "memcached://h?binary=ascii", Want: `"binary" is neither true nor false`},
+		{URL: "memcached://h?protocol=ascii", Want: "Protocol (protocol)"},
 		{URL: "memcached://h?max_value=-1", Want: "MaxValue (max_value)"},
 		{URL: "memcached://h?max_value=much", Want: `"max_value" is not a whole number`},
 		{URL: "memcached://h?password=" + backendtest.Secret, Want: "Username"},
@@ -73,7 +74,7 @@ func TestArguments(t *testing.T) {
 	for _, url := range []string{
 		"memcached://" + s.Addr() + "*3/?hash=ketama_weighted&timeout=24s&connect_timeout=23&lock_prefix=l.&breaker_cooldown=0.5&max_value=1MiB",
 		"memcached://" + s.Addr() + "?breaker=false&python_lock=true&timeout=never",
-		"memcached://" + s.Addr() + "?binary=true",
+		"memcached://" + s.Addr() + "?protocol=binary",
 		"MEMCACHED://" + s.Addr() + "?binary=false&max_value=None&timeout=None",
 	} {
 		var b driver.Backend
@@ -86,7 +87,7 @@ func TestArguments(t *testing.T) {
 		})
 		wantValue(t, b, key, url)
 		caps := driver.CapsOf(b)
-		plain := strings.Contains(url, "python_lock=true") || strings.Contains(url, "binary=true")
+		plain := strings.Contains(url, "python_lock=true") || strings.Contains(url, "protocol=binary")
 		if caps.Name != "memcached" || !caps.Shared || !caps.Locks || caps.Fenced == plain || caps.TTLUnit != time.Second || caps.Mangle == nil {
 			t.Errorf("%s: %+v", url, caps)
 		}
@@ -99,6 +100,20 @@ func TestArguments(t *testing.T) {
 			t.Error("a closed backend answers")
 		}
 	}
+}
+
+// Settings of a Python program say binary=True, for pylibmc. Leases stay fenced.
+func TestPylibmcsBinaryKeepsTheFence(t *testing.T) {
+	t.Parallel()
+	b, err := driver.OpenWith(t.Context(), sharedServer(t).URL(), map[string]string{"binary": "True"})
+	ok(t, err)
+	defer driver.Close(b)
+	if !driver.CapsOf(b).Fenced {
+		t.Error("leases are not fenced")
+	}
+	key := unique(t)
+	ok(t, b.Set(t.Context(), []driver.Item{{Key: key, Data: []byte("v")}}))
+	wantValue(t, b, key, "v")
 }
 
 func TestOptionsGoBeforeTheURL(t *testing.T) {

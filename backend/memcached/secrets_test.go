@@ -34,7 +34,7 @@ func changingServers(t *testing.T) []changing {
 			ok(t, os.WriteFile(users, []byte("ann:"+password+"\n"), 0o600))
 			text.Start(t)
 		}},
-		{"SASL", sasl.Addr(), "&binary=true", func(t testing.TB, password string) {
+		{"SASL", sasl.Addr(), "&protocol=binary", func(t testing.TB, password string) {
 			sasl.Kill()
 			setSASL(t, sasl.db, "ann", password)
 			sasl.Start(t)

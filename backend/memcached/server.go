@@ -49,7 +49,7 @@ func newServer(addr string, o *Options, secure backendurl.TLSConfig, limit time.
 		co.Credentials = func(context.Context) (string, string, error) { return user, password, nil }
 	}
 	s := &server{addr: dialed(addr), limit: limit}
-	if o.Binary {
+	if o.Protocol == protocolBinary {
 		co.Conns = binaryConns
 		s.client = binary.New(s.addr, co)
 	} else {

@@ -12,7 +12,7 @@ import (
 )
 
 // modes are the arguments for the ways of keeping leases.
-var modes = map[string]string{"meta": "", "python_lock": "python_lock=true", "binary": "binary=true"}
+var modes = map[string]string{"meta": "", "python_lock": "python_lock=true", "binary": "protocol=binary"}
 
 // kinds runs f with what these tests share with those of other backends over
 // servers, in each mode.
@@ -43,7 +43,7 @@ func TestBackendIsOpaque(t *testing.T) { t.Parallel(); backendtest.Opaque(t, new
 func TestOptionsAreArguments(t *testing.T) {
 	t.Parallel()
 	backendtest.Options(t, memcached.Options{}, sharedServer(t).URL(), map[string]string{
-		"hash": "crc32", "password": "x&username=ann",
+		"hash": "crc32", "password": "x&username=ann", "protocol": "binary",
 	})
 }
 

@@ -30,11 +30,11 @@ func TestProgramStartsWithoutItsServer(t *testing.T) {
 		servers   []*server
 	}{
 		{"one server", plain.URL(), []*server{plain}},
-		{"binary protocol", binary.URL() + "?binary=true", []*server{binary}},
+		{"binary protocol", binary.URL() + "?protocol=binary", []*server{binary}},
 		{"several servers", several.url(), several},
 		{"TLS", backendtest.WithArgs("memcacheds://"+tls.Addr(), id.Args()...), []*server{tls}},
 		{"unix socket", socket.URL(), []*server{socket}},
-		{"SASL", "memcached://ann:secret@" + sasl.Addr() + "?binary=true", []*server{sasl}},
+		{"SASL", "memcached://ann:secret@" + sasl.Addr() + "?protocol=binary", []*server{sasl}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +97,7 @@ func TestPathsOfSocketsAreUnescaped(t *testing.T) {
 			t.Parallel()
 			s := backendtest.StartMemcachedAt(t, t.TempDir()+"/"+name)
 			path := strings.ReplaceAll((&url.URL{Path: s.Addr()}).EscapedPath(), "@", "%40")
-			for _, args := range []string{"", "?binary=true"} {
+			for _, args := range []string{"", "?protocol=binary"} {
 				b := open(t, "memcached+unix://"+path+args, nil)
 				ok(t, b.Set(t.Context(), []driver.Item{{Key: "k", Data: []byte("v")}}))
 				wantValue(t, b, "k", "v")
