@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dogpile-go/dogpile/backend/memcached"
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
@@ -51,22 +52,23 @@ func startTLS(t testing.TB, args ...string) (*server, *backendtest.Identity) {
 	return startServer(t, append([]string{"-Z", "-o", "ssl_chain_cert=" + id.Cert + ",ssl_key=" + id.Key + ",ssl_ca_cert=" + id.CA}, args...)...), id
 }
 
-// greets reports whether a backend can be opened; the error must not have secret
-// in it.
+// greets reports whether a backend can be opened and answers; the error must not
+// have secret in it.
 func greets(t *testing.T, url string, o *memcached.Options, secret string) bool {
 	t.Helper()
 	if o == nil || o.TLS != nil {
 		o = patient(o)
 	}
-	b, err := memcached.Open(t.Context(), url, o)
-	if err != nil {
+	b, err := memcached.Open(context.Background(), url, o)
+	ok(t, err)
+	defer b.Close()
+	if err := b.Get(context.Background(), []driver.Item{{Key: "k"}}); err != nil {
 		if secret != "" && strings.Contains(err.Error(), secret) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 		t.Log(err)
 		return false
 	}
-	ok(t, b.Close())
 	return true
 }
 
@@ -104,17 +106,23 @@ func TestContractWithPassword(t *testing.T) {
 	backendtest.Contract(t, map[string]string{"by arguments": s.URL() + "?username=ann&password=p%40ss:%25%2F"})
 }
 
+// setSASL sets a user's password.
+func setSASL(t testing.TB, db, user, password string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.Background(), backendtest.Need(t, "/usr/sbin/saslpasswd2"), "-p", "-c", "-a", "memcached", "-f", db, user)
+	cmd.Stdin = strings.NewReader(password)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("saslpasswd2: %v\n%s", err, out)
+	}
+}
+
 // startSASL starts a server that speaks the binary protocol with users that know
 // their password.
 func startSASL(t testing.TB, user, password string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	db := filepath.Join(dir, "sasldb")
-	cmd := exec.CommandContext(context.Background(), backendtest.Need(t, "/usr/sbin/saslpasswd2"), "-p", "-c", "-a", "memcached", "-f", db, user)
-	cmd.Stdin = strings.NewReader(password)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("saslpasswd2: %v\n%s", err, out)
-	}
+	setSASL(t, db, user, password)
 	conf := "mech_list: plain\npwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: " + db + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "memcached.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -122,7 +130,7 @@ func startSASL(t testing.TB, user, password string) *server {
 	s := backendtest.NewMemcached(t, "-S", "-I", "8m")
 	s.Env = append(s.Env, "SASL_CONF_PATH="+dir)
 	s.Start(t)
-	return &server{s}
+	return &server{s, db}
 }
 
 func TestContractWithSASL(t *testing.T) {

@@ -61,29 +61,38 @@ var (
 
 // take tries to take the lease, and reads what is under the key, or makes a
 // placeholder there, in the same round trip. A program that does not get the
-// lease makes one as well: own does not take it for its own.
-func (l *fencedLease) take(ctx context.Context, ttl time.Duration) (bool, error) {
-	began, secs := time.Now(), seconds(ttl)
+// lease makes one as well: own does not take it for its own. The second time it
+// may find that it has taken the lease the first time.
+func (l *fencedLease) take(ctx context.Context, ttl time.Duration, second bool) (bool, error) {
+	secs := seconds(ttl)
+	if !second {
+		// Counted from before the command was sent: the holder gives up before the
+		// server lets another have the lease.
+		l.until = time.Now().Add(whole(ttl))
+	}
 	ops := [...]memcache.Op{
 		{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: secs, Add: true},
 		{Kind: memcache.Get, Key: l.key, Vivify: secs},
 	}
 	err := l.on.Do(ctx, ops[:])
 	switch {
-	case ops[0].Status == memcache.Refused:
+	case ops[0].Status == memcache.Refused && !second:
 		// An answer, even if the connection ended before the next one.
 		return false, nil
 	case err != nil:
 		return false, err
+	case ops[0].Status == memcache.Refused:
+		var mine bool
+		if l.lockCAS, mine, err = lockItem(ctx, l.on, l.lock, l.token); !mine || err != nil {
+			return false, err
+		}
 	case ops[0].Err != nil:
 		return false, ops[0].Err
 	case ops[0].CAS == 0:
 		return false, errNoCAS
+	default:
+		l.lockCAS = ops[0].CAS
 	}
-	l.lockCAS = ops[0].CAS
-	// Counted from before the command was sent: the holder gives up before the
-	// server lets another have the lease.
-	l.until = began.Add(whole(ttl))
 	found, err := l.own(ctx, &ops[1], ttl)
 	if err != nil {
 		return false, err

@@ -3,8 +3,8 @@
 //
 //	backend, err := memcached.New([]string{"10.0.0.1:11211", "10.0.0.2:11211*2"}, nil)
 //
-// makes one without connecting; memcached.Open, or driver.Open after an import
-// of this package, makes one of a URL and connects:
+// makes one; memcached.Open, or driver.Open after an import of this package, makes
+// one of a URL. Neither connects: calls do.
 //
 //	memcached://host1:11211,host2*2/?hash=ketama   host2 has twice as many keys
 //	memcacheds://host/?ca_file=/etc/ca.pem         with TLS
@@ -184,6 +184,7 @@ var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
+	_ driver.Sharder   = (*Backend)(nil)
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or

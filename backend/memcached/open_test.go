@@ -1,8 +1,6 @@
 package memcached_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,6 +29,11 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		{URL: "memcached://h?max_value=-1", Want: "MaxValue (max_value)"},
 		{URL: "memcached://h?max_value=much", Want: `"max_value" is not a whole number`},
 		{URL: "memcached://h?password=" + backendtest.Secret, Want: "Username"},
+		{URL: "memcached://h?password_file=/nonexistent/x", Want: `"password_file" goes with a user`},
+		{URL: "memcached://u@h?password_file=/nonexistent/x", Want: "password_file: open /nonexistent/x"},
+		{URL: "memcached://u@h?user=" + backendtest.Secret, Want: `"user" differs`},
+		{URL: "memcached://u@h?username=" + backendtest.Secret, Want: `"username" differs`},
+		{URL: "memcached://u:p@h?password=" + backendtest.Secret, Want: `"password" differs`},
 		{URL: "memcached+unix://h/s", Want: "has its path and no host"},
 		{URL: "memcached+unix://", Want: "has its path and no host"},
 	}...))
@@ -60,23 +63,6 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 		if err == nil || b != nil || !strings.HasPrefix(err.Error(), "dogpile: memcached: ") {
 			t.Errorf("New(%q, %+v) = %v, %v", tt.servers, tt.o, b, err)
 		}
-	}
-}
-
-func TestOpenNeedsOneServerOfSeveral(t *testing.T) {
-	t.Parallel()
-	open(t, "memcached://"+nobody+","+sharedServer(t).Addr(), nil)
-	other := "127.0.0.1:" + backendtest.FreePort(t)
-	_, err := memcached.Open(t.Context(), "memcached://u:"+backendtest.Secret+"@"+nobody+","+other, nil)
-	for _, s := range []string{nobody, other} {
-		if err == nil || !strings.Contains(err.Error(), "memcached "+s+": connection refused") || strings.Contains(err.Error(), backendtest.Secret) {
-			t.Errorf("Open of two servers that are not there = %v", err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := memcached.Open(ctx, sharedServer(t).URL(), nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("Open with a context that is done = %v", err)
 	}
 }
 

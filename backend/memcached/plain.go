@@ -24,7 +24,11 @@ func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	defer cancel()
 	l := &plainLease{c: p.core, token: newToken(), reading: reading{key: key}}
 	l.s, l.lock = p.lockAt(key)
-	switch held, err := l.take(ctx, ttl); {
+	held, err := l.take(ctx, ttl, false)
+	if cutOff(ctx, err) {
+		held, err = l.take(ctx, ttl, true)
+	}
+	switch {
 	case err != nil:
 		p.giveUp(l.s, l.lock, l.token, ttl, err)
 		return nil, failed(err)

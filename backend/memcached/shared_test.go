@@ -38,8 +38,6 @@ func TestLeases(t *testing.T) { kinds(t, backendtest.Leases) }
 
 func TestErrors(t *testing.T) { kinds(t, backendtest.Errors) }
 
-func TestOpenWithoutServer(t *testing.T) { t.Parallel(); backendtest.OpenWithoutServer(t, "memcached") }
-
 func TestBackendIsOpaque(t *testing.T) { t.Parallel(); backendtest.Opaque(t, new(memcached.Backend)) }
 
 func TestOptionsAreArguments(t *testing.T) {
