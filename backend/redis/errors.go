@@ -28,9 +28,10 @@ type refusal struct {
 func (r refusal) Unwrap() error { return r.error }
 
 // Unavailable tells a breaker whether the server can serve at all. One that is
-// full, say, can still be read and deleted from.
+// full, say, can still be read and deleted from, and a client that may not run one
+// command may run others.
 func (r refusal) Unavailable() bool {
-	return isElsewhere(r.reply) || isBusy(r.reply) || r.reply.IsClusterDown()
+	return !begins(r.reply, "NOPERM") && (isElsewhere(r.reply) || isBusy(r.reply) || r.reply.IsClusterDown())
 }
 
 // elsewhere reports whether a server has said that it is not, or not any more, the

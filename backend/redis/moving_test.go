@@ -139,46 +139,46 @@ func checkMoving(t *testing.T, b *redis.Backend, name, call string, apart bool, 
 			t.Errorf("%s: %s: %v, %v; %q and locked %v, want %q and %v", name, what, err, e, got, held, value_, locked)
 		}
 	}
-	lock := func() driver.Lease {
-		t.Helper()
-		if l != nil {
-			return l
-		}
-		l, err := b.TryLock(ctx, key, time.Minute)
-		if l == nil || err != nil {
-			t.Fatalf("%s: TryLock = %v, %v", name, l, err)
-		}
-		return l
-	}
 	before := value(t, b, key)
 	switch call {
 	case "Set":
 		want("Set", set(nil), "new", false)
+		return
 	case "Delete":
 		want("Delete", b.Delete(ctx, []string{key}), "", false)
+		return
+	}
+	if l == nil {
+		var err error
+		if l, err = b.TryLock(ctx, key, time.Minute); l == nil || err != nil {
+			t.Fatalf("%s: TryLock = %v, %v", name, l, err)
+		}
+	}
+	if call == "Wait" {
+		checkWait(t, b, name, key, l)
+		return
+	}
+	switch call {
 	case "TryLock":
-		lock()
 		again, err := b.TryLock(ctx, key, time.Minute)
 		if again != nil {
 			t.Errorf("%s: a second lease was granted", name)
 		}
 		want("TryLock", err, before, true)
 	case "Release":
-		l := lock()
 		ok(t, l.Extend(ctx, time.Hour))
 		want("Release", l.Release(ctx), before, false)
 		if err := l.Extend(ctx, time.Hour); !errors.Is(err, driver.ErrLeaseLost) {
 			t.Errorf("%s: Extend of a lease that was released = %v", name, err)
 		}
 	case "Set under a lost lease":
-		l := lock()
 		ok(t, b.Delete(ctx, []string{key}))
 		if err := set(l); !errors.Is(err, driver.ErrLeaseLost) {
 			t.Errorf("%s = %v", name, err)
 		}
 		want("after that", nil, "", false)
 	case "Set under the lease":
-		err := set(lock())
+		err := set(l)
 		if !apart {
 			want("Set", err, "new", false)
 			break
@@ -187,14 +187,15 @@ func checkMoving(t *testing.T, b *redis.Backend, name, call string, apart bool, 
 			t.Errorf("%s = %v", name, err)
 		}
 		want("what was refused", nil, before, true)
-	case "Wait":
-		l := lock()
-		done := make(chan error, 1)
-		go func() { done <- b.Wait(ctx, key) }()
-		pause(5 * time.Millisecond)
-		ok(t, l.Release(ctx))
-		woken(t, name, done)
 	}
+}
+
+func checkWait(t *testing.T, b *redis.Backend, name, key string, l driver.Lease) {
+	done := make(chan error, 1)
+	go func() { done <- b.Wait(t.Context(), key) }()
+	pause(5 * time.Millisecond)
+	ok(t, l.Release(t.Context()))
+	woken(t, name, done)
 }
 
 // TestCacheWhileASlotMoves has an application go on while all of its keys move.

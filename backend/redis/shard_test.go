@@ -94,53 +94,51 @@ func TestBatchOfAClusterWithALostNode(t *testing.T) {
 			for _, s := range c {
 				do(t, s.client(t), "CONFIG", "SET", "cluster-require-full-coverage", "no")
 			}
-			b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Second, Breaker: off})
-			var all []string
-			lost := map[string]bool{}
-			for node, keys := range keysOf(c, 10) {
-				for _, key := range keys {
-					all, lost[key] = append(all, key), node == 1
-				}
-			}
-			items := func() (items []driver.Item) {
-				for _, key := range all {
-					items = append(items, driver.Item{Key: key, Data: []byte("v")})
-				}
-				return items
-			}
-			ok(t, b.Set(t.Context(), items()))
-			lose(t, c)
-			want := func(what string, items []driver.Item, err error) {
-				t.Helper()
-				ok(t, err)
-				for i := range items {
-					if it := &items[i]; (it.Err != nil) != lost[it.Key] || string(it.Data) != "v" && !lost[it.Key] {
-						t.Errorf("%s of %s: %q, %v; its node is lost: %v", what, it.Key, it.Data, it.Err, lost[it.Key])
-					}
-				}
-			}
-			read := items()
-			for i := range read {
-				read[i].Data = nil
-			}
-			err := b.Get(t.Context(), read)
-			want("Get", read, err)
-			set := items()
-			err = b.Set(t.Context(), set)
-			want("Set", set, err)
-			err = b.Delete(t.Context(), all)
-			if err == nil || !strings.Contains(err.Error(), "for 10 of 30 keys") || !strings.Contains(err.Error(), "5 more") {
-				t.Errorf("Delete = %v", err)
-			}
-			for _, key := range all {
-				if !lost[key] {
-					it := []driver.Item{{Key: key}}
-					if err := b.Get(t.Context(), it); err != nil || it[0].Found() {
-						t.Errorf("%s is still there, %v", key, err)
-					}
-				}
-			}
+			checkLostNode(t, c, lose)
 		})
+	}
+}
+
+func checkLostNode(t *testing.T, c cluster, lose func(*testing.T, cluster)) {
+	b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Second, Breaker: off})
+	var all []string
+	lost := map[string]bool{}
+	for node, keys := range keysOf(c, 10) {
+		for _, key := range keys {
+			all, lost[key] = append(all, key), node == 1
+		}
+	}
+	items := func(data []byte) (items []driver.Item) {
+		for _, key := range all {
+			items = append(items, driver.Item{Key: key, Data: data})
+		}
+		return items
+	}
+	want := func(what string, items []driver.Item, err error) {
+		t.Helper()
+		ok(t, err)
+		for i := range items {
+			if it := &items[i]; (it.Err != nil) != lost[it.Key] || string(it.Data) != "v" && !lost[it.Key] {
+				t.Errorf("%s of %s: %q, %v; its node is lost: %v", what, it.Key, it.Data, it.Err, lost[it.Key])
+			}
+		}
+	}
+	ok(t, b.Set(t.Context(), items([]byte("v"))))
+	lose(t, c)
+	read := items(nil)
+	err := b.Get(t.Context(), read)
+	want("Get", read, err)
+	set := items([]byte("v"))
+	err = b.Set(t.Context(), set)
+	want("Set", set, err)
+	err = b.Delete(t.Context(), all)
+	if err == nil || !strings.Contains(err.Error(), "for 10 of 30 keys") || !strings.Contains(err.Error(), "5 more") {
+		t.Errorf("Delete = %v", err)
+	}
+	for _, key := range all {
+		if !lost[key] && value(t, b, key) != "" {
+			t.Errorf("%s is still there", key)
+		}
 	}
 }
 
