@@ -184,39 +184,46 @@ func TestOpenBreakerIsLoggedWithItsCause(t *testing.T) {
 	})
 }
 
+// steps are what may fail in a region without its callers' knowledge.
+var steps = []struct {
+	name    string
+	o       dogpile.Options
+	before  func(*dogpile.Cache[int]) error
+	trouble trouble
+	call    func(*dogpile.Cache[int])
+	want    string // Op
+}{
+	{"reading", dogpile.Options{}, setKey, failing("get"), getKey, "get"},
+	{"reading in a refresh", dogpile.Options{}, setKey, failing("get"), refreshKey(constant(2)), "get"},
+	{"locking", dogpile.Options{}, setOther, failing("lock"), getKey, "lock"},
+	{"storing", dogpile.Options{}, setKey, failing("set"), refreshKey(constant(2)), "store"},
+	{"renewing", dogpile.Options{}, setKey, failing("extend"), refreshKey(counting(15 * time.Second)), "extend"},
+	{"giving back", dogpile.Options{}, setKey, failing("release"), refreshKey(&creator[int]{err: errOrigin}), "unlock"},
+	{"a creator in the background", dogpile.Options{Expiration: time.Second, Runner: dogpile.Background}, setKey, nil, func(c *dogpile.Cache[int]) {
+		pass(1500 * time.Millisecond)
+		_, _ = c.GetOrCreate(bg, "k", (&creator[int]{err: errOrigin}).create)
+	}, "create"},
+	{"the token", dogpile.Options{}, func(*dogpile.Cache[int]) error { return nil }, failing("set"), getKey, "version"},
+}
+
+func setKey(c *dogpile.Cache[int]) error   { return c.Set(bg, "k", 1) }
+func setOther(c *dogpile.Cache[int]) error { return c.Set(bg, "other", 1) }
+func getKey(c *dogpile.Cache[int])         { _, _ = c.GetOrCreate(bg, "k", constant(2).create) }
+
+func refreshKey(o *creator[int]) func(*dogpile.Cache[int]) {
+	return func(c *dogpile.Cache[int]) { _, _ = c.Refresh(bg, "k", o.create) }
+}
+
 // Each record and each event of an error says which step has failed.
 func TestStepsThatFail(t *testing.T) {
-	set := func(c *dogpile.Cache[int]) { _ = c.Set(bg, "k", 1) }
-	get := func(c *dogpile.Cache[int]) { _, _ = c.GetOrCreate(bg, "k", constant(2).create) }
-	slowly := func(c *dogpile.Cache[int]) { _, _ = c.GetOrCreate(bg, "k", counting(15*time.Second).create) }
-	for _, row := range []struct {
-		name    string
-		o       dogpile.Options
-		before  func(*dogpile.Cache[int])
-		trouble trouble
-		call    func(*dogpile.Cache[int])
-		want    string
-	}{
-		{"reading", dogpile.Options{}, set, failing("get"), get, "get"},
-		{"reading in a refresh", dogpile.Options{}, set, failing("get"), func(c *dogpile.Cache[int]) { _, _ = c.Refresh(bg, "k", constant(2).create) }, "get"},
-		{"locking", dogpile.Options{}, func(c *dogpile.Cache[int]) { _ = c.Set(bg, "other", 1) }, failing("lock"), get, "lock"},
-		{"storing", dogpile.Options{}, set, failing("set"), func(c *dogpile.Cache[int]) { _, _ = c.Refresh(bg, "k", constant(2).create) }, "store"},
-		{"renewing", dogpile.Options{}, set, failing("extend"), func(c *dogpile.Cache[int]) { pass(time.Second); _ = c.Delete(bg, "k"); slowly(c) }, "extend"},
-		{"giving back", dogpile.Options{}, set, failing("release"), func(c *dogpile.Cache[int]) {
-			_, _ = c.Refresh(bg, "k", (&creator[int]{err: errOrigin}).create)
-		}, "unlock"},
-		{"a creator in the background", dogpile.Options{Expiration: time.Second, Runner: dogpile.Background}, set, nil, func(c *dogpile.Cache[int]) {
-			pass(1500 * time.Millisecond)
-			_, _ = c.GetOrCreate(bg, "k", (&creator[int]{err: errOrigin}).create)
-		}, "create"},
-		{"the token", dogpile.Options{}, nil, failing("set"), get, "version"},
-	} {
+	for _, row := range steps {
 		t.Run(row.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				log, b := newLogbook(), newFake(t, like{bytes: true})
 				var events []string
 				var mu sync.Mutex
-				row.o.Hooks = &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
+				o := row.o
+				o.Hooks = &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
 					mu.Lock()
 					defer mu.Unlock()
 					events = append(events, e.Op)
@@ -224,25 +231,22 @@ func TestStepsThatFail(t *testing.T) {
 						t.Errorf("the hook was told %+v", e)
 					}
 				}}
-				r := newRegion(t, b, log.options(row.o))
-				c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "named"})
-				if row.before != nil {
-					row.before(c)
-				}
+				c := dogpile.NewCache(newRegion(t, b, log.options(o)), &dogpile.CacheOptions[int]{Name: "named"})
+				wantErr(t, "Set", row.before(c), nil)
 				b.in(row.trouble)
 				row.call(c)
 				later(0)
 				b.in(nil)
 				mu.Lock()
 				defer mu.Unlock()
+				records, _ := log.all()
+				if len(events) == 0 || len(records) == 0 {
+					t.Fatalf("%d events, %d records", len(events), len(records))
+				}
 				for _, op := range events {
 					if op != row.want {
 						t.Errorf("told %v, want %s", events, row.want)
 					}
-				}
-				records, _ := log.all()
-				if len(events) == 0 || len(records) == 0 {
-					t.Fatalf("%d events, %d records", len(events), len(records))
 				}
 				for _, r := range records {
 					if r.message != "dogpile: "+row.want+" failed" || r.attrs["name"] != "named" || r.attrs["key"] != "k" {
