@@ -152,13 +152,14 @@ func TestCallThatIsLateForAConfiguration(t *testing.T) {
 // TestReplacedBackendOutlivesItsFlights: a flight that has no caller left uses it still.
 func TestReplacedBackendOutlivesItsFlights(t *testing.T) {
 	for _, row := range []struct {
-		name   string
-		runner func(func())
-		leaves bool
+		name         string
+		runner       func(func())
+		leaves, deaf bool
 	}{
-		{"its caller has left", nil, true},
-		{"its caller waits", nil, false},
-		{"in the background", dogpile.Background, true},
+		{"its caller has left", nil, true, true},
+		{"its caller waits", nil, false, true},
+		{"its caller waits, and begins again", nil, false, false},
+		{"in the background", dogpile.Background, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -172,8 +173,8 @@ func TestReplacedBackendOutlivesItsFlights(t *testing.T) {
 				pass(61 * time.Second)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				deaf := func(context.Context) (int, error) { pass(10 * time.Second); return 2, nil }
-				a := start(func() (int, error) { return c.GetOrCreate(ctx, "k", deaf) })
+				made := &creator[int]{value: func(int64) int { return 2 }, takes: 10 * time.Second, deaf: row.deaf}
+				a := start(func() (int, error) { return c.GetOrCreate(ctx, "k", made.create) })
 				pass(time.Second)
 				if row.leaves {
 					cancel()
