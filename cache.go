@@ -65,6 +65,7 @@ type Entry[V any] struct {
 	Value   V
 	Created time.Time // when its creation ended, by the clock of its creator
 	State   State
+	From    From // how GetOrCreateEntry came to it; 0 in what Peek returns
 }
 
 // Age returns how long ago the entry was created.
@@ -119,17 +120,18 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 	if err != nil {
 		return v, false, err
 	}
-	if s.direct {
-		sc := s.scratch()
-		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc)
-		s.free(sc)
-		if ok {
-			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
-			}
+	bypassed := flagsOf(ctx)&bypass != 0
+	if s.direct && !bypassed {
+		if e := c.direct(ctx, s, key); e != nil {
 			return e.value, true, nil
 		}
+	}
+	if bypassed {
+		if _, err := s.key("get", key); err != nil {
+			return v, false, err
+		}
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+		return v, false, nil
 	}
 	l, err := c.look(ctx, s, "get", key)
 	if err != nil {
@@ -150,10 +152,10 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 		return e, false, err
 	}
 	l, err := c.look(ctx, s, "peek", key)
-	if err != nil || !l.found {
+	if err != nil || !l.found || flagsOf(ctx)&bypass != 0 {
 		return e, false, err
 	}
-	return Entry[V]{l.value, l.created, l.state}, true, nil
+	return l.entry(0), true, nil
 }
 
 func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*lookup[V], error) {
@@ -190,20 +192,44 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 // has taken [Options.CreateTimeout] or its lock is lost, but not when ctx does.
 // Creation finds the creation's Control in it.
 func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (V, error) {
-	s := c.region.current.Load()
-	if s != nil && s.direct {
-		sc := s.scratch()
-		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc)
-		s.free(sc)
-		if ok {
-			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
-			}
+	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
+		if e := c.direct(ctx, s, key); e != nil {
 			return e.value, nil
 		}
 	}
 	return c.getOrCreate(ctx, key, create)
+}
+
+// GetOrCreateEntry is GetOrCreate for those who want to know how old the value is and
+// where it comes from, for a response's headers say: Entry.From tells. With an error
+// there is no entry.
+func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func(context.Context) (V, error)) (Entry[V], error) {
+	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
+		if e := c.direct(ctx, s, key); e != nil {
+			return Entry[V]{e.value, time.Now().Add(-e.age(0)), Fresh, Hit}, nil
+		}
+	}
+	l, from, err := c.find(ctx, key, create)
+	if err != nil {
+		return Entry[V]{}, err
+	}
+	return l.entry(from), nil
+}
+
+// direct is the short way to a fresh entry: one look into the memory of this process.
+// It returns nil where the long way has to be taken.
+func (c *Cache[V]) direct(ctx context.Context, s *state, key string) *entry[V] {
+	sc := s.scratch()
+	sc.key = append(sc.key, key...)
+	e, ok := c.hit(ctx, s, sc)
+	s.free(sc)
+	if !ok {
+		return nil
+	}
+	if s.o.Hooks.Hit != nil {
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
+	}
+	return e
 }
 
 // hit is a look into the memory of this process for a fresh entry under
@@ -225,29 +251,42 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], b
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.use("get")
+	l, _, err := c.find(ctx, key, create)
 	if err != nil {
 		return v, err
 	}
+	return l.value, nil
+}
+
+// find is GetOrCreate, and returns what the value is made of.
+func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Context) (V, error)) (*lookup[V], From, error) {
+	flags := flagsOf(ctx)
+	if flags&renew != 0 {
+		return c.renew(ctx, "get", key, create)
+	}
+	s, err := c.use("get")
+	if err != nil {
+		return nil, 0, err
+	}
 	if create == nil {
-		return v, c.region.wrap("get", key, errNilCreator)
+		return nil, 0, c.region.wrap("get", key, errNilCreator)
 	}
 	mangled, err := s.key("get", key)
 	if err != nil {
-		return v, err
+		return nil, 0, err
 	}
 	var l *lookup[V]
 	called := s.flights.Now()
-	if !s.caps.Discards {
+	if !s.caps.Discards && flags&bypass == 0 {
 		if l, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil {
 			switch flights := s.flights; {
 			case l.use == flight.Fresh:
 				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
-				return l.value, nil
-			case l.use == flight.Stale && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
+				return l, Hit, nil
+			case l.use == flight.Stale && flags&noStale == 0 && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
 				// The algorithm would say so too. This is said before anything is built.
 				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
-				return l.value, nil
+				return l, StaleHit, nil
 			}
 		}
 	}
@@ -258,13 +297,13 @@ var errNilCreator = errors.New("creator is nil")
 
 // createOne is the rest of GetOrCreate for a caller that has read nothing fresh: l, or
 // with an error.
-func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, mangled string, create func(context.Context) (V, error), l *lookup[V], err error) (v V, _ error) {
+func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, mangled string, create func(context.Context) (V, error), l *lookup[V], err error) (*lookup[V], From, error) {
 	const op = "get"
 	cr := c.creation(ctx, s, op, called, []creationKey[V]{{key: key, mangled: mangled}})
 	cr.one = create
 	if !cr.keys[0].offline {
 		if err := cr.note(ctx, only, []*lookup[V]{l}, err); err != nil {
-			return v, c.region.wrap(op, key, err)
+			return nil, 0, c.region.wrap(op, key, err)
 		}
 	}
 	if l == nil || l.use == flight.Missing && !l.ifError {
@@ -277,33 +316,49 @@ func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, m
 var only = []int{0}
 
 // doOne carries out a creation of one key whose first reading has been taken.
-func (cr *creation[V]) doOne(ctx context.Context) (v V, _ error) {
+func (cr *creation[V]) doOne(ctx context.Context) (*lookup[V], From, error) {
 	k := &cr.keys[0]
 	first := k.last
 	began := now()
 	results, err := cr.call().Do(ctx, cr.readings(only))
 	var got *lookup[V]
-	waited := true
+	waited, stoodIn := true, false
 	if err == nil {
 		got = results[0].Value
 		waited = got != first
 	} else if cr.mayFallBack(err, first) {
 		cr.fellBack(ctx, err)
-		got, err = first, nil
+		got, err, stoodIn = first, nil, true
 	}
 	err = cr.s.region.wrap(cr.op, k.key, err)
 	cr.tellResult(ctx, k, first, got, waited, began, err)
 	if err != nil {
-		return v, err
+		return nil, 0, err
 	}
-	return got.value, nil
+	return got, k.from(first, got, stoodIn), nil
+}
+
+// from tells where got comes from, for a caller that had read first. What was made is
+// looked at last: while a stale value is returned a Runner may be making the next one.
+func (k *creationKey[V]) from(first, got *lookup[V], stoodIn bool) From {
+	switch {
+	case stoodIn || got.ifError:
+		return StoodIn
+	case got.use == flight.Stale:
+		return StaleHit
+	case got == first:
+		return Hit
+	case got == k.made:
+		return Created
+	}
+	return Waited
 }
 
 // mayFallBack reports whether a caller that has read l may return it after all, because
 // err means that the creator has failed or taken too long.
 func (cr *creation[V]) mayFallBack(err error, l *lookup[V]) bool {
 	_, failed := err.(*creatorError)
-	return (failed || err == flight.ErrTimeout) && !cr.renew && l.usableOnError(cr.s, cr.c.expiration(cr.s))
+	return (failed || err == flight.ErrTimeout) && !cr.renew && !cr.noStale && l.usableOnError(cr.s, cr.c.expiration(cr.s))
 }
 
 // fellBack notes that this caller returns what it has read, in place of what could not
@@ -324,11 +379,12 @@ func (cr *creation[V]) fellBack(ctx context.Context, err error) {
 // creation returns a creation of keys for a caller whose context is ctx, and which has
 // called at a moment of the clock of the region's flights.
 func (c *Cache[V]) creation(ctx context.Context, s *state, op string, called int64, keys []creationKey[V]) *creation[V] {
-	none := new(lookup[V])
-	for i := range keys {
-		keys[i].last, keys[i].offline = none, s.caps.Discards
-	}
+	none, flags := new(lookup[V]), flagsOf(ctx)
 	cr := &creation[V]{c: c, s: s, op: op, called: called, keys: keys}
+	cr.apart, cr.renew, cr.noStale = s.caps.Discards || flags&bypass != 0, flags&renew != 0, flags&noStale != 0
+	for i := range keys {
+		keys[i].last, keys[i].offline = none, cr.apart
+	}
 	if s.creators != nil && s.flights.Creating(ctx) {
 		// A flight of callers that are not nested may be waiting for the slot that the
 		// creator around this one has.
@@ -383,18 +439,30 @@ func (c *Cache[V]) failed(ctx context.Context, s *state, op, key string, err err
 // whether or not there is a fresh one. It waits for a creation in progress to end but
 // does not take its value. If it fails, the entry stays as it is.
 func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.use("refresh")
+	l, _, err := c.renew(ctx, "refresh", key, create)
 	if err != nil {
 		return v, err
+	}
+	return l.value, nil
+}
+
+// renew is Refresh, and returns what the value is made of.
+func (c *Cache[V]) renew(ctx context.Context, op, key string, create func(context.Context) (V, error)) (*lookup[V], From, error) {
+	s, err := c.use(op)
+	if err != nil {
+		return nil, 0, err
 	}
 	if create == nil {
-		return v, c.region.wrap("refresh", key, errNilCreator)
+		return nil, 0, c.region.wrap(op, key, errNilCreator)
 	}
-	mangled, err := s.key("refresh", key)
+	mangled, err := s.key(op, key)
 	if err != nil {
-		return v, err
+		return nil, 0, err
 	}
-	cr := c.creation(ctx, s, "refresh", s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
+	cr := c.creation(ctx, s, op, s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
 	cr.one, cr.renew = create, true
+	if op == "get" { // under Renew, where every key that is asked for is told of
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+	}
 	return cr.doOne(ctx)
 }

@@ -137,7 +137,8 @@ func (cr *creation[V]) created(ctx context.Context, k *creationKey[V], v V, ctl 
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.ended-k.began)
 	k.meta.ExpireIn, k.noStore = ctl.of(k.key)
 	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
-	return &lookup[V]{value: v, found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	k.made = &lookup[V]{value: v, found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	return k.made
 }
 
 // shouldCache asks the user's function. If that panics the value is not stored.

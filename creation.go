@@ -28,6 +28,9 @@ type creation[V any] struct {
 	called int64  // when the caller called, on the clock of the region's flights
 	class  string // of flight.Call
 	renew  bool
+
+	apart   bool // it neither reads nor stores, and is shared with nobody
+	noStale bool // what is stale is as good as missing
 }
 
 // creationKey is one key of a creation. Its fields belong to the caller, and to the
@@ -46,6 +49,7 @@ type creationKey[V any] struct {
 	ended   int64       // and when it ended
 	meta    stored.Meta // of the value that was created
 	noStore bool
+	made    *lookup[V] // what came of it; nil: nothing yet
 }
 
 var _ flight.Source[*lookup[int]] = (*creation[int])(nil)
@@ -59,7 +63,7 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	return &flight.Call[*lookup[V]]{
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
-		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.s.caps.Discards, Class: cr.class,
+		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
 	}
 }
 
@@ -175,6 +179,8 @@ func (cr *creation[V]) readings(at []int) []flight.Reading[*lookup[V]] {
 		switch {
 		case k.offline:
 			r.Failed = true
+		case cr.noStale && k.last.use != flight.Fresh:
+			r.State = flight.Missing
 		case k.last.ifError && cr.s.flights.BackingOff(k.mangled):
 			// The creator has just failed: what stands in for it is as good as stale.
 			r.State = flight.Stale

@@ -70,6 +70,11 @@ type lookup[V any] struct {
 	err     error  // the backend did not answer for this entry
 }
 
+// entry returns what was found as users see it.
+func (l *lookup[V]) entry(from From) Entry[V] {
+	return Entry[V]{Value: l.value, Created: l.created, State: l.state, From: from}
+}
+
 // expires returns the expiration that counts for an entry, after its own wishes
 // and the jitter.
 func (s *state) expires(exp, own time.Duration, draw float64) time.Duration {

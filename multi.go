@@ -27,6 +27,12 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 	if err != nil {
 		return nil, err
 	}
+	if flagsOf(ctx)&bypass != 0 {
+		for _, key := range distinct(keys) {
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+		}
+		return vals, nil
+	}
 	lookups, err := c.readKeys(ctx, s, "get", keys, mangled)
 	if err != nil {
 		return nil, err
@@ -78,6 +84,9 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 		return err
 	}
 	keys := slices.Sorted(maps.Keys(vals))
+	if flagsOf(ctx)&bypass != 0 {
+		return s.delete(ctx, keys)
+	}
 	mangled, err := s.keys("set", keys)
 	if err != nil {
 		return err
@@ -189,7 +198,8 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 		return nil, err
 	}
 	lookups, called := make([]*lookup[V], len(keys)), s.flights.Now()
-	if !s.caps.Discards {
+	reads := !s.caps.Discards && flagsOf(ctx)&(bypass|renew) == 0
+	if reads {
 		lookups, err = c.readKeys(ctx, s, "get", keys, mangled)
 	}
 	// What is fresh is settled before anything is built for the rest.
@@ -207,7 +217,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	}
 	cr := c.creation(ctx, s, "get", called, rest.keys)
 	cr.create = create
-	if len(rest.keys) > 0 && !s.caps.Discards {
+	if len(rest.keys) > 0 && reads {
 		if err := cr.note(ctx, cr.all(), rest.read, err); err != nil {
 			return nil, s.region.wrap("get", keys[0], err)
 		}
@@ -267,7 +277,7 @@ func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V) (map[string
 	for i := range cr.keys {
 		k := &cr.keys[i]
 		first[i] = k.last
-		if k.last.use == flight.Missing && !k.last.ifError && !cr.renew {
+		if k.last.use == flight.Missing && !k.last.ifError && cr.op == "get" {
 			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
 		}
 	}

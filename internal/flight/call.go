@@ -97,6 +97,9 @@ type Call[V any] struct {
 	Optional bool
 	// Unshared lets nobody share the creation, nor wait for it.
 	Unshared bool
+	// NoStale tells that the caller takes no stale value. Its Source reads stale values
+	// as missing.
+	NoStale bool
 	// Class keeps callers apart: those of different classes share no flights they wait
 	// for.
 	Class string
