@@ -55,6 +55,23 @@ type CacheOptions[V any] struct {
 	ShouldCache func(V) bool
 	// Codec makes bytes of values. nil: the region's.
 	Codec Codec
+	// NotFound is the error of a creator that is an answer, as sql.ErrNoRows is: an error
+	// for which errors.Is(err, NotFound) is kept for NotFoundFor, and returned to all
+	// callers, as NotFound itself. Creators of several keys give that answer for those
+	// that they leave out of their map; such keys are in no caller's map. ShouldCache is
+	// not asked. Programs without this option, or written in Python, find a null. nil:
+	// there is none.
+	NotFound error
+	// NotFoundFor is how long that answer holds: whatever StaleFor and the like say, it
+	// is missing from then on, and it is never served while it is stale. Never: until
+	// it is replaced, deleted or invalidated. It goes with NotFound: one without the
+	// other is a fault.
+	NotFoundFor time.Duration
+	// Schema is stored with each entry. An entry of another schema is missing, so that a
+	// program whose values have changed is not given those of the version before, nor
+	// that version those of this one. It should be short. "" is a schema like any other:
+	// that of entries written in Python.
+	Schema string
 	// Name appears in events, to tell the caches of a region apart. A [Func] has its
 	// own.
 	Name string
@@ -81,13 +98,27 @@ func NewCache[V any](r *Region, o *CacheOptions[V]) *Cache[V] {
 	if o != nil {
 		c.o = *o
 	}
-	if c.o.Expiration < Never {
-		panic("dogpile: NewCache: Expiration " + c.o.Expiration.String() + " is negative")
-	}
-	if c.o.Expiration != 0 && c.o.ExpirationFunc != nil {
-		panic("dogpile: NewCache: both Expiration and ExpirationFunc are set")
+	if problem := c.o.fault(); problem != "" {
+		panic("dogpile: NewCache: " + problem)
 	}
 	return c
+}
+
+// fault returns what is wrong with o, or "".
+func (o *CacheOptions[V]) fault() string {
+	switch {
+	case o.Expiration < Never:
+		return "Expiration " + o.Expiration.String() + " is negative"
+	case o.Expiration != 0 && o.ExpirationFunc != nil:
+		return "both Expiration and ExpirationFunc are set"
+	case o.NotFoundFor < Never:
+		return "NotFoundFor " + o.NotFoundFor.String() + " is negative"
+	case o.NotFoundFor != 0 && o.NotFound == nil:
+		return "NotFoundFor is set, and NotFound, which says for what, is not"
+	case o.NotFound != nil && o.NotFoundFor == 0:
+		return "NotFound is set, and NotFoundFor, which says for how long, is not"
+	}
+	return ""
 }
 
 // With returns a view of the same region in which the options that o sets replace
@@ -109,12 +140,18 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 	if more.Codec != nil {
 		o.Codec = more.Codec
 	}
+	if more.NotFound != nil {
+		o.NotFound = more.NotFound
+	}
+	o.NotFoundFor = cmp.Or(more.NotFoundFor, o.NotFoundFor)
+	o.Schema = cmp.Or(more.Schema, o.Schema)
 	o.Name = cmp.Or(more.Name, o.Name)
 	return o
 }
 
 // Get returns the value of key if there is a fresh one. It never creates and
-// never waits for a creation.
+// never waits for a creation. If the answer is known that there is no value, the error is
+// [CacheOptions.NotFound].
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
 	s, err := c.use("get")
 	if err != nil {
@@ -139,13 +176,16 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 	}
 	if l.use == flight.Fresh {
 		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
-		return l.value, true, nil
+		v, err = c.answer(l)
+		return v, err == nil, err
 	}
 	c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
 	return v, false, nil
 }
 
-// Peek returns the entry of key, whatever its state. It counts as no access.
+// Peek returns the entry of key, whatever its state. It counts as no access. If the entry
+// is the answer that there is no value, ok is false and the error is
+// [CacheOptions.NotFound]; e tells when that was found out.
 func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, err error) {
 	s, err := c.use("peek")
 	if err != nil {
@@ -155,7 +195,8 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 	if err != nil || !l.found || flagsOf(ctx)&bypass != 0 {
 		return e, false, err
 	}
-	return l.entry(0), true, nil
+	_, err = c.answer(l)
+	return l.entry(0), err == nil, err
 }
 
 func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*lookup[V], error) {
@@ -202,7 +243,8 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 
 // GetOrCreateEntry is GetOrCreate for those who want to know how old the value is and
 // where it comes from, for a response's headers say: Entry.From tells. With an error
-// there is no entry.
+// there is no entry, except that with [CacheOptions.NotFound] it tells when that was
+// found out.
 func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func(context.Context) (V, error)) (Entry[V], error) {
 	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
 		if e := c.direct(ctx, s, key); e != nil {
@@ -213,7 +255,8 @@ func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	return l.entry(from), nil
+	_, err = c.answer(l)
+	return l.entry(from), err
 }
 
 // direct is the short way to a fresh entry: one look into the memory of this process.
@@ -240,7 +283,7 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], b
 		return nil, false // the reading that follows will return the error
 	}
 	e, ok := object.(*entry[V])
-	if !ok || e.version != s.local.token().Version {
+	if !ok || e.version != s.local.token().Version || !e.marks.holds(c.o.Schema) {
 		return nil, false
 	}
 	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never && e.age(left) > exp {
@@ -254,6 +297,14 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 	l, _, err := c.find(ctx, key, create)
 	if err != nil {
 		return v, err
+	}
+	return c.answer(l)
+}
+
+// answer returns the value that was found, or the error that stands for none.
+func (c *Cache[V]) answer(l *lookup[V]) (V, error) {
+	if l.notFound {
+		return l.value, c.o.NotFound
 	}
 	return l.value, nil
 }
@@ -323,11 +374,11 @@ func (cr *creation[V]) doOne(ctx context.Context) (*lookup[V], From, error) {
 	results, err := cr.call().Do(ctx, cr.readings(only))
 	var got *lookup[V]
 	waited, stoodIn := true, false
-	if err == nil {
+	if err = causeOf(err); err == nil {
 		got = results[0].Value
 		waited = got != first
 	} else if cr.mayFallBack(err, first) {
-		cr.fellBack(ctx, err)
+		cr.fellBack(ctx, only, err, false)
 		got, err, stoodIn = first, nil, true
 	}
 	err = cr.s.region.wrap(cr.op, k.key, err)
@@ -361,18 +412,18 @@ func (cr *creation[V]) mayFallBack(err error, l *lookup[V]) bool {
 	return (failed || err == flight.ErrTimeout) && !cr.renew && !cr.noStale && l.usableOnError(cr.s, cr.c.expiration(cr.s))
 }
 
-// fellBack notes that this caller returns what it has read, in place of what could not
-// be created because of err. Of all callers that do, the one whose creation it was
-// reports the error.
-func (cr *creation[V]) fellBack(ctx context.Context, err error) {
+// fellBack notes that this caller returns what it has read of keys, in place of what could
+// not be created because of err. Of all callers that do, the one whose creation it was
+// reports the error, unless it returns it all the same, for other keys.
+func (cr *creation[V]) fellBack(ctx context.Context, at []int, err error, returned bool) {
 	ran := false
-	for i := range cr.keys {
+	for _, i := range at {
 		k := &cr.keys[i]
 		cr.s.flights.BackOff(k.mangled, errorBackoff)
 		ran = ran || k.ran.Load()
 	}
-	if ran {
-		cr.Unseen(ctx, cr.all(), err)
+	if ran && !returned {
+		cr.Unseen(ctx, at, err)
 	}
 }
 
@@ -380,7 +431,7 @@ func (cr *creation[V]) fellBack(ctx context.Context, err error) {
 // called at a moment of the clock of the region's flights.
 func (c *Cache[V]) creation(ctx context.Context, s *state, op string, called int64, keys []creationKey[V]) *creation[V] {
 	none, flags := new(lookup[V]), flagsOf(ctx)
-	cr := &creation[V]{c: c, s: s, op: op, called: called, keys: keys}
+	cr := &creation[V]{c: c, s: s, op: op, caller: ctx, called: called, keys: keys}
 	cr.apart, cr.renew, cr.noStale = s.caps.Discards || flags&bypass != 0, flags&renew != 0, flags&noStale != 0
 	for i := range keys {
 		keys[i].last, keys[i].offline = none, cr.apart
@@ -443,7 +494,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.
 	if err != nil {
 		return v, err
 	}
-	return l.value, nil
+	return c.answer(l)
 }
 
 // renew is Refresh, and returns what the value is made of.

@@ -24,7 +24,7 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 	// somebody invalidates: T is replaced by U.  4. The value is stored under T, and is
 	// invalid. A version that was read at 4 would be U.
 	ctl := new(Control)
-	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && k.last.state != Invalidated {
+	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && !k.last.notFound && k.last.state != Invalidated {
 		ctl.previous = &k.last.value
 	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, controlKey{}, ctl))
@@ -43,11 +43,15 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 	}
 	var values map[string]V
 	var v V
+	var notFound bool
 	err := cr.s.observed(ctx, e, func() (err error) {
 		if cr.one != nil {
 			v, err = cr.one(ctx)
 		} else {
 			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
+		}
+		if cr.c.o.NotFound != nil && errors.Is(err, cr.c.o.NotFound) {
+			notFound, err = true, nil
 		}
 		return err
 	})
@@ -56,12 +60,16 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 	}
 	results := make([]flight.Result[*lookup[V]], len(at))
 	for n, i := range at {
-		value, ok := v, true
+		value, ok := v, !notFound
 		if cr.one == nil {
 			value, ok = values[keys[n]]
 		}
-		if ok {
-			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, &cr.keys[i], value, ctl), OK: true}
+		k := &cr.keys[i]
+		switch {
+		case ok:
+			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, k, value, ctl), OK: true}
+		case cr.c.o.NotFound != nil:
+			results[n] = flight.Result[*lookup[V]]{Value: cr.absent(k, ctl), OK: true}
 		}
 	}
 	return results, nil
@@ -130,14 +138,31 @@ func (cr *creation[V]) keepLeases(ctx context.Context, at []int, lost context.Ca
 // created notes what is to be stored of a value whose creation has just ended, and
 // returns the value as it would be read then.
 func (cr *creation[V]) created(ctx context.Context, k *creationKey[V], v V, ctl *Control) *lookup[V] {
+	l := cr.ended(k, ctl)
+	l.value = v
+	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
+	return l
+}
+
+// absent is created for the answer that there is no value.
+func (cr *creation[V]) absent(k *creationKey[V], ctl *Control) *lookup[V] {
+	l := cr.ended(k, ctl)
+	l.notFound, k.meta.NotFound = true, true
+	if own := k.meta.ExpireIn; own <= 0 || cr.c.o.NotFoundFor > 0 && own > cr.c.o.NotFoundFor {
+		k.meta.ExpireIn = cr.c.o.NotFoundFor
+	}
+	return l
+}
+
+// ended notes of a creation that it has just ended, and what its creator asked for.
+func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	// Age counts from here. Counted from the begin, a value whose creation takes longer
 	// than it may be kept would never be a hit.
-	k.ended = now()
+	k.endedAt = now()
 	created := time.Now()
-	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.ended-k.began)
+	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
 	k.meta.ExpireIn, k.noStore = ctl.of(k.key)
-	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
-	k.made = &lookup[V]{value: v, found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took}
 	return k.made
 }
 
@@ -197,7 +222,7 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 			continue
 		}
 		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
-		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.ended); err != nil {
+		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.endedAt); err != nil {
 			held[n] = cr.stored(ctx, k, err)
 			continue
 		}

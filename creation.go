@@ -25,6 +25,7 @@ type creation[V any] struct {
 	one    func(ctx context.Context) (V, error) // in place of create, for one key
 	keys   []creationKey[V]
 
+	caller context.Context
 	called int64  // when the caller called, on the clock of the region's flights
 	class  string // of flight.Call
 	renew  bool
@@ -46,7 +47,7 @@ type creationKey[V any] struct {
 	ran     atomic.Bool // the creator was run here
 
 	began   int64       // when the creation began, on the clock of now
-	ended   int64       // and when it ended
+	endedAt int64       // and when it ended
 	meta    stored.Meta // of the value that was created
 	noStore bool
 	made    *lookup[V] // what came of it; nil: nothing yet
@@ -60,11 +61,15 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	for i := range cr.keys {
 		keys[i] = cr.keys[i].mangled
 	}
-	return &flight.Call[*lookup[V]]{
+	c := &flight.Call[*lookup[V]]{
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
 		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
 	}
+	if cr.s.o.FailFor > 0 {
+		c.FailFor = cr.failFor
+	}
+	return c
 }
 
 // Read implements flight.Source.

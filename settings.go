@@ -42,11 +42,12 @@ func RegisterProxy(name string, wrap func(driver.Backend) driver.Backend) {
 //	backend           a URL, or a scheme; what driver.Open takes
 //	arguments.*       arguments of the backend, in addition to those in the URL
 //	expiration, stale_for, stale_if_error, create_timeout, lock_ttl,
-//	backend_timeout, invalidation_lag
+//	backend_timeout, invalidation_lag, fail_for
 //	                  a duration like "1m30s", or a number of seconds; "never"
 //	                  or -1 for Never. expiration_time is dogpile.cache's name
 //	                  for expiration
-//	jitter            a fraction
+//	jitter, refresh_ahead
+//	                  a fraction
 //	max_creators      a whole number
 //	prefix            "none" for NoPrefix
 //	mangler, codec, invalidator
@@ -282,6 +283,18 @@ func (p *parser) duration(d *time.Duration, names ...string) {
 	}
 }
 
+func (p *parser) fraction(f *float64, name string) {
+	v := p.take(name)
+	if v == "" {
+		return
+	}
+	parsed, err := strconv.ParseFloat(v, 64)
+	if err != nil {
+		p.fault(name, errors.New("is not a number"))
+	}
+	*f = parsed
+}
+
 func (p *parser) boolean(name string) bool {
 	switch v := strings.ToLower(p.take(name)); v {
 	case "true", "1":
@@ -315,13 +328,9 @@ func (p *parser) options() *Options {
 	p.duration(&o.LockTTL, "lock_ttl")
 	p.duration(&o.BackendTimeout, "backend_timeout")
 	p.duration(&o.InvalidationLag, "invalidation_lag")
-	if v := p.take("jitter"); v != "" {
-		f, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			p.fault("jitter", errors.New("is not a number"))
-		}
-		o.Jitter = f
-	}
+	p.duration(&o.FailFor, "fail_for")
+	p.fraction(&o.Jitter, "jitter")
+	p.fraction(&o.RefreshAhead, "refresh_ahead")
 	if v := p.take("max_creators"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil {

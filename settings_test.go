@@ -153,6 +153,9 @@ var settingRows = []struct {
 	{"lock_ttl", "1.5", "LockTTL", 1500 * time.Millisecond},
 	{"backend_timeout", "100ms", "BackendTimeout", 100 * time.Millisecond},
 	{"invalidation_lag", "2", "InvalidationLag", 2 * time.Second},
+	{"fail_for", "1.5", "FailFor", 1500 * time.Millisecond},
+	{"refresh_ahead", ".8", "RefreshAhead", .8},
+	{"refresh_ahead", "None", "RefreshAhead", 0.0},
 	{"max_creators", "7", "MaxCreators", 7},
 	{"max_creators", "007", "MaxCreators", 7},
 	{"max_creators", "None", "MaxCreators", 0},
@@ -186,6 +189,7 @@ func TestEverySettableOptionHasASetting(t *testing.T) {
 		"c.expiration": "1", "c.stale_for": "1", "c.stale_if_error": "1", "c.jitter": ".1", "c.create_timeout": "1", "c.lock_ttl": "1",
 		"c.backend_timeout": "1", "c.invalidation_lag": "1", "c.max_creators": "1", "c.prefix": "p", "c.mangler": "sha1", "c.codec": "json",
 		"c.invalidator": "shared", "c.proxies": "test-outer", "c.runner": "background", "c.strict": "true",
+		"c.fail_for": "1", "c.refresh_ahead": ".8",
 		"c.arguments.size": "100", // shared
 	})
 	o := reflect.ValueOf(dogpile.OptionsOf(r))
