@@ -35,26 +35,10 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 		k := &cr.keys[i]
 		keys[n] = k.key
 		k.ran.Store(true)
+		k.behind.Store(cr.background(k))
 		k.began = now()
 	}
-	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0]}
-	if cr.one == nil {
-		e.Keys = keys
-	}
-	var values map[string]V
-	var v V
-	var notFound bool
-	err := cr.s.observed(ctx, e, func() (err error) {
-		if cr.one != nil {
-			v, err = cr.one(ctx)
-		} else {
-			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
-		}
-		if cr.c.o.NotFound != nil && errors.Is(err, cr.c.o.NotFound) {
-			notFound, err = true, nil
-		}
-		return err
-	})
+	v, values, notFound, err := cr.run(ctx, at, keys)
 	if err != nil {
 		return nil, cr.creatorFailed(ctx, at, err)
 	}
@@ -70,9 +54,34 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, k, value, ctl), OK: true}
 		case cr.c.o.NotFound != nil:
 			results[n] = flight.Result[*lookup[V]]{Value: cr.absent(k, ctl), OK: true}
+		default:
+			cr.leaveAlone(i)
 		}
 	}
 	return results, nil
+}
+
+// run runs the creator, of one key or of several, whose answer may be that there is none.
+func (cr *creation[V]) run(ctx context.Context, at []int, keys []string) (v V, values map[string]V, notFound bool, err error) {
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0], Background: cr.keys[at[0]].behind.Load()}
+	if cr.ahead {
+		cr.s.region.stats.add(countEarly, 1)
+	}
+	if cr.one == nil {
+		e.Keys = keys
+	}
+	err = cr.s.observed(ctx, e, func() (err error) {
+		if cr.one != nil {
+			v, err = cr.one(ctx)
+		} else {
+			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
+		}
+		if none := cr.c.o.NotFound; none != nil && errors.Is(err, none) {
+			notFound, err = true, nil
+		}
+		return err
+	})
+	return v, values, notFound, err
 }
 
 // findVersions finds out under which versions the values will be stored. They have to
@@ -95,7 +104,7 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 			version, err = cr.s.versions.entry(ctx, version, k.key)
 		}
 		if err != nil {
-			if cr.s.o.Strict {
+			if cr.strict() {
 				return cr.s.region.backendError(ctx, cr.op, k.key, err)
 			}
 			cr.disconnect(ctx, cr.op, err, at[n:]...) // see note
@@ -188,12 +197,14 @@ func (cr *creation[V]) creatorFailed(ctx context.Context, at []int, err error) e
 			cr.s.flights.BackOff(k.mangled, errorBackoff)
 		}
 	}
+	cr.leaveAlone(at...)
 	return &creatorError{err}
 }
 
 // Unseen implements flight.Source: it reports what no caller waits for.
 func (cr *creation[V]) Unseen(ctx context.Context, at []int, err error) {
-	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
+	cr.leaveAlone(at...)
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Background: cr.keys[at[0]].behind.Load(), Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
 	if len(at) > 1 {
 		for _, i := range at {
 			e.Keys = append(e.Keys, cr.keys[i].key)
@@ -218,12 +229,12 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	for n, i := range at {
 		k := &cr.keys[i]
 		var done bool
-		if held[n], done = cr.refuses(ctx, k); done {
+		if held[n], done = cr.refuses(ctx, i); done {
 			continue
 		}
 		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
 		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.endedAt); err != nil {
-			held[n] = cr.stored(ctx, k, err)
+			held[n] = cr.stored(ctx, i, err)
 			continue
 		}
 		items, packed = append(items, it), append(packed, n)
@@ -234,20 +245,20 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	err := cr.s.set(ctx, items)
 	errs := itemErrors(items)
 	for _, n := range packed {
-		k := &cr.keys[at[n]]
 		cause := err
 		if cause == nil {
-			cause = errs[k.mangled]
+			cause = errs[cr.keys[at[n]].mangled]
 		}
-		held[n] = cr.stored(ctx, k, cause)
+		held[n] = cr.stored(ctx, at[n], cause)
 	}
 	return held
 }
 
-// refuses reports whether the value of k is not to be stored, and if so whether the
+// refuses reports whether the value of a key is not to be stored, and if so whether the
 // lease was held until now. Without the backend nothing tells what was deleted in the
 // meantime, so the lease counts as lost.
-func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, done bool) {
+func (cr *creation[V]) refuses(ctx context.Context, i int) (held, done bool) {
+	k := &cr.keys[i]
 	l := k.lease.lease
 	if l == nil || k.offline {
 		return false, true
@@ -259,6 +270,7 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 		return false, true
 	}
 	if k.noStore {
+		cr.leaveAlone(i)
 		return cr.s.extend(ctx, l) == nil, true
 	}
 	return true, false
@@ -266,9 +278,9 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 
 // stored tells of an entry that was stored under its lease, or was not, and reports
 // whether the lease is known to have been held.
-func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error) (held bool) {
-	s := cr.s
-	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Err: err})
+func (cr *creation[V]) stored(ctx context.Context, i int, err error) (held bool) {
+	s, k := cr.s, &cr.keys[i]
+	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Background: k.behind.Load(), Err: err})
 	switch {
 	case err == nil:
 		k.lease.give() // the store has used it up
@@ -280,6 +292,7 @@ func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error)
 	}
 	// It was not stored, but whether the key was deleted in the meantime the lease can
 	// still tell: late callers may take the value if it was not.
+	cr.leaveAlone(i)
 	cr.c.failed(ctx, s, "store", k.key, err)
 	return s.extend(ctx, k.lease.lease) == nil
 }

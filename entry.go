@@ -88,6 +88,7 @@ type lookup[V any] struct {
 	// missing value that may be returned if the creator fails.
 	use     flight.State
 	ifError bool
+	early   bool // it is fresh, and to be renewed in the background
 
 	draw     float64
 	expireIn time.Duration
@@ -135,6 +136,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	case verdict == Stale && l.state == Fresh:
 		l.state, l.use = Stale, flight.Stale
 	}
+	l.early = l.state == Fresh && s.early(float64(l.age), float64(exp))
 	if l.notFound && l.state != Fresh {
 		// That there is no value is believed for as long as NotFoundFor says, and not
 		// while somebody asks again.

@@ -68,3 +68,23 @@ func ExampleOptions_failFor() {
 	fmt.Println(calls, "call")
 	// Output: 1 call
 }
+
+// Nobody waits for a popular entry, not even when it is due.
+func ExampleOptions_refreshAhead() {
+	ctx := context.Background()
+	region := exampleRegion("ahead", &dogpile.Options{Expiration: time.Hour, RefreshAhead: 0.0000001}) // so soon for the example
+	prices := dogpile.NewCache[int](region, nil)
+	renewed := make(chan struct{})
+	_ = prices.Set(ctx, "tea", 7)
+	time.Sleep(time.Millisecond)
+	fmt.Println(prices.GetOrCreate(ctx, "tea", func(context.Context) (int, error) {
+		defer close(renewed)
+		return 8, nil
+	}))
+	<-renewed
+	_ = region.Close(ctx) // waits for the value to be stored
+	fmt.Println(region.Stats().Early, "creation ahead")
+	// Output:
+	// 7 <nil>
+	// 1 creation ahead
+}

@@ -98,7 +98,7 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool) {
 		return v, false
 	}
 	sc.key = key
-	e, ok := f.cache.hit(ctx, s, sc)
+	e, ok := f.cache.hit(ctx, s, sc, true)
 	if !ok {
 		return v, false
 	}

@@ -212,6 +212,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	}
 	// What is fresh is settled before anything is built for the rest.
 	rest, failed := newKeyList[V](s), new(groups)
+	var early *keyList[V]
 	for i, key := range keys {
 		var l *lookup[V]
 		if err == nil {
@@ -228,10 +229,12 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 				vals[key] = l.value
 			}
 			c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
+			early = addEarly(ctx, s, early, key, mangled[i], l)
 		default:
 			rest.add(key, mangled[i], l)
 		}
 	}
+	c.renewAllEarly(ctx, s, called, early, create)
 	if len(rest.keys) == 0 {
 		return vals, failed.err(s.region, op)
 	}
