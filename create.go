@@ -170,7 +170,8 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	k.endedAt = now()
 	created := time.Now()
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
-	k.meta.ExpireIn, k.noStore = ctl.of(k.key)
+	w := ctl.of(k.key)
+	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
 	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took}
 	return k.made
 }
