@@ -86,7 +86,8 @@ func (s Setup) Check(ctx context.Context) error {
 //	                  a duration like "1m30s" or "1d12h", or a number of seconds;
 //	                  "never" or -1 for Never. expiration_time is dogpile.cache's
 //	                  name for expiration
-//	jitter            a fraction
+//	jitter, refresh_ahead
+//	                  a fraction
 //	max_creators      a whole number
 //	prefix            "none" for NoPrefix
 //	mangler, codec, invalidator

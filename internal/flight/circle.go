@@ -267,6 +267,11 @@ func (n *nested) wait(ctx context.Context, f *flight) error {
 		failed = n.failed
 	}
 	select {
+	case <-f.done: // whether or not ctx has ended
+		return nil
+	default:
+	}
+	select {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
@@ -306,21 +311,18 @@ func (c *Call[V]) handing(ctx context.Context, b *batch[V]) (n *nested) {
 	return n
 }
 
-// part leaves the flights that the caller waits for. err is why.
-func (c *Call[V]) part(waiting []want[V], err error) {
-	for _, w := range waiting {
-		w.flight.leave()
-	}
-	if _, circle := err.(*circleError); !circle {
+// part leaves the flight that the caller has waited for. err is why.
+func (w want[V]) part(err error) {
+	w.flight.leave()
+	if _, circle := err.(*circleError); !circle || !w.own {
 		return
 	}
 	// What this caller has started and nobody waits for would only wait for the creation
 	// around the caller, to create then what nobody has asked for. A caller that joins it
-	// meanwhile starts over.
-	for _, w := range waiting {
-		if w.own && w.flight.group.stuck() {
-			w.flight.group.abandon(ErrLost)
-		}
+	// meanwhile starts over. Of the group's flights the caller leaves one after the other:
+	// when it has left the last, the group is stuck.
+	if w.flight.group.stuck() {
+		w.flight.group.abandon(ErrLost)
 	}
 }
 
