@@ -549,7 +549,11 @@ func everyCallOn(c *dogpile.Cache[int], r *dogpile.Region) map[string]func(conte
 		return m, nil
 	}
 	return map[string]func(context.Context, string) error{
-		"Get":         func(ctx context.Context, k string) error { _, _, err := c.Get(ctx, k); return err },
+		"Get": func(ctx context.Context, k string) error { _, _, err := c.Get(ctx, k); return err },
+		"GetOrCreateEntry": func(ctx context.Context, k string) error {
+			_, err := c.GetOrCreateEntry(ctx, k, func(context.Context) (int, error) { return 1, nil })
+			return err
+		},
 		"Peek":        func(ctx context.Context, k string) error { _, _, err := c.Peek(ctx, k); return err },
 		"Set":         func(ctx context.Context, k string) error { return c.Set(ctx, k, 1) },
 		"Delete":      func(ctx context.Context, k string) error { return c.Delete(ctx, "fine", k) },
