@@ -169,7 +169,7 @@ func (c *core) look() {
 // is on that server or is not.
 func (c *core) again(ctx context.Context, cl *client, res rueidis.RedisResult, cmd *command, t *tries) bool {
 	err := res.Error()
-	if err == nil || rueidis.IsRedisNil(err) || ctx.Err() != nil || c.life.Err() != nil {
+	if err == nil || rueidis.IsRedisNil(err) {
 		return false
 	}
 	reply, isReply := rueidis.IsRedisErr(err)
@@ -177,6 +177,8 @@ func (c *core) again(ctx context.Context, cl *client, res rueidis.RedisResult, c
 		c.topology.want()
 	}
 	switch {
+	case ctx.Err() != nil || c.life.Err() != nil:
+		return false
 	case isReply && reply.IsNoScript() && cmd.script != nil && !cmd.text:
 		cmd.text = true
 		return true

@@ -41,6 +41,11 @@ func (d *dialer) client(c *core) (rueidis.Client, error) {
 	if d.secure != nil {
 		o.TLSConfig = new(tls.Config) // says that there is TLS
 	}
+	if c.timeout > 0 {
+		// Calls wait for each other's greetings, however much time they have left. The
+		// network itself has d.timeout.
+		o.Dialer.Timeout = min(d.timeout, c.timeout)
+	}
 	o.Sentinel.Dialer = net.Dialer{Timeout: d.timeout, Resolver: ofSentinel}
 	o.DialCtxFn = func(ctx context.Context, addr string, by *net.Dialer, _ *tls.Config) (net.Conn, error) {
 		return d.dial(ctx, c.life.Context(), addr, by.Resolver == ofSentinel)

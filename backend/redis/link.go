@@ -19,9 +19,10 @@ const checkEvery = 500 * time.Millisecond
 
 const (
 	// firstPause is for how long no client is made after one was, and lastPause
-	// what that grows to while they follow each other.
+	// what that grows to while they follow each other. That is less than the pause
+	// between two probes of a breaker, so that no probe falls into it.
 	firstPause = 100 * time.Millisecond
-	lastPause  = time.Second
+	lastPause  = 500 * time.Millisecond
 )
 
 // errGiven is why a client that New was given is not replaced.
@@ -112,7 +113,7 @@ func (l *link) run(a *attempt, old *client) {
 		l.now.Store(a.client)
 	}
 	if now := time.Now(); err != nil || old != nil {
-		if now.Sub(l.resume) > 2*lastPause { // the attempts before are long over
+		if now.Sub(l.resume) > 4*lastPause { // the attempts before are long over
 			l.pause = 0
 		}
 		l.pause = min(max(2*l.pause, firstPause), lastPause)

@@ -1,8 +1,10 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,10 +151,7 @@ func checkMoving(t *testing.T, b *redis.Backend, name, call string, apart bool, 
 		return
 	}
 	if l == nil {
-		var err error
-		if l, err = b.TryLock(ctx, key, time.Minute); l == nil || err != nil {
-			t.Fatalf("%s: TryLock = %v, %v", name, l, err)
-		}
+		l = locked(t, b, key)
 	}
 	if call == "Wait" {
 		checkWait(t, b, name, key, l)
@@ -188,6 +187,15 @@ func checkMoving(t *testing.T, b *redis.Backend, name, call string, apart bool, 
 		}
 		want("what was refused", nil, before, true)
 	}
+}
+
+func locked(t *testing.T, b *redis.Backend, key string) driver.Lease {
+	t.Helper()
+	l, err := b.TryLock(t.Context(), key, time.Minute)
+	if l == nil || err != nil {
+		t.Fatalf("TryLock of %s = %v, %v", key, l, err)
+	}
+	return l
 }
 
 func checkWait(t *testing.T, b *redis.Backend, name, key string, l driver.Lease) {
@@ -236,6 +244,65 @@ func TestCacheWhileASlotMoves(t *testing.T) {
 	check("when all keys have moved")
 	m.end()
 	check("afterwards")
+}
+
+// TestApplicationGoesOnWhileSlotsMove has a slot with many keys go from node to
+// node, key by key, while an application uses them.
+func TestApplicationGoesOnWhileSlotsMove(t *testing.T) {
+	t.Parallel()
+	m := startMoving(t, "load:")
+	b := open(t, m.url(), nil)
+	r := dogpile.NewRegion("load")
+	ok(t, r.Configure(b, &dogpile.Options{Prefix: "{load:}", Expiration: 50 * time.Millisecond, StaleFor: time.Hour}))
+	t.Cleanup(func() { ok(t, r.Close(context.Background())) })
+	cache := dogpile.NewCache[string](r, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				key := fmt.Sprint("k", (n+i)%20)
+				if v, err := cache.GetOrCreate(context.Background(), key, made(key)); v != key || err != nil {
+					t.Errorf("GetOrCreate = %q, %v", v, err)
+				}
+				if n%5 == 0 {
+					if err := cache.Delete(context.Background(), key); err != nil {
+						t.Errorf("Delete = %v", err)
+					}
+				}
+			}
+		})
+	}
+	for range 4 {
+		m.begin()
+		for range 30 {
+			keys, err := do(t, m.from.client(t), "CLUSTER", "GETKEYSINSLOT", m.slot, "3").AsStrSlice()
+			ok(t, err)
+			for _, key := range keys {
+				m.move(key)
+			}
+			pause(5 * time.Millisecond)
+		}
+		for { // what is left
+			keys, err := do(t, m.from.client(t), "CLUSTER", "GETKEYSINSLOT", m.slot, "100").AsStrSlice()
+			ok(t, err)
+			if len(keys) == 0 {
+				break
+			}
+			for _, key := range keys {
+				m.move(key)
+			}
+		}
+		m.end()
+		m.from, m.to = m.to, m.from
+	}
+	stop()
+	wg.Wait()
+	v, err := cache.GetOrCreate(t.Context(), "k1", made("k1"))
+	_, found, e := cache.Get(t.Context(), "k1")
+	if v != "k1" || !found || errors.Join(err, e) != nil {
+		t.Errorf("afterwards: %q, %v, %v, %v", v, found, err, e)
+	}
 }
 
 // TestDeleteBeatsCreationsWhileASlotMoves has deletions and creations race.
@@ -293,4 +360,50 @@ func TestDeleteBeatsCreationsWhileASlotMoves(t *testing.T) {
 	if stored.Load() < 100 {
 		t.Errorf("only %d values were stored", stored.Load())
 	}
+}
+
+// TestDeleteBeatsRefreshesOfEntriesThatHaveNotMoved is the same for entries that
+// are on the node that the slot leaves, while the lease on each is on the other.
+func TestDeleteBeatsRefreshesOfEntriesThatHaveNotMoved(t *testing.T) {
+	t.Parallel()
+	m := startMoving(t, "tag")
+	b := open(t, m.url(), &redis.Options{Breaker: off, Timeout: 10 * time.Second})
+	const keys = 500
+	key := func(i int) string { return fmt.Sprint("{tag}", i) }
+	var items []driver.Item
+	for i := range keys {
+		items = append(items, driver.Item{Key: key(i), Data: []byte("stale")})
+	}
+	ok(t, b.Set(t.Context(), items))
+	m.begin()
+	stored := 0
+	for i := range keys {
+		var origin atomic.Int64
+		done := make(chan error, 1)
+		go func() {
+			l, err := b.TryLock(t.Context(), key(i), time.Minute)
+			if l == nil {
+				done <- errors.Join(err, driver.ErrLeaseLost)
+				return
+			}
+			items := []driver.Item{{Key: key(i), Data: []byte(fmt.Sprint(origin.Load())), Lease: l}}
+			done <- errors.Join(b.Set(t.Context(), items), items[0].Err)
+		}()
+		pause(time.Duration(i) * 2 * time.Microsecond) // Delete comes ever later
+		origin.Store(1)
+		ok(t, b.Delete(t.Context(), []string{key(i)}))
+		after := value(t, b, key(i))
+		switch err := <-done; {
+		case err == nil:
+			stored++
+		case !errors.Is(err, driver.ErrLeaseLost):
+			t.Error(err)
+		}
+		for _, v := range []string{after, value(t, b, key(i))} {
+			if v != "" && v != "1" {
+				t.Errorf("after a Delete of %s: %q", key(i), v)
+			}
+		}
+	}
+	t.Logf("%d of %d were stored", stored, keys)
 }

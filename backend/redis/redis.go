@@ -90,7 +90,9 @@ func (o *Options) check() error {
 
 // Backend keeps entries on a server. Its leases are held across processes, and
 // its Set under a lease is fenced. It is safe for concurrent use. Reads go to
-// the primary, whatever the client does with other reads.
+// the primary, whatever the client does with other reads. While a slot of a Cluster
+// moves, calls on its keys are several steps to the same effect, and a Set under a
+// lease that was taken before the slot began to move may be refused with an error.
 type Backend struct {
 	calls caller // core, behind its breaker if there is one
 	core  *core

@@ -270,6 +270,25 @@ func TestServersThatRefuse(t *testing.T) {
 	}
 }
 
+func TestClusterThatIsDownForAWhile(t *testing.T) {
+	t.Parallel()
+	// 1. A node dies, and the others answer CLUSTERDOWN.  2. It comes back.
+	c := startCluster(t, nil)
+	b := open(t, c.url()+"?timeout=3s", nil)
+	keys := keysOf(c, 1)
+	set := func(node int) error {
+		return backendtest.Set(t.Context(), b, driver.Item{Key: keys[node][0], Data: []byte("v")})
+	}
+	ok(t, errors.Join(set(0), set(1), set(2)))
+	c[1].Kill()
+	eventually(t, "the Cluster to be down", func() bool {
+		err := set(0)
+		return err != nil && strings.Contains(err.Error(), "CLUSTERDOWN")
+	})
+	c[1].Start(t)
+	eventually(t, "all nodes to answer", func() bool { return set(0) == nil && set(1) == nil && set(2) == nil })
+}
+
 func TestServerThatIsFullCanBeReadAndDeletedFrom(t *testing.T) {
 	t.Parallel()
 	// Its refusals to store do not open the breaker.

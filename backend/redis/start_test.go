@@ -46,7 +46,7 @@ func TestStartWithoutTheServer(t *testing.T) {
 	// comes up.  4. Values are kept.
 	var started sync.WaitGroup
 	for name, k := range startsLater(t) {
-		b := open(t, backendtest.WithArgs(k.url, "breaker=false"), nil)
+		b := open(t, k.url, nil)
 		cache := dogpile.NewCache[string](configured(t, unique(t), b, nil), nil)
 		if v, err := cache.GetOrCreate(t.Context(), "k", made("v")); v != "v" || err != nil {
 			t.Errorf("%s: without a server, GetOrCreate = %q, %v", name, v, err)
