@@ -68,10 +68,10 @@ func (l *fencedLease) take(ctx context.Context, ttl time.Duration, second bool) 
 	if !second {
 		// Counted from before the command was sent: the holder gives up before the
 		// server lets another have the lease.
-		l.until = time.Now().Add(whole(ttl))
+		l.until = time.Now().Add(ttl)
 	}
 	ops := [...]memcache.Op{
-		{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: secs, Add: true},
+		{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: secs, Add: true},
 		{Kind: memcache.Get, Key: l.key, Vivify: secs},
 	}
 	err := l.on.Do(ctx, ops[:])
@@ -154,12 +154,6 @@ func (l *fencedLease) setOp(value []byte, flags, secs uint32) memcache.Op {
 	return memcache.Op{Kind: memcache.Set, Key: l.key, Value: value, Flags: flags, TTL: secs, CAS: l.cas}
 }
 
-// whole returns d in whole seconds, rounded up.
-func whole(d time.Duration) time.Duration {
-	const most = time.Duration(1<<63-1) / time.Second
-	return min(time.Duration(ceil(d)), most) * time.Second
-}
-
 // sync finds out whether the lease is still held, over a connection that
 // works, and takes the CAS of its item there. The token tells: a server that was
 // started again does not have it. The CAS of the key's item is not asked for: if
@@ -226,9 +220,9 @@ func (l *fencedLease) extend(ctx context.Context, ttl time.Duration) error {
 	if err := l.ready(ctx); err != nil {
 		return err
 	}
-	until := time.Now().Add(whole(ttl))
+	until := time.Now().Add(ttl)
 	ops := append(make([]memcache.Op, 0, 2),
-		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: l.lockCAS})
+		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: seconds(ttl), CAS: l.lockCAS})
 	if !l.lasts.IsZero() && l.lasts.Before(until) {
 		// What the lease compares with has to last as long as the lease.
 		ops = append(ops, l.setOp(l.value, l.flags, seconds(ttl)))

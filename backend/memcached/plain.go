@@ -77,7 +77,8 @@ func (p plain) look(ctx context.Context, steps []step, key func(i int) string, b
 		st := &steps[i]
 		st.looked, st.failed, st.lockCAS = true, err != nil, 0
 		bad.note(i, err)
-		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || string(got.Value) == st.lease.token) {
+		token, _ := splitLock(got.Value)
+		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || token == st.lease.token) {
 			st.lockCAS = got.CAS
 		}
 	})

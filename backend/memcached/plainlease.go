@@ -31,10 +31,10 @@ func (l *plainLease) take(ctx context.Context, ttl time.Duration, second bool) (
 	if !second {
 		// The end is counted from before the command was sent: the holder gives up
 		// before the server lets another have the lease.
-		l.until = time.Now().Add(whole(ttl))
+		l.until = time.Now().Add(ttl)
 	}
 	ops := append(make([]memcache.Op, 0, 2),
-		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), Add: true})
+		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: seconds(ttl), Add: true})
 	entry, s := memcache.Op{Kind: memcache.Get, Key: l.key}, l.c.at(l.key)
 	if s == l.s {
 		ops = append(ops, entry)
@@ -98,8 +98,8 @@ func (l *plainLease) extend(ctx context.Context, ttl time.Duration) error {
 	case !held:
 		return driver.ErrLeaseLost
 	}
-	until := time.Now().Add(whole(ttl))
-	set, err := do1(ctx, l.s, memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: cas})
+	until := time.Now().Add(ttl)
+	set, err := do1(ctx, l.s, memcache.Op{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: seconds(ttl), CAS: cas})
 	switch {
 	case err != nil:
 		// It may have been extended or not. The end that is known is the earlier
