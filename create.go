@@ -35,7 +35,7 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 		k := &cr.keys[i]
 		keys[n] = k.key
 		k.ran.Store(true)
-		k.began = now()
+		k.began, k.since = now(), cr.s.pending.now()
 	}
 	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0]}
 	if cr.one == nil {
@@ -247,6 +247,7 @@ func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error)
 	case err == nil:
 		k.lease.give() // the store has used it up
 		s.region.stats.add(countStores, 1)
+		s.pending.settle(k.since, k.mangled)
 		return true
 	case errors.Is(err, driver.ErrLeaseLost):
 		s.region.stats.add(countLost, 1)

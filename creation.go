@@ -45,6 +45,7 @@ type creationKey[V any] struct {
 
 	began   int64       // when the creation began, on the clock of now
 	ended   int64       // and when it ended
+	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
 }

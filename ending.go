@@ -164,5 +164,5 @@ func (s *state) over() bool {
 			return false
 		}
 	}
-	return s.flights.Running() == 0
+	return s.flights.Running() == 0 && s.pending.len() == 0
 }

@@ -107,6 +107,7 @@ func commit(plans []*plan) error {
 		if p.before != nil {
 			p.before.retire()
 			p.before.end(false)
+			p.before.pending.dropped()
 		}
 	}
 	return nil
@@ -144,6 +145,7 @@ func (r *Region) adopt(p *plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.before = r.current.Load()
+	p.state.pending.inherit(p.before)
 	r.put(p.state)
 }
 
@@ -168,7 +170,8 @@ func (r *Region) Backend() driver.Backend {
 
 // Delete removes the entries of keys. When it returns nil no read that begins
 // from then on returns a value whose creation had begun before. An error means
-// that the entries may still be there.
+// that the entries may still be there; with [Options.RetryDeletes] it is one that wraps
+// [ErrPending] if that is going to end.
 func (r *Region) Delete(ctx context.Context, keys ...string) error {
 	s, err := r.enter("delete")
 	if err != nil {
@@ -214,8 +217,15 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	// Forgetting first lets no creation in progress store what it has made from old
 	// data. Forgetting again lets no later caller wait for one that began in between.
 	s.flights.ForgetAll(ctx)
-	if err = s.versions.invalidate(ctx, mode); err != nil {
-		err = r.backendError(ctx, "invalidate", "", err)
+	began := s.pending.now()
+	if err = s.versions.invalidate(ctx, mode); err == nil {
+		s.pending.settleInvalidation(began, mode)
+	} else {
+		oe := r.backendError(ctx, "invalidate", "", err)
+		if s.pending.keepInvalidation(mode, err) {
+			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
+		}
+		err = oe
 	}
 	s.flights.ForgetAll(ctx)
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
@@ -234,9 +244,11 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error
+	retried := retryAll(ctx, states)
 	for _, s := range states {
 		errs = append(errs, s.flights.Close(ctx))
 	}
+	errs = append(errs, <-retried)
 	for _, s := range states {
 		done, err := s.ended(ctx)
 		if !done {
@@ -256,6 +268,7 @@ func (r *Region) shut() []*state {
 	r.closed = true
 	r.current.Store(nil)
 	for _, s := range r.states {
+		s.usage.hold() // for retryAll
 		s.end(true)
 	}
 	return r.states
