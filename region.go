@@ -170,8 +170,8 @@ func (r *Region) Backend() driver.Backend {
 
 // Delete removes the entries of keys. When it returns nil no read that begins
 // from then on returns a value whose creation had begun before. An error means
-// that the entries may still be there; with [Options.RetryDeletes] it is one that wraps
-// [ErrPending] if that is going to end.
+// that the entries may still be there; it wraps [ErrPending] where
+// [Options.RetryDeletes] is going to change that.
 func (r *Region) Delete(ctx context.Context, keys ...string) error {
 	s, err := r.enter("delete")
 	if err != nil {
@@ -204,7 +204,8 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 
 // Invalidate makes every entry invalid that was stored before, or whose
 // creation had begun before; see Mode. An error means that nothing may have
-// been invalidated.
+// been invalidated; it wraps [ErrPending] where [Options.RetryDeletes] is going to
+// change that.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -239,8 +240,9 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 // progress, and cancels them when ctx ends; their callers then get [ErrClosed],
 // and Close returns an error that wraps ctx's and tells what is still going on. Backends that the region has opened itself,
 // from settings, are closed once the calls in progress are over, and at once when
-// ctx ends; one given to Configure is not closed. A further call waits for what is
-// left.
+// ctx ends; one given to Configure is not closed. What [Options.RetryDeletes] has kept
+// is tried once more, and the error tells what is left of it. A further call waits for
+// what is left.
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error

@@ -87,7 +87,8 @@ func (s Setup) Check(ctx context.Context) error {
 //	                  "never" or -1 for Never. expiration_time is dogpile.cache's
 //	                  name for expiration
 //	jitter            a fraction
-//	max_creators      a whole number
+//	max_creators, retry_deletes
+//	                  a whole number
 //	prefix            "none" for NoPrefix
 //	mangler, codec, invalidator
 //	                  a registered name
