@@ -24,7 +24,7 @@ func TestHitAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := dogpile.NewRegion("users")
-			if err := r.Configure(b, &dogpile.Options{Expiration: time.Hour, Jitter: 0.1}); err != nil {
+			if err := r.Configure(b, &dogpile.Options{Expiration: time.Hour, Jitter: 0.1, RefreshAhead: .8}); err != nil {
 				t.Fatal(err)
 			}
 			c := dogpile.NewCache[user](r, nil)
@@ -46,6 +46,46 @@ func TestHitAllocatesNothing(t *testing.T) {
 				t.Errorf("%d creations and %d hits: these were no hits", s.Creations, s.Hits)
 			}
 		})
+	}
+}
+
+// TestHitAllocatesNothingWhileItIsRenewed: nor does one of another schema's cache, or under
+// a context that asks for something.
+func TestHitAllocatesNothingWhileItIsRenewed(t *testing.T) {
+	b, err := memory.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := dogpile.NewRegion("users")
+	if err := r.Configure(b, &dogpile.Options{Expiration: time.Hour, RefreshAhead: 1e-15}); err != nil {
+		t.Fatal(err)
+	}
+	c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Schema: "2"})
+	ctx := dogpile.NoStale(bg)
+	gate, created := make(chan struct{}), make(chan struct{})
+	create := func(context.Context) (int, error) { close(created); <-gate; return 2, nil }
+	if err := c.Set(ctx, "a key", 1); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.GetOrCreate(ctx, "a key", create); v != 1 || err != nil {
+		t.Fatalf("the caller that has it renewed got %v, %v", v, err)
+	}
+	<-created
+	for what, hit := range map[string]func() error{
+		"GetOrCreate":      func() error { _, err := c.GetOrCreate(ctx, "a key", create); return err },
+		"GetOrCreateEntry": func() error { _, err := c.GetOrCreateEntry(ctx, "a key", create); return err },
+		"Get":              func() error { _, _, err := c.Get(ctx, "a key"); return err },
+	} {
+		if n := testing.AllocsPerRun(1000, func() { err = hit() }); n != 0 || err != nil {
+			t.Errorf("%s: %v allocations, %v", what, n, err)
+		}
+	}
+	close(gate)
+	if err := r.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Stats(); s.Early != 1 || s.Hits < 3000 {
+		t.Errorf("%+v: these were no hits while the value was renewed", s)
 	}
 }
 

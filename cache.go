@@ -3,7 +3,6 @@ package dogpile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -56,6 +55,23 @@ type CacheOptions[V any] struct {
 	ShouldCache func(V) bool
 	// Codec makes bytes of values. nil: the region's.
 	Codec Codec
+	// NotFound is the error of a creator that is an answer, as sql.ErrNoRows is: an error
+	// for which errors.Is(err, NotFound) is kept for NotFoundFor, and returned to all
+	// callers, as NotFound itself. Creators of several keys give that answer for those
+	// that they leave out of their map; such keys are in no caller's map. ShouldCache is
+	// not asked. Programs without this option, or written in Python, find a null. nil:
+	// there is none.
+	NotFound error
+	// NotFoundFor is how long that answer holds: whatever StaleFor and the like say, it
+	// is missing from then on, and it is never served while it is stale. Never: until
+	// it is replaced, deleted or invalidated. It goes with NotFound: one without the
+	// other is a fault.
+	NotFoundFor time.Duration
+	// Schema is stored with each entry. An entry of another schema is missing, so that a
+	// program whose values have changed is not given those of the version before, nor
+	// that version those of this one. It should be short. "" is a schema like any other:
+	// that of entries written in Python.
+	Schema string
 	// Name appears in events, to tell the caches of a region apart. A [Func] has its
 	// own.
 	Name string
@@ -66,6 +82,7 @@ type Entry[V any] struct {
 	Value   V
 	Created time.Time // when its creation ended, by the clock of its creator
 	State   State
+	From    From // how GetOrCreateEntry came to it; 0 in what Peek returns
 }
 
 // Age returns how long ago the entry was created.
@@ -81,13 +98,27 @@ func NewCache[V any](r *Region, o *CacheOptions[V]) *Cache[V] {
 	if o != nil {
 		c.o = *o
 	}
-	if c.o.Expiration < Never {
-		panic("dogpile: NewCache: Expiration " + c.o.Expiration.String() + " is negative")
-	}
-	if c.o.Expiration != 0 && c.o.ExpirationFunc != nil {
-		panic("dogpile: NewCache: both Expiration and ExpirationFunc are set")
+	if problem := c.o.fault(); problem != "" {
+		panic("dogpile: NewCache: " + problem)
 	}
 	return c
+}
+
+// fault returns what is wrong with o, or "".
+func (o *CacheOptions[V]) fault() string {
+	switch {
+	case o.Expiration < Never:
+		return "Expiration " + o.Expiration.String() + " is negative"
+	case o.Expiration != 0 && o.ExpirationFunc != nil:
+		return "both Expiration and ExpirationFunc are set"
+	case o.NotFoundFor < Never:
+		return "NotFoundFor " + o.NotFoundFor.String() + " is negative"
+	case o.NotFoundFor != 0 && o.NotFound == nil:
+		return "NotFoundFor is set, and NotFound, which says for what, is not"
+	case o.NotFound != nil && o.NotFoundFor == 0:
+		return "NotFound is set, and NotFoundFor, which says for how long, is not"
+	}
+	return ""
 }
 
 // With returns a view of the same region in which the options that o sets replace
@@ -109,29 +140,36 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 	if more.Codec != nil {
 		o.Codec = more.Codec
 	}
+	if more.NotFound != nil {
+		o.NotFound = more.NotFound
+	}
+	o.NotFoundFor = cmp.Or(more.NotFoundFor, o.NotFoundFor)
+	o.Schema = cmp.Or(more.Schema, o.Schema)
 	o.Name = cmp.Or(more.Name, o.Name)
 	return o
 }
 
 // Get returns the value of key if there is a fresh one. It never creates and
-// never waits for a creation.
+// never waits for a creation. If the answer is known that there is no value, the error is
+// [CacheOptions.NotFound].
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
+	bypassed := flagsOf(ctx)&bypass != 0
+	if s := c.region.current.Load(); s != nil && s.direct && !bypassed {
+		if e := c.direct(ctx, s, key, false); e != nil {
+			return e.value, true, nil
+		}
+	}
 	s, err := c.enter("get")
 	if err != nil {
 		return v, false, err
 	}
 	defer s.leave()
-	if s.direct {
-		sc := s.scratch()
-		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc)
-		s.free(sc)
-		if ok {
-			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
-			}
-			return e.value, true, nil
+	if bypassed {
+		if _, err := s.key("get", key); err != nil {
+			return v, false, err
 		}
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+		return v, false, nil
 	}
 	l, err := c.look(ctx, s, "get", key)
 	if err != nil {
@@ -139,13 +177,16 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 	}
 	if l.use == flight.Fresh {
 		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
-		return l.value, true, nil
+		v, err = c.answer(l)
+		return v, err == nil, err
 	}
 	c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
 	return v, false, nil
 }
 
-// Peek returns the entry of key, whatever its state. It counts as no access.
+// Peek returns the entry of key, whatever its state. It counts as no access. If the entry
+// is the answer that there is no value, ok is false and the error is
+// [CacheOptions.NotFound]; e tells when that was found out.
 func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, err error) {
 	s, err := c.enter("peek")
 	if err != nil {
@@ -153,10 +194,11 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 	}
 	defer s.leave()
 	l, err := c.look(ctx, s, "peek", key)
-	if err != nil || !l.found {
+	if err != nil || !l.found || flagsOf(ctx)&bypass != 0 {
 		return e, false, err
 	}
-	return Entry[V]{l.value, l.created, l.state}, true, nil
+	_, err = c.answer(l)
+	return l.entry(0), err == nil, err
 }
 
 func (c *Cache[V]) look(ctx context.Context, s *state, op, key string) (*lookup[V], error) {
@@ -178,228 +220,4 @@ func (c *Cache[V]) Set(ctx context.Context, key string, v V) error {
 // read that begins from then on returns a value whose creation had begun before.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return c.region.Delete(ctx, keys...)
-}
-
-// GetOrCreate returns the value of key, which create makes if there is no fresh
-// one. At most one creator of a key runs at a time among all that share the
-// backend.
-//
-// A fresh entry is returned at once, and so is a stale one, unless this caller
-// is the one to renew it. Callers without an entry to return wait for the one
-// creator, until ctx ends. Its error goes to all of them as it is; a panic goes to them
-// as a *[PanicError] in an *[OpError].
-//
-// create gets a context with the values of ctx, which ends when the creation
-// has taken [Options.CreateTimeout] or its lock is lost, but not when ctx does.
-// Creation finds the creation's Control in it.
-func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (V, error) {
-	s := c.region.current.Load()
-	if s != nil && s.direct {
-		sc := s.scratch()
-		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc)
-		s.free(sc)
-		if ok {
-			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
-			}
-			return e.value, nil
-		}
-	}
-	return c.getOrCreate(ctx, key, create)
-}
-
-// hit is a look into the memory of this process for a fresh entry under
-// sc.key. It allocates nothing.
-func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch) (*entry[V], bool) {
-	object, left, err := s.lookup(ctx, sc)
-	if err != nil {
-		return nil, false // the reading that follows will return the error
-	}
-	e, ok := object.(*entry[V])
-	if !ok || e.version != s.local.token().Version {
-		return nil, false
-	}
-	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never && e.age(left) > exp {
-		return nil, false
-	}
-	s.region.stats.hit(sc.stripe)
-	return e, true
-}
-
-func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.enter("get")
-	if err != nil {
-		return v, err
-	}
-	defer s.leave()
-	if create == nil {
-		return v, c.region.wrap("get", key, errNilCreator)
-	}
-	mangled, err := s.key("get", key)
-	if err != nil {
-		return v, err
-	}
-	var l *lookup[V]
-	called := s.flights.Now()
-	if !s.caps.Discards {
-		if l, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil {
-			switch flights := s.flights; {
-			case l.use == flight.Fresh:
-				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
-				return l.value, nil
-			case l.use == flight.Stale && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
-				// The algorithm would say so too. This is said before anything is built.
-				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
-				return l.value, nil
-			}
-		}
-	}
-	return c.createOne(ctx, s, called, key, mangled, create, l, err)
-}
-
-var errNilCreator = errors.New("creator is nil")
-
-// createOne is the rest of GetOrCreate for a caller that has read nothing fresh: l, or
-// with an error.
-func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, mangled string, create func(context.Context) (V, error), l *lookup[V], err error) (v V, _ error) {
-	const op = "get"
-	cr := c.creation(ctx, s, op, called, []creationKey[V]{{key: key, mangled: mangled}})
-	cr.one = create
-	if !cr.keys[0].offline {
-		if err := cr.note(ctx, only, []*lookup[V]{l}, err); err != nil {
-			return v, c.region.wrap(op, key, err)
-		}
-	}
-	if l == nil || l.use == flight.Missing && !l.ifError {
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
-	}
-	return cr.doOne(ctx)
-}
-
-// only is the position of a creation's only key.
-var only = []int{0}
-
-// doOne carries out a creation of one key whose first reading has been taken.
-func (cr *creation[V]) doOne(ctx context.Context) (v V, _ error) {
-	k := &cr.keys[0]
-	first := k.last
-	began := now()
-	results, err := cr.call().Do(ctx, cr.readings(only))
-	var got *lookup[V]
-	waited := true
-	if err == nil {
-		got = results[0].Value
-		waited = got != first
-	} else if cr.mayFallBack(err, first) {
-		cr.fellBack(ctx, err)
-		got, err = first, nil
-	}
-	err = cr.s.region.wrap(cr.op, k.key, err)
-	cr.tellResult(ctx, k, first, got, waited, began, err)
-	if err != nil {
-		return v, err
-	}
-	return got.value, nil
-}
-
-// mayFallBack reports whether a caller that has read l may return it after all, because
-// err means that the creator has failed or taken too long.
-func (cr *creation[V]) mayFallBack(err error, l *lookup[V]) bool {
-	_, failed := err.(*creatorError)
-	return (failed || err == flight.ErrTimeout) && !cr.renew && l.usableOnError(cr.s, cr.c.expiration(cr.s))
-}
-
-// fellBack notes that this caller returns what it has read, in place of what could not
-// be created because of err. Of all callers that do, the one whose creation it was
-// reports the error.
-func (cr *creation[V]) fellBack(ctx context.Context, err error) {
-	ran := false
-	for i := range cr.keys {
-		k := &cr.keys[i]
-		cr.s.flights.BackOff(k.mangled, errorBackoff)
-		ran = ran || k.ran.Load()
-	}
-	if ran {
-		cr.Unseen(ctx, cr.all(), err)
-	}
-}
-
-// creation returns a creation of keys for a caller whose context is ctx, and which has
-// called at a moment of the clock of the region's flights.
-func (c *Cache[V]) creation(ctx context.Context, s *state, op string, called int64, keys []creationKey[V]) *creation[V] {
-	none := new(lookup[V])
-	for i := range keys {
-		keys[i].last, keys[i].offline = none, s.caps.Discards
-	}
-	cr := &creation[V]{c: c, s: s, op: op, called: called, keys: keys}
-	if s.creators != nil && s.flights.Creating(ctx) {
-		// A flight of callers that are not nested may be waiting for the slot that the
-		// creator around this one has.
-		cr.class = "\x00nested"
-	}
-	return cr
-}
-
-// tellResult tells the hooks how a caller came to its value, after it had found first,
-// which is not fresh.
-func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first, got *lookup[V], waited bool, began int64, err error) {
-	s := cr.s
-	if first.use != flight.Missing || first.ifError { // otherwise it has been told already
-		if err == nil && got != nil && got.use != flight.Fresh {
-			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale)
-		} else {
-			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
-		}
-	}
-	if waited && !k.ran.Load() {
-		s.region.stats.add(countWaits, 1)
-		s.event(ctx, s.o.Hooks.Wait, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Duration: time.Duration(now() - began), Err: err})
-	}
-}
-
-// tellAll is tell for a key and those that are mangled like it.
-func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event)) {
-	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key)
-	for _, alias := range k.aliases {
-		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias)
-	}
-}
-
-// tell counts something and tells a hook of it.
-func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string) {
-	s.region.stats.add(n, 1)
-	c.event(ctx, s, hook, op, key)
-}
-
-func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string) {
-	if hook != nil {
-		s.event(ctx, hook, Event{Op: op, Name: c.o.Name, Key: key})
-	}
-}
-
-// failed reports an error that no caller gets.
-func (c *Cache[V]) failed(ctx context.Context, s *state, op, key string, err error) {
-	s.failed(ctx, Event{Op: op, Name: c.o.Name, Key: key, Err: err})
-}
-
-// Refresh creates the value of key now, under the lock, stores it and returns it,
-// whether or not there is a fresh one. It waits for a creation in progress to end but
-// does not take its value. If it fails, the entry stays as it is.
-func (c *Cache[V]) Refresh(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
-	s, err := c.enter("refresh")
-	if err != nil {
-		return v, err
-	}
-	defer s.leave()
-	if create == nil {
-		return v, c.region.wrap("refresh", key, errNilCreator)
-	}
-	mangled, err := s.key("refresh", key)
-	if err != nil {
-		return v, err
-	}
-	cr := c.creation(ctx, s, "refresh", s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
-	cr.one, cr.renew = create, true
-	return cr.doOne(ctx)
 }

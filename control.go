@@ -1,6 +1,7 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -10,12 +11,18 @@ import (
 // methods may be called from any goroutine until the creator returns. On a nil
 // Control they do nothing.
 type Control struct {
-	mu       sync.Mutex
-	expireIn time.Duration
-	noStore  bool
-	keys     map[string]*Control // in a creation of several keys: what concerns one of them
+	mu    sync.Mutex
+	asked wishes
+	keys  map[string]*Control // in a creation of several keys: what concerns one of them
 
 	previous any // a *V: the value that is being replaced; nil: there is none
+}
+
+// wishes are what a creator asks for a value.
+type wishes struct {
+	expireIn time.Duration // 0: as the region or the cache says
+	staleFor time.Duration // 0: as the region says
+	noStore  bool
 }
 
 type controlKey struct{}
@@ -72,10 +79,26 @@ func (c *Control) ExpireIn(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d > 0 || d == Never {
-		c.expireIn = d
+		c.asked.expireIn = d
 	} else {
-		c.noStore = true
+		c.asked.noStore = true
 	}
+}
+
+// StaleFor says how long past its expiration the value may be served while it is stale,
+// in place of the region's [Options.StaleFor] and for all its readers. [Never]: without
+// bound. Any other d that is not positive: not at all. [Options.StaleIfError] is as ever,
+// and so is a value that never expires.
+func (c *Control) StaleFor(d time.Duration) {
+	if c == nil {
+		return
+	}
+	if d <= 0 && d != Never {
+		d = 1 // the least that is not 0, which stands for no wish
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.staleFor = d
 }
 
 // NoStore keeps the value from being stored. All who wait for it get it.
@@ -85,21 +108,20 @@ func (c *Control) NoStore() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.noStore = true
+	c.asked.noStore = true
 }
 
 // of returns what the creator has asked for concerning key: what was said of the key
 // alone, and else what was said of all.
-func (c *Control) of(key string) (expireIn time.Duration, noStore bool) {
+func (c *Control) of(key string) wishes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	expireIn, noStore = c.expireIn, c.noStore
+	w := c.asked
 	if one := c.keys[key]; one != nil {
-		own, skip := one.of("")
-		if own != 0 {
-			expireIn = own
-		}
-		noStore = noStore || skip
+		own := one.of("")
+		w.expireIn = cmp.Or(own.expireIn, w.expireIn)
+		w.staleFor = cmp.Or(own.staleFor, w.staleFor)
+		w.noStore = w.noStore || own.noStore
 	}
-	return expireIn, noStore
+	return w
 }

@@ -24,7 +24,7 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 	// somebody invalidates: T is replaced by U.  4. The value is stored under T, and is
 	// invalid. A version that was read at 4 would be U.
 	ctl := new(Control)
-	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && k.last.state != Invalidated {
+	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && !k.last.notFound && k.last.state != Invalidated {
 		ctl.previous = &k.last.value
 	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, controlKey{}, ctl))
@@ -35,36 +35,53 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 		k := &cr.keys[i]
 		keys[n] = k.key
 		k.ran.Store(true)
+		k.behind.Store(cr.background(k))
 		k.began, k.since = now(), cr.s.pending.now()
 	}
-	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0]}
-	if cr.one == nil {
-		e.Keys = keys
-	}
-	var values map[string]V
-	var v V
-	err := cr.s.observed(ctx, e, func() (err error) {
-		if cr.one != nil {
-			v, err = cr.one(ctx)
-		} else {
-			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
-		}
-		return err
-	})
+	v, values, notFound, err := cr.run(ctx, at, keys)
 	if err != nil {
 		return nil, cr.creatorFailed(ctx, at, err)
 	}
 	results := make([]flight.Result[*lookup[V]], len(at))
 	for n, i := range at {
-		value, ok := v, true
+		value, ok := v, !notFound
 		if cr.one == nil {
 			value, ok = values[keys[n]]
 		}
-		if ok {
-			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, &cr.keys[i], value, ctl), OK: true}
+		k := &cr.keys[i]
+		switch {
+		case ok:
+			results[n] = flight.Result[*lookup[V]]{Value: cr.created(ctx, k, value, ctl), OK: true}
+		case cr.c.o.NotFound != nil:
+			results[n] = flight.Result[*lookup[V]]{Value: cr.absent(k, ctl), OK: true}
+		default:
+			cr.leaveAlone(i)
 		}
 	}
 	return results, nil
+}
+
+// run runs the creator, of one key or of several, whose answer may be that there is none.
+func (cr *creation[V]) run(ctx context.Context, at []int, keys []string) (v V, values map[string]V, notFound bool, err error) {
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: keys[0], Background: cr.keys[at[0]].behind.Load()}
+	if cr.ahead {
+		cr.s.region.stats.add(countEarly, 1)
+	}
+	if cr.one == nil {
+		e.Keys = keys
+	}
+	err = cr.s.observed(ctx, e, func() (err error) {
+		if cr.one != nil {
+			v, err = cr.one(ctx)
+		} else {
+			values, err = cr.create(ctx, slices.Clone(keys)) // the creator may sort its own
+		}
+		if none := cr.c.o.NotFound; none != nil && errors.Is(err, none) {
+			notFound, err = true, nil
+		}
+		return err
+	})
+	return v, values, notFound, err
 }
 
 // findVersions finds out under which versions the values will be stored. They have to
@@ -87,7 +104,7 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 			version, err = cr.s.versions.entry(ctx, version, k.key)
 		}
 		if err != nil {
-			if cr.s.o.Strict {
+			if cr.strict() {
 				return cr.s.region.backendError(ctx, cr.op, k.key, err)
 			}
 			cr.disconnect(ctx, cr.op, err, at[n:]...) // see note
@@ -130,14 +147,33 @@ func (cr *creation[V]) keepLeases(ctx context.Context, at []int, lost context.Ca
 // created notes what is to be stored of a value whose creation has just ended, and
 // returns the value as it would be read then.
 func (cr *creation[V]) created(ctx context.Context, k *creationKey[V], v V, ctl *Control) *lookup[V] {
+	l := cr.ended(k, ctl)
+	l.value = v
+	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
+	return l
+}
+
+// absent is created for the answer that there is no value.
+func (cr *creation[V]) absent(k *creationKey[V], ctl *Control) *lookup[V] {
+	l := cr.ended(k, ctl)
+	l.notFound, k.meta.NotFound = true, true
+	if own := k.meta.ExpireIn; own <= 0 || cr.c.o.NotFoundFor > 0 && own > cr.c.o.NotFoundFor {
+		k.meta.ExpireIn = cr.c.o.NotFoundFor
+	}
+	return l
+}
+
+// ended notes of a creation that it has just ended, and what its creator asked for.
+func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	// Age counts from here. Counted from the begin, a value whose creation takes longer
 	// than it may be kept would never be a hit.
-	k.ended = now()
+	k.endedAt = now()
 	created := time.Now()
-	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.ended-k.began)
-	k.meta.ExpireIn, k.noStore = ctl.of(k.key)
-	k.noStore = k.noStore || !cr.c.shouldCache(ctx, cr.s, v)
-	return &lookup[V]{value: v, found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
+	w := ctl.of(k.key)
+	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
+	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	return k.made
 }
 
 // shouldCache asks the user's function. If that panics the value is not stored.
@@ -162,12 +198,14 @@ func (cr *creation[V]) creatorFailed(ctx context.Context, at []int, err error) e
 			cr.s.flights.BackOff(k.mangled, errorBackoff)
 		}
 	}
+	cr.leaveAlone(at...)
 	return &creatorError{err}
 }
 
 // Unseen implements flight.Source: it reports what no caller waits for.
 func (cr *creation[V]) Unseen(ctx context.Context, at []int, err error) {
-	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
+	cr.leaveAlone(at...)
+	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Background: cr.keys[at[0]].behind.Load(), Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
 	if len(at) > 1 {
 		for _, i := range at {
 			e.Keys = append(e.Keys, cr.keys[i].key)
@@ -192,12 +230,12 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	for n, i := range at {
 		k := &cr.keys[i]
 		var done bool
-		if held[n], done = cr.refuses(ctx, k); done {
+		if held[n], done = cr.refuses(ctx, i); done {
 			continue
 		}
 		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
-		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.ended); err != nil {
-			held[n] = cr.stored(ctx, k, err)
+		if err := cr.c.pack(cr.s, &it, values[n].Value.value, k.meta, k.endedAt); err != nil {
+			held[n] = cr.stored(ctx, i, err)
 			continue
 		}
 		items, packed = append(items, it), append(packed, n)
@@ -208,20 +246,20 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	err := cr.s.set(ctx, items)
 	errs := itemErrors(items)
 	for _, n := range packed {
-		k := &cr.keys[at[n]]
 		cause := err
 		if cause == nil {
-			cause = errs[k.mangled]
+			cause = errs[cr.keys[at[n]].mangled]
 		}
-		held[n] = cr.stored(ctx, k, cause)
+		held[n] = cr.stored(ctx, at[n], cause)
 	}
 	return held
 }
 
-// refuses reports whether the value of k is not to be stored, and if so whether the
+// refuses reports whether the value of a key is not to be stored, and if so whether the
 // lease was held until now. Without the backend nothing tells what was deleted in the
 // meantime, so the lease counts as lost.
-func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, done bool) {
+func (cr *creation[V]) refuses(ctx context.Context, i int) (held, done bool) {
+	k := &cr.keys[i]
 	l := k.lease.lease
 	if l == nil || k.offline {
 		return false, true
@@ -233,6 +271,7 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 		return false, true
 	}
 	if k.noStore {
+		cr.leaveAlone(i)
 		return cr.s.extend(ctx, l) == nil, true
 	}
 	return true, false
@@ -240,9 +279,9 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 
 // stored tells of an entry that was stored under its lease, or was not, and reports
 // whether the lease is known to have been held.
-func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error) (held bool) {
-	s := cr.s
-	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Err: err})
+func (cr *creation[V]) stored(ctx context.Context, i int, err error) (held bool) {
+	s, k := cr.s, &cr.keys[i]
+	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Background: k.behind.Load(), Err: err})
 	switch {
 	case err == nil:
 		k.lease.give() // the store has used it up
@@ -255,6 +294,7 @@ func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error)
 	}
 	// It was not stored, but whether the key was deleted in the meantime the lease can
 	// still tell: late callers may take the value if it was not.
+	cr.leaveAlone(i)
 	cr.c.failed(ctx, s, "store", k.key, err)
 	return s.extend(ctx, k.lease.lease) == nil
 }

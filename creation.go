@@ -26,13 +26,18 @@ type creation[V any] struct {
 	one    func(ctx context.Context) (V, error) // in place of create, for one key
 	keys   []creationKey[V]
 
+	caller context.Context
 	called int64  // when the caller called, on the clock of the region's flights
 	class  string // of flight.Call
 	renew  bool
+
+	apart   bool // it neither reads nor stores, and is shared with nobody
+	noStale bool // what is stale is as good as missing
+	ahead   bool // it renews what is fresh yet; see early
 }
 
 // creationKey is one key of a creation. Its fields belong to the caller, and to the
-// goroutine of the flight while there is one; ran and lease may be used by both.
+// goroutine of the flight while there is one; ran, behind and lease may be used by both.
 type creationKey[V any] struct {
 	key     string   // the caller's
 	aliases []string // other keys of the caller's that are mangled alike
@@ -42,12 +47,14 @@ type creationKey[V any] struct {
 	lease   holding
 	offline bool        // the backend has failed: create without it
 	ran     atomic.Bool // the creator was run here
+	behind  atomic.Bool // and no caller waits for it
 
 	began   int64       // when the creation began, on the clock of now
-	ended   int64       // and when it ended
+	endedAt int64       // and when it ended
 	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
+	made    *lookup[V] // what came of it; nil: nothing yet
 }
 
 var _ flight.Source[*lookup[int]] = (*creation[int])(nil)
@@ -58,11 +65,19 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	for i := range cr.keys {
 		keys[i] = cr.keys[i].mangled
 	}
-	return &flight.Call[*lookup[V]]{
+	c := &flight.Call[*lookup[V]]{
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
-		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.s.caps.Discards, Class: cr.class, Space: cr.s.space,
+		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
+		Space: cr.s.space,
 	}
+	if cr.ahead && c.Runner == nil {
+		c.Runner = Background
+	}
+	if cr.s.o.FailFor > 0 {
+		c.FailFor = cr.failFor
+	}
+	return c
 }
 
 // Read implements flight.Source.
@@ -126,7 +141,7 @@ func (cr *creation[V]) tokenUnderLease(at []int) *token {
 // note takes note of what was read. An error of the backend makes the creation go on without
 // it, unless the region is strict or the caller has left.
 func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V], err error) error {
-	strict := cr.s.o.Strict
+	strict := cr.strict()
 	if err != nil {
 		if strict || gaveUp(ctx, err) {
 			return err
@@ -177,6 +192,10 @@ func (cr *creation[V]) readings(at []int) []flight.Reading[*lookup[V]] {
 		switch {
 		case k.offline:
 			r.Failed = true
+		case cr.noStale && k.last.use != flight.Fresh:
+			r.State = flight.Missing
+		case cr.ahead && k.last.early:
+			r.State = flight.Stale
 		case k.last.ifError && cr.s.flights.BackingOff(k.mangled):
 			// The creator has just failed: what stands in for it is as good as stale.
 			r.State = flight.Stale
@@ -211,7 +230,7 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 	}
 	l, err := cr.s.tryLock(ctx, k.mangled)
 	switch {
-	case err != nil && (cr.s.o.Strict || gaveUp(ctx, err)):
+	case err != nil && (cr.strict() || gaveUp(ctx, err)):
 		return false, cr.s.region.backendError(ctx, cr.op, k.key, err)
 	case err != nil:
 		cr.disconnect(ctx, "lock", err, at)
@@ -232,7 +251,7 @@ func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) 
 	switch {
 	case err == nil || gaveUp(ctx, err):
 		return false, err
-	case cr.s.o.Strict:
+	case cr.strict():
 		return false, cr.s.region.backendError(ctx, cr.op, k.key, err)
 	}
 	cr.disconnect(ctx, "lock", err, at)

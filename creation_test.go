@@ -51,6 +51,7 @@ func TestControlOutsideOfACreation(t *testing.T) {
 	t.Parallel()
 	ctl := dogpile.Creation(bg)
 	ctl.ExpireIn(time.Second)
+	ctl.StaleFor(time.Second)
 	ctl.NoStore()
 	if prev, ok := dogpile.Previous[int](bg); ctl != nil || prev != 0 || ok {
 		t.Errorf("%v: %v, %v", ctl, prev, ok)

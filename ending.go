@@ -28,13 +28,6 @@ func (o *opened) drop() error {
 // a backend of the user's, counts nothing. Nor is a hit in this process's memory counted,
 // which is a look: if the memory was cleared, its caller goes on as after a miss.
 //
-//	1. A call loads the configuration, A.  2. B replaces A.  3. A is sealed.
-//	4. The call enters A: too late. It loads again, and finds B.
-//
-//	1. A call enters A.  2. B replaces A, which is sealed.  3. The call starts a flight,
-//	and leaves: it was the last, so no flight of A starts any more.  4. The flight ends.
-//	5. The backend is closed.
-//
 // All that a flight does is over when it ends, but for the release of a lease that is
 // given back in the background: that holds the configuration as a call does.
 type usage struct {
@@ -61,6 +54,8 @@ func newUsage(b *opened) *usage {
 
 // enter begins a call, which leave ends. It returns false if that is too late.
 func (u *usage) enter() bool {
+	// 1. A call loads configuration A.  2. B replaces A.  3. A is sealed.  4. The call
+	// enters A, and is too late. It loads again, and finds B.
 	if u == nil || u.calls.Add(1) > 0 {
 		return true
 	}
@@ -117,6 +112,8 @@ func (s *state) end(closing bool) {
 func (s *state) idle() {
 	u := s.usage
 	for u.ctx.Err() == nil {
+		// 1. A call enters A.  2. B replaces A, which is sealed.  3. The call starts a
+		// flight, and leaves. It was the last, so that no flight of A starts any more.
 		if u.calls.Load() == sealed {
 			_ = s.flights.Close(u.ctx) // its error is that of the context
 			// 1. A flight is forgotten, and its lease given back in the background.

@@ -22,8 +22,35 @@ type entry[V any] struct {
 	version  string
 	expireIn time.Duration // its own expiration; 0: none
 	draw     float64       // its share of Jitter, from 0 to 1
+	marks    *marks        // nil: it has none, as most
 	took     time.Duration // how long its creation took
 	value    V
+}
+
+// marks are what few entries of an object backend have. They are never changed.
+type marks struct {
+	schema   string
+	staleFor time.Duration // how long past its expiration it may be served; 0: as the region says
+	notFound bool          // it stands for CacheOptions.NotFound
+}
+
+// marksOf returns the marks for an entry with such metadata.
+func marksOf(m *stored.Meta) *marks {
+	if m.Schema == "" && m.StaleFor == 0 && !m.NotFound {
+		return nil
+	}
+	return &marks{m.Schema, m.StaleFor, m.NotFound}
+}
+
+// unmarked are the marks of an entry that has none.
+var unmarked marks
+
+// holds reports whether an entry with these marks holds a value of that schema.
+func (m *marks) holds(schema string) bool {
+	if m == nil {
+		return schema == ""
+	}
+	return m.schema == schema && !m.notFound
 }
 
 // keyed returns key in the memory of the entry itself. A map compares a key
@@ -61,13 +88,21 @@ type lookup[V any] struct {
 	// missing value that may be returned if the creator fails.
 	use     flight.State
 	ifError bool
+	early   bool // it is fresh, and to be renewed in the background
 
 	draw     float64
 	expireIn time.Duration
+	staleFor time.Duration // its own; 0: it has none
+	notFound bool          // there is an answer, that there is no value
 
 	version string // the region's when this was read; "" if it has none yet
 	token   *token // that it was judged by, if there was one
 	err     error  // the backend did not answer for this entry
+}
+
+// entry returns what was found as users see it.
+func (l *lookup[V]) entry(from From) Entry[V] {
+	return Entry[V]{Value: l.value, Created: l.created, State: l.state, From: from}
 }
 
 // expires returns the expiration that counts for an entry, after its own wishes
@@ -93,7 +128,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	l.state, l.use = Fresh, flight.Fresh
 	if exp != Never && l.age > exp {
 		l.state = Stale
-		l.use, l.ifError = s.past(l.age, full)
+		l.use, l.ifError = s.past(l.age, full, l.staleFor)
 	}
 	switch {
 	case verdict == Invalidated:
@@ -101,20 +136,34 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	case verdict == Stale && l.state == Fresh:
 		l.state, l.use = Stale, flight.Stale
 	}
+	l.early = l.state == Fresh && s.early(float64(l.age), float64(exp))
+	if l.notFound && l.state != Fresh {
+		// That there is no value is believed for as long as NotFoundFor says, and not
+		// while somebody asks again.
+		l.found, l.notFound, l.use, l.ifError = false, false, flight.Missing, false
+	}
 }
 
 // past returns the use of an entry that is past its expiration. StaleFor counts from
-// the full expiration, which jitter has shortened.
-func (s *state) past(age, exp time.Duration) (use flight.State, ifError bool) {
+// the full expiration, which jitter has shortened. own is the entry's own StaleFor.
+func (s *state) past(age, exp, own time.Duration) (use flight.State, ifError bool) {
 	exp = max(exp, 0)
-	staleFor := s.o.StaleFor
-	if staleFor == 0 {
-		staleFor = exp
-	}
+	staleFor := s.staleFor(exp, own)
 	if within(age, exp, staleFor) {
 		return flight.Stale, false
 	}
 	return flight.Missing, s.o.StaleIfError != 0 && within(age, exp, s.o.StaleIfError)
+}
+
+// staleFor returns how long past its expiration an entry may be served.
+func (s *state) staleFor(exp, own time.Duration) time.Duration {
+	switch {
+	case own != 0:
+		return own
+	case s.o.StaleFor != 0:
+		return s.o.StaleFor
+	}
+	return exp
 }
 
 // usableOnError reports whether the entry may be returned in place of a value that could
@@ -132,15 +181,16 @@ func within(age, exp, more time.Duration) bool {
 	return more == Never || age-exp <= more
 }
 
-// ttl returns how long the backend is to keep an entry.
-func (s *state) ttl(exp, own time.Duration) time.Duration {
-	if own != 0 {
-		exp = own
+// ttl returns how long the backend is to keep an entry, when exp counts for those that
+// say nothing of it themselves.
+func (s *state) ttl(exp time.Duration, m *stored.Meta) time.Duration {
+	if m.NotFound {
+		return max(m.ExpireIn, 0)
 	}
-	staleFor := s.o.StaleFor
-	if staleFor == 0 {
-		staleFor = exp
+	if m.ExpireIn != 0 {
+		exp = m.ExpireIn
 	}
+	staleFor := s.staleFor(exp, m.StaleFor)
 	if exp <= 0 || staleFor == Never || s.o.StaleIfError == Never {
 		return 0
 	}
@@ -194,14 +244,20 @@ func (s *state) draw(key string, created int64) float64 {
 // pack puts a value into an item for the backend. ended is when its creation ended, on
 // the clock of now.
 func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, ended int64) error {
-	it.TTL = s.ttl(c.expiration(s), m.ExpireIn)
+	m.Schema = c.o.Schema
+	it.TTL = s.ttl(c.expiration(s), &m)
 	draw := s.draw(it.Key, m.Created)
 	if s.caps.Objects {
-		e := &entry[V]{value: v, made: ended, took: m.Took, expireIn: m.ExpireIn, version: m.Version, draw: draw}
+		e := &entry[V]{value: v, made: ended, took: m.Took, expireIn: m.ExpireIn, version: m.Version, draw: draw, marks: marksOf(&m)}
 		if it.TTL > 0 {
 			e.ends = now() + int64(it.TTL)
 		}
 		it.Key, it.Object = e.keyed(it.Key), e
+		return nil
+	}
+	if m.NotFound {
+		// To a program that knows nothing of the mark, Python's, it is a stored None.
+		it.Data = append(stored.Append(nil, m), "null"...)
 		return nil
 	}
 	var arg any = v
@@ -219,8 +275,8 @@ func (c *Cache[V]) pack(s *state, it *driver.Item, v V, m stored.Meta, ended int
 
 // unpack reads what the backend returned into l, and returns the version that it was
 // stored under; l knows which that is likely to be. at is when that was: one look at the
-// clock serves a whole batch. An entry that cannot be read, or holds another type, is not
-// there.
+// clock serves a whole batch. An entry that cannot be read, holds another type, or is of
+// another schema is not there, and neither is an answer that c has no error for.
 func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time) (version string, err error) {
 	if it.Err != nil {
 		return "", it.Err
@@ -233,6 +289,13 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 			}
 			return "", err
 		}
+		more := e.marks
+		if more == nil {
+			more = &unmarked
+		}
+		if !c.reads(more.schema, more.notFound) {
+			return "", nil
+		}
 		left := it.TTL
 		if !s.exact {
 			left = 0
@@ -240,14 +303,18 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
 		l.created = at.Add(-l.age)
 		l.expireIn, l.draw = e.expireIn, e.draw
+		l.staleFor, l.notFound = more.staleFor, more.notFound
 		return e.version, nil
 	}
 	if it.Data == nil {
 		return "", nil
 	}
 	// Most entries have the version in force, which spares an allocation.
-	m, payload, err := stored.ParseExpecting(it.Data, l.version)
-	if err == nil {
+	m, payload, err := stored.ParseExpecting(it.Data, l.version, c.o.Schema)
+	if err == nil && !c.reads(m.Schema, m.NotFound) {
+		return "", nil
+	}
+	if err == nil && !m.NotFound {
 		// Into the lookup itself, which spares an allocation.
 		err = decode(c.codec(s), payload, &l.value)
 	}
@@ -260,7 +327,14 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
 	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
+	l.staleFor, l.notFound = m.StaleFor, m.NotFound
 	return m.Version, nil
+}
+
+// reads reports whether an entry of that schema, which may stand for "not found", is one
+// of c's.
+func (c *Cache[V]) reads(schema string, notFound bool) bool {
+	return schema == c.o.Schema && (!notFound || c.o.NotFound != nil)
 }
 
 func (c *Cache[V]) codec(s *state) Codec {

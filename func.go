@@ -81,7 +81,7 @@ func (f *Func[A, V]) With(o CacheOptions[V]) *Func[A, V] {
 // Call returns the cached result for a, or that of the function, as
 // [Cache.GetOrCreate] does.
 func (f *Func[A, V]) Call(ctx context.Context, a A) (V, error) {
-	if s := f.cache.region.current.Load(); s != nil && s.direct && s.o.KeyFunc == nil {
+	if s := f.cache.region.current.Load(); s != nil && s.direct && s.o.KeyFunc == nil && flagsOf(ctx)&(bypass|renew) == 0 {
 		if v, ok := f.hit(ctx, s, a); ok {
 			return v, nil
 		}
@@ -98,7 +98,7 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool) {
 		return v, false
 	}
 	sc.key = key
-	e, ok := f.cache.hit(ctx, s, sc)
+	e, ok := f.cache.hit(ctx, s, sc, true)
 	if !ok {
 		return v, false
 	}

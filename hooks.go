@@ -14,7 +14,8 @@ import (
 // panics changes nothing else: the panic is counted in [Stats].Errors and logged.
 //
 // For each key that is asked for, one of Hit, Stale and Miss tells what was found.
-// Wait is called after a caller has waited for a creation that it did not run itself,
+// Wait is called after a caller has waited for a creation that it did not run itself, or
+// was given the error of an earlier one (see [Options.FailFor]),
 // Create after each run of a creator, and Store for each value that goes to the
 // backend.
 type Hooks struct {
@@ -38,6 +39,10 @@ type Event struct {
 	Keys     []string      // of a creation of several keys: all of them, not to be changed
 	Duration time.Duration // how long a creation or a wait took
 	Err      error
+
+	// Background tells of a creation, and of its store and its error, that no caller
+	// waits for: one ahead of the expiration, or of a stale entry by the Runner.
+	Background bool
 }
 
 // errAborted stands, in events, for what ended a creator that did not return.

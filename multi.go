@@ -28,6 +28,12 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 	if err != nil {
 		return nil, err
 	}
+	if flagsOf(ctx)&bypass != 0 {
+		for _, key := range distinct(keys) {
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+		}
+		return vals, nil
+	}
 	lookups, err := c.readKeys(ctx, s, "get", keys, mangled)
 	if err != nil {
 		return nil, err
@@ -43,6 +49,9 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 		case l.err != nil:
 			missing[key] = true
 			errs = append(errs, s.region.backendError(ctx, "get", key, l.err))
+		case l.use == flight.Fresh && l.notFound:
+			missing[key] = true // from the map, though the answer is known
+			c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
 		case l.use == flight.Fresh:
 			vals[key] = l.value
 			c.event(ctx, s, s.o.Hooks.Hit, "get", key)
@@ -83,6 +92,9 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 		return nil
 	}
 	keys := slices.Sorted(maps.Keys(vals))
+	if flagsOf(ctx)&bypass != 0 {
+		return s.delete(ctx, keys)
+	}
 	mangled, err := s.keys("set", keys)
 	if err != nil {
 		return err
@@ -176,58 +188,71 @@ func itemErrors(items []driver.Item) (errs map[string]error) {
 //
 // Keys that another caller is creating are waited for; no order of keys can make
 // callers wait for each other in a circle. Keys that a mangler makes the same are
-// one. An error means that there is no result. The caller owns the map.
+// one.
+//
+// A key that fails takes no other one with it: the map has what could be had, also where
+// there is an error, and is never nil. Keys whose creator has failed may be in it with a
+// value that stands in; see [Options.StaleIfError]. The error is that of the creator where
+// nothing else has failed. The caller owns the map.
 func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create func(ctx context.Context, missing []string) (map[string]V, error)) (map[string]V, error) {
-	s, err := c.enter("get")
+	const op = "get"
+	vals := make(map[string]V, len(keys))
+	s, err := c.enter(op)
 	if err != nil {
-		return nil, err
+		return vals, err
 	}
 	defer s.leave()
-	keys = distinct(keys)
-	vals := make(map[string]V, len(keys))
-	if len(keys) == 0 {
+	if keys = distinct(keys); len(keys) == 0 {
 		return vals, nil
 	}
 	if create == nil {
-		return nil, c.region.wrap("get", keys[0], errNilCreator)
+		return vals, c.region.wrap(op, keys[0], errNilCreator)
 	}
-	mangled, err := s.keys("get", keys)
+	mangled, err := s.keys(op, keys)
 	if err != nil {
-		return nil, err
+		return vals, err
 	}
 	lookups, called := make([]*lookup[V], len(keys)), s.flights.Now()
-	if !s.caps.Discards {
-		lookups, err = c.readKeys(ctx, s, "get", keys, mangled)
+	reads := !s.caps.Discards && flagsOf(ctx)&(bypass|renew) == 0
+	if reads {
+		lookups, err = c.readKeys(ctx, s, op, keys, mangled)
 	}
 	// What is fresh is settled before anything is built for the rest.
-	rest := newKeyList[V](s)
+	rest, failed := newKeyList[V](s), new(groups)
+	var early *keyList[V]
 	for i, key := range keys {
 		var l *lookup[V]
 		if err == nil {
 			l = lookups[i]
 		}
-		if l != nil && l.err == nil && l.use == flight.Fresh {
-			vals[key] = l.value
-			continue
-		}
-		rest.add(key, mangled[i], l)
-	}
-	cr := c.creation(ctx, s, "get", called, rest.keys)
-	cr.create = create
-	if len(rest.keys) > 0 && !s.caps.Discards {
-		if err := cr.note(ctx, cr.all(), rest.read, err); err != nil {
-			return nil, s.region.wrap("get", keys[0], err)
-		}
-	}
-	for _, key := range keys {
-		if _, hit := vals[key]; hit {
-			c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+		switch {
+		case l == nil:
+			rest.add(key, mangled[i], l)
+		case l.err != nil && s.o.Strict:
+			failed.add(i, key, s.region.backendError(ctx, op, key, l.err))
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+		case l.err == nil && l.use == flight.Fresh:
+			if !l.notFound {
+				vals[key] = l.value
+			}
+			c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
+			early = addEarly(ctx, s, early, key, mangled[i], l)
+		default:
+			rest.add(key, mangled[i], l)
 		}
 	}
+	c.renewAllEarly(ctx, s, called, early, create)
 	if len(rest.keys) == 0 {
-		return vals, nil
+		return vals, failed.err(s.region, op)
 	}
-	return cr.doAll(ctx, vals)
+	cr := c.creation(ctx, s, op, called, rest.keys)
+	cr.create = create
+	if reads {
+		if err := cr.note(ctx, cr.all(), rest.read, err); err != nil {
+			return vals, s.region.wrap(op, rest.keys[0].key, err)
+		}
+	}
+	return vals, cr.doAll(ctx, vals, failed)
 }
 
 // keyList is the keys of a creation in the making: one for all keys of the caller's that
@@ -266,71 +291,58 @@ func (cr *creation[V]) all() []int {
 	return at
 }
 
-// doAll carries out a creation whose first readings have been taken, and returns vals
-// with its values.
-func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V) (map[string]V, error) {
+// doAll carries out a creation whose first readings have been taken, and puts its values
+// into vals. failed are keys that have failed before.
+func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V, failed *groups) error {
 	s := cr.s
 	first := make([]*lookup[V], len(cr.keys))
 	for i := range cr.keys {
 		k := &cr.keys[i]
 		first[i] = k.last
-		if k.last.use == flight.Missing && !k.last.ifError && !cr.renew {
+		if k.last.use == flight.Missing && !k.last.ifError && cr.op == "get" {
 			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
 		}
 	}
 	began := now()
-	results, err := cr.call().Do(ctx, cr.readings(cr.all()))
-	if err != nil && cr.allMayFallBack(err, first) {
-		cr.fellBack(ctx, err)
-		results, err = make([]flight.Result[*lookup[V]], len(first)), nil
-		for i := range first {
-			results[i] = flight.Result[*lookup[V]]{Value: first[i], OK: true}
-		}
-	}
-	err = s.region.wrap(cr.op, cr.keys[0].key, err)
+	results, _ := cr.call().Do(ctx, cr.readings(cr.all())) // each has its own error
+	stoodIn := new(groups)
 	for i := range cr.keys {
-		k := &cr.keys[i]
-		var got *lookup[V]
-		if err == nil && results[i].OK {
-			got = results[i].Value
+		k, got, err := &cr.keys[i], results[i].Value, causeOf(results[i].Err)
+		if err != nil && cr.mayFallBack(err, first[i]) {
+			stoodIn.add(i, k.key, err)
+			got, err = first[i], nil
+		}
+		if got != nil && !got.notFound {
 			vals[k.key] = got.value
 			for _, alias := range k.aliases {
 				vals[alias] = got.value
 			}
 		}
-		cr.tellResult(ctx, k, first[i], got, err != nil || got != first[i], began, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return vals, nil
-}
-
-// allMayFallBack reports whether every key has an entry that may stand in.
-func (cr *creation[V]) allMayFallBack(err error, first []*lookup[V]) bool {
-	for _, l := range first {
-		if !cr.mayFallBack(err, l) {
-			return false
+		if err != nil {
+			failed.add(i, k.key, err)
 		}
+		cr.tellResult(ctx, k, first[i], got, got == nil || got != first[i], began, s.region.wrap(cr.op, k.key, err))
 	}
-	return true
+	for _, g := range stoodIn.all {
+		cr.fellBack(ctx, g.at, g.err, failed.has(g.err))
+	}
+	return failed.err(s.region, cr.op)
 }
 
 // refreshMulti creates the values of keys now, under their locks.
 func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(context.Context, []string) (map[string]V, error)) (map[string]V, error) {
+	vals := make(map[string]V, len(keys))
 	s, err := c.enter("refresh")
 	if err != nil {
-		return nil, err
+		return vals, err
 	}
 	defer s.leave()
-	keys = distinct(keys)
-	vals := make(map[string]V, len(keys))
-	if len(keys) == 0 {
+	if keys = distinct(keys); len(keys) == 0 {
 		return vals, nil
 	}
 	mangled, err := s.keys("refresh", keys)
 	if err != nil {
-		return nil, err
+		return vals, err
 	}
 	all := newKeyList[V](s)
 	for i, key := range keys {
@@ -338,5 +350,5 @@ func (c *Cache[V]) refreshMulti(ctx context.Context, keys []string, create func(
 	}
 	cr := c.creation(ctx, s, "refresh", s.flights.Now(), all.keys)
 	cr.create, cr.renew = create, true
-	return cr.doAll(ctx, vals)
+	return vals, cr.doAll(ctx, vals, new(groups))
 }

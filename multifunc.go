@@ -30,7 +30,7 @@ func (f *MultiFunc[K, V]) With(o CacheOptions[V]) *MultiFunc[K, V] {
 
 // Call returns the cached results for keys and those of the function for the
 // others, as [Cache.GetOrCreateMulti] does. Keys without a result are not in the
-// map.
+// map, which is never nil: with an error it has those that could be had.
 func (f *MultiFunc[K, V]) Call(ctx context.Context, keys ...K) (map[K]V, error) {
 	return f.through(keys, func(names []string, byName map[string]K) (map[string]V, error) {
 		return f.one.cache.GetOrCreateMulti(ctx, names, f.create(byName))
@@ -113,25 +113,22 @@ func (f *MultiFunc[K, V]) names(keys []K) ([]string, error) {
 
 // through does something with the keys' names and names the results back.
 func (f *MultiFunc[K, V]) through(keys []K, do func([]string, map[string]K) (map[string]V, error)) (map[K]V, error) {
+	vals := make(map[K]V, len(keys))
 	names, err := f.names(keys)
 	if err != nil {
-		return nil, err
+		return vals, err
 	}
 	byName := make(map[string]K, len(keys))
 	for i, k := range keys {
 		byName[names[i]] = k
 	}
 	got, err := do(names, byName)
-	if err != nil {
-		return nil, err
-	}
-	vals := make(map[K]V, len(got))
 	for i, k := range keys {
 		if v, ok := got[names[i]]; ok {
 			vals[k] = v
 		}
 	}
-	return vals, nil
+	return vals, err
 }
 
 func (f *MultiFunc[K, V]) create(byName map[string]K) func(context.Context, []string) (map[string]V, error) {
@@ -142,15 +139,12 @@ func (f *MultiFunc[K, V]) create(byName map[string]K) func(context.Context, []st
 			names[keys[i]] = name
 		}
 		out, err := f.fn(ctx, keys)
-		if err != nil {
-			return nil, err
-		}
 		vals := make(map[string]V, len(out))
 		for k, v := range out {
 			if name, asked := names[k]; asked {
 				vals[name] = v
 			}
 		}
-		return vals, nil
+		return vals, err
 	}
 }

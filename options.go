@@ -36,6 +36,16 @@ type Options struct {
 	// StaleIfError is how long past Expiration an entry may stand in for a creator
 	// that fails. 0: not at all; Never: no bound. It is not less than StaleFor.
 	StaleIfError time.Duration
+	// RefreshAhead is the fraction of its expiration after which a fresh entry is renewed
+	// in the background, by the Runner if there is one, for a call that asks for it: all
+	// calls get the fresh value meanwhile, and one process of all that share the backend
+	// creates. Entries that nobody asks for are left alone. Above 0 and below 1; 0: none.
+	RefreshAhead float64
+	// FailFor is how long the error of a creator, or its panic, is the answer of later
+	// callers in this process that find no value they may return. It is forgotten when the
+	// key is set or deleted, and when the region is invalidated. A Refresh takes no notice
+	// of it. 0: not at all; it cannot be Never.
+	FailFor time.Duration
 	// Jitter makes entries expire early, by up to this fraction of Expiration,
 	// drawn for each entry. From 0, for none, to less than 1. It needs an Expiration.
 	Jitter float64
@@ -175,6 +185,7 @@ func (o *Options) check(region string) error {
 		{"StaleFor", o.StaleFor, true},
 		{"StaleIfError", o.StaleIfError, true},
 		{"CreateTimeout", o.CreateTimeout, true},
+		{"FailFor", o.FailFor, false},
 		{"LockTTL", o.LockTTL, false},
 		{"BackendTimeout", o.BackendTimeout, true},
 		{"InvalidationLag", o.InvalidationLag, false},
@@ -199,6 +210,9 @@ func (o *Options) check(region string) error {
 	}
 	if !(o.Jitter >= 0 && o.Jitter < 1) {
 		fault("Jitter", "%v is not from 0 to less than 1", o.Jitter)
+	}
+	if !(o.RefreshAhead >= 0 && o.RefreshAhead < 1) {
+		fault("RefreshAhead", "%v is not from 0 to less than 1", o.RefreshAhead)
 	}
 	if o.MaxCreators < 0 {
 		fault("MaxCreators", "%d is negative", o.MaxCreators)

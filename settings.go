@@ -1,6 +1,7 @@
 package dogpile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -54,10 +55,7 @@ func (p *parser) put(key, name, value string) {
 
 // key returns the key of a setting as it is written.
 func (p *parser) key(name string) string {
-	if key := p.keys[name]; key != "" {
-		return key
-	}
-	return p.prefix + name
+	return cmp.Or(p.keys[name], p.keys[optionAliases[name]], p.prefix+name)
 }
 
 func (p *parser) fault(name string, err error) {

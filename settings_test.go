@@ -48,6 +48,9 @@ func init() {
 	driver.Register("tracked", func(_ context.Context, args *driver.Args) (driver.Backend, error) {
 		id, secret, fail, size := args.String("id", ""), args.String("secret", ""), args.Bool("fail", false), args.Int("size", 0)
 		args.Duration("timeout", 0)
+		if args.String("password_file", "") != "" && secret != "" {
+			return nil, &driver.ArgError{Name: "password_file", Problem: "is given, and a secret too"}
+		}
 		if err := args.Err(); err != nil {
 			return nil, err
 		}
@@ -158,6 +161,9 @@ var settingRows = []struct {
 	{"lock_ttl", "1.5", "LockTTL", 1500 * time.Millisecond},
 	{"backend_timeout", "100ms", "BackendTimeout", 100 * time.Millisecond},
 	{"invalidation_lag", "2", "InvalidationLag", 2 * time.Second},
+	{"fail_for", "1.5", "FailFor", 1500 * time.Millisecond},
+	{"refresh_ahead", ".8", "RefreshAhead", .8},
+	{"refresh_ahead", "None", "RefreshAhead", 0.0},
 	{"max_creators", "7", "MaxCreators", 7},
 	{"retry_deletes", "1000", "RetryDeletes", 1000},
 	{"max_creators", "007", "MaxCreators", 7},
@@ -270,6 +276,10 @@ var faultRows = []faultRow{
 		[]string{`c.arguments.: argument "" is unknown`, `c.arguments.sise: argument "sise" is unknown`, `c.backend: argument "colour" is unknown`}},
 	{"bad arguments", map[string]string{"c.backend": "tracked", "c.arguments.size": "much", "c.arguments.fail": "yes", "c.arguments.timeout": "soon"},
 		[]string{`c.arguments.fail: argument "fail" is neither`, `c.arguments.size: argument "size" is not a whole number`, `c.arguments.timeout: argument "timeout" is neither`}},
+	{"arguments that exclude each other", map[string]string{"c.backend": "tracked", "c.arguments.secret": "x", "c.arguments.password_file": "/x"},
+		[]string{`c.arguments.password_file: argument "password_file" is given, and a secret too`}},
+	{"in the URL, arguments that exclude each other", map[string]string{"c.backend": "tracked://?password_file=/x", "c.arguments.secret": "x"},
+		[]string{`c.backend: argument "password_file" is given, and a secret too`}},
 	{"an argument twice", map[string]string{"c.backend": "tracked://?size=1", "c.arguments.size": "1"}, []string{`c.arguments.size: argument "size" is given twice`}},
 	{"durations", map[string]string{"c.backend": "null", "c.expiration": "soon", "c.stale_for": "1 h", "c.lock_ttl": "1_0", "c.create_timeout": "nan"},
 		[]string{"c.create_timeout: neither a duration", "c.expiration: neither a duration", "c.lock_ttl: neither a duration", "c.stale_for: neither a duration"}},

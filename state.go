@@ -186,12 +186,15 @@ type scratch struct {
 	stripe int
 }
 
+// text returns the key, for those who do not keep it.
+func (sc *scratch) text() string { return unsafe.String(unsafe.SliceData(sc.key), len(sc.key)) }
+
 // lookup asks for the prefix and whatever more has been appended to sc.key. left
 // is what is left of the TTL, if the backend tells.
 func (s *state) lookup(ctx context.Context, sc *scratch) (object any, left time.Duration, err error) {
 	it := &sc.items[0]
 	// The backend does not keep the key: Caps.InMemory promises that.
-	it.Key = unsafe.String(unsafe.SliceData(sc.key), len(sc.key))
+	it.Key = sc.text()
 	err = s.backend.Get(ctx, sc.items[:])
 	object = it.Object
 	if s.exact {

@@ -13,6 +13,7 @@ type Stats struct {
 	Waits         int64 // callers that waited for another's creation
 	Creations     int64 // creators that have returned a value
 	Failures      int64 // creators that have failed
+	Early         int64 // creators that were run ahead of the expiration, whatever came of it
 	Stores        int64 // values stored
 	LeasesLost    int64 // values not stored because their lease was lost
 	Deletes       int64 // keys deleted
@@ -31,6 +32,7 @@ const (
 	countWaits
 	countCreations
 	countFailures
+	countEarly
 	countStores
 	countLost
 	countDeletes
@@ -78,6 +80,7 @@ func (r *Region) Stats() Stats {
 		Waits:         c.rest[countWaits].Load(),
 		Creations:     c.rest[countCreations].Load(),
 		Failures:      c.rest[countFailures].Load(),
+		Early:         c.rest[countEarly].Load(),
 		Stores:        c.rest[countStores].Load(),
 		LeasesLost:    c.rest[countLost].Load(),
 		Deletes:       c.rest[countDeletes].Load(),

@@ -103,10 +103,15 @@ func (w *warnings) meeting(stores []store) {
 			if len(a.prefix) > len(b.prefix) {
 				a, b = b, a
 			}
-			if strings.HasPrefix(b.prefix, a.prefix) {
-				w.add("%s: a key of region %q can be one of region %q, as its prefix %q begins with %q and both are over one backend",
-					b.part.key("prefix"), b.part.region.name, a.part.region.name, b.prefix, a.prefix)
+			if !strings.HasPrefix(b.prefix, a.prefix) {
+				continue
 			}
+			said := b
+			if !b.explicit {
+				said = a
+			}
+			w.add("%s: a key of region %q can be one of region %q, as its prefix %q begins with %q and both are over one backend",
+				said.part.key("prefix"), b.part.region.name, a.part.region.name, b.prefix, a.prefix)
 		}
 	}
 }

@@ -1,10 +1,10 @@
 // Package config reads settings for dogpile from files and from the
-// environment, as the flat map that Region.ConfigureFrom and ConfigureAll
-// take.
+// environment, as the flat map that dogpile.Setup, Region.ConfigureFrom and
+// ConfigureAll take.
 //
 //	settings, err := config.Load("app.toml")
 //	maps.Copy(settings, config.FromEnv("DOGPILE_")) // the environment wins
-//	err = dogpile.ConfigureAll(ctx, settings, "cache.", users, orders)
+//	err = dogpile.Setup{Settings: settings, Prefix: "cache."}.Configure(ctx, users, orders)
 package config
 
 import (
@@ -78,8 +78,9 @@ var byteOrderMark = []byte("\ufeff")
 // FromEnv returns the environment variables whose names begin with prefix, in
 // the same form as Load: the prefix is cut off, "__" becomes ".", and the rest
 // is put in lower case, so that FromEnv("DOGPILE_") gives the value of
-// DOGPILE_CACHE__USERS__STALE_FOR as cache.users.stale_for. Values are not
-// touched. The prefix is compared with its case; of two names that differ in
+// DOGPILE_CACHE__USERS__STALE_FOR as cache.users.stale_for. A region "UserCache"
+// takes cache.usercache.stale_for for its own, in place of what a file says under
+// cache.UserCache.stale_for. Values are not touched. The prefix is compared with its case; of two names that differ in
 // case alone the later in the environment counts. A variable whose whole name is
 // the prefix is left out. The map is never nil, and is the caller's.
 func FromEnv(prefix string) map[string]string {

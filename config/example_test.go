@@ -1,11 +1,14 @@
 package config_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 
+	"github.com/dogpile-go/dogpile"
+	_ "github.com/dogpile-go/dogpile/backend/memory"
 	"github.com/dogpile-go/dogpile/config"
 )
 
@@ -50,4 +53,19 @@ func ExampleFromEnv() {
 	maps.Copy(settings, config.FromEnv("EXAMPLE_"))
 	fmt.Println(settings)
 	// Output: map[cache.users.stale_for:30m]
+}
+
+// The environment has no case. The names of regions may have.
+func ExampleFromEnv_capitals() {
+	os.Setenv("EXAMPLE_CACHE__USERCACHE__EXPIRATION", "1d")
+	defer os.Unsetenv("EXAMPLE_CACHE__USERCACHE__EXPIRATION")
+
+	settings := map[string]string{"cache.UserCache.backend": "memory", "cache.UserCache.expiration": "1h"} // from config.Load
+	maps.Copy(settings, config.FromEnv("EXAMPLE_"))
+	users := dogpile.NewRegion("UserCache")
+	fmt.Println(dogpile.ConfigureAll(context.Background(), settings, "cache.", users))
+	fmt.Println(users)
+	// Output:
+	// <nil>
+	// region "UserCache" over memory, expires after 24h0m0s
 }

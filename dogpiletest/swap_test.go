@@ -100,6 +100,28 @@ func TestSwapLeavesTheRegionsOwnBackend(t *testing.T) {
 	}
 }
 
+// TestSwapClosesWhatTheTestConfigures: it is gone with the test, and nobody else would.
+func TestSwapClosesWhatTheTestConfigures(t *testing.T) {
+	t.Parallel()
+	settings := map[string]string{"backend": "memory://", "replace_existing_backend": "true"}
+	r := dogpile.NewRegion("r")
+	inner := &tb{TB: t}
+	dogpiletest.Swap(inner, r, nil)
+	if err := r.ConfigureFrom(t.Context(), settings, ""); err != nil {
+		t.Fatal(err)
+	}
+	b := r.Backend()
+	inner.end()
+	for end := time.Now().Add(10 * time.Second); b.Get(t.Context(), []driver.Item{{Key: "k"}}) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the backend is open")
+		}
+	}
+	if r.Configured() {
+		t.Error("the region is configured")
+	}
+}
+
 func TestSwapOneAtATime(t *testing.T) {
 	t.Parallel()
 	r := dogpile.NewRegion("r")

@@ -1,6 +1,7 @@
 // Command dogpile shows what the cache of the same name does.
 //
 //	dogpile demo       put one load before an origin, unprotected and protected
+//	dogpile check      say what is wrong or odd in the settings of a program
 //	dogpile --version  print the version, the revision and the Go that it was built with
 //
 // It exits with 0 if all went well, with 2 and one line on standard error if
@@ -28,6 +29,8 @@ import (
 	_ "github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/fleet"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/version"
+	_ "github.com/dogpile-go/dogpile/codec/cbor"
+	_ "github.com/dogpile-go/dogpile/proxy"
 )
 
 func main() {
@@ -77,7 +80,9 @@ func newRoot() *cobra.Command {
 
 Begin with "dogpile demo": it puts the same load before a slow origin three
 times, unprotected, with coalescing and with dogpile, and shows the difference
-as a table and as a page, report.html. It needs no server.`,
+as a table and as a page, report.html. It needs no server.
+
+"dogpile check app.toml" says what is wrong or odd in the settings of a program.`,
 		Args:               cobra.NoArgs,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
@@ -87,7 +92,7 @@ as a table and as a page, report.html. It needs no server.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newDemo(), newProcess(), newVersion())
+	root.AddCommand(newDemo(), newCheck(), newProcess(), newVersion())
 	return root
 }
 

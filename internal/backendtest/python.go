@@ -164,12 +164,36 @@ func Python(t *testing.T, pairs func(t *testing.T, check func(*Pair))) {
 		"one creation among all":                             oneCreation,
 		"a Delete during Python's creation does not disturb": deleteDuringCreation,
 		"many keys":                                          manyKeys,
+		"not found is None":                                  notFoundIsNone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pairs(t, check)
 		})
 	}
+}
+
+// To Python the answer "there is none" is a None that is stored, and so is what Python
+// stores to a program here. An entry with a schema is one like any other to it.
+func notFoundIsNone(p *Pair) {
+	knows := p.Cache.With(dogpile.CacheOptions[any]{NotFound: errNone, NotFoundFor: time.Hour})
+	_, err := knows.GetOrCreate(p.Context(), "k", func(context.Context) (any, error) { return nil, errNone })
+	wantNone(p.T, err)
+	_, err = knows.GetOrCreateMulti(p.Context(), []string{"left-out"}, func(context.Context, []string) (map[string]any, error) { return nil, nil })
+	OK(p, err)
+	p.Same("Python gets", p.Python("get", "k"), "null")
+	p.Same("Python creates", p.Python("create", "k", `"other"`, ""), "null")
+	p.Same("Python gets many", p.Python("get_multi", "k", "left-out"), "[null, null]")
+	if _, _, err := knows.Get(p.Context(), "k"); err != errNone {
+		p.Errorf("Go gets what Python has read: %v", err)
+	}
+	p.Python("set", "k", "null")
+	if v, ok, err := knows.Get(p.Context(), "k"); v != nil || !ok || err != nil {
+		p.Errorf("Go gets Python's None: %v, %v, %v", v, ok, err)
+	}
+	OK(p, p.Cache.With(dogpile.CacheOptions[any]{Schema: "2"}).Set(p.Context(), "s", "v"))
+	p.Same("Python gets an entry with a schema", p.Python("get", "s"), `"v"`)
+	p.WantCreations(0)
 }
 
 // values are JSON as Python writes it.

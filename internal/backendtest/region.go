@@ -18,6 +18,9 @@ func Regions(t *testing.T, open func(t testing.TB) driver.Backend) {
 		"an invalidation reaches other processes": invalidationReachesOthers,
 		"a creation from before is not served":    creationFromBefore,
 		"a lost lease cancels the creator":        lostLeaseCancels,
+		"not found holds in all processes":        notFoundHolds,
+		"schemas are apart":                       schemasAreApart,
+		"one renewal ahead among all":             oneRenewalAhead,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

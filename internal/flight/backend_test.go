@@ -517,6 +517,21 @@ func want(t *testing.T, caller string, done chan results, values string, err err
 	}
 }
 
+// wantPart is want for a call that has some of its values, and err for the others.
+func wantPart(t *testing.T, caller string, done chan results, values string, err error) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case got := <-done:
+		if !errors.Is(got.err, err) || !maps.Equal(got.values, parse(values)) {
+			t.Errorf("%s got %v, %v; want %q, %v", caller, got.values, got.err, values, err)
+		}
+	default:
+		t.Errorf("%s still waits; want %q, %v", caller, values, err)
+		go func() { <-done }()
+	}
+}
+
 func parse(values string) map[string]string {
 	m := make(map[string]string)
 	for pair := range strings.FieldsSeq(values) {

@@ -338,6 +338,11 @@ func (b *batch[V]) create() error {
 	if b.tasks = tasks; len(tasks) == 0 {
 		return nil
 	}
+	if failFor := b.call.FailFor; failFor != nil && !b.call.Renew && !b.call.Unshared {
+		for i := range tasks {
+			tasks[i].flight.creating(failFor)
+		}
+	}
 	var made []Result[V]
 	err = b.timed(func(ctx context.Context) (err error) {
 		// The slot is for creators: storing, which may hang, needs none.

@@ -37,11 +37,12 @@ type Reading[V any] struct {
 	Failed bool
 }
 
-// Result is what a Call returns for a key. OK tells whether there is a value:
-// creators may leave values out.
+// Result is what a Call returns for a key. OK tells whether there is a value: creators may
+// leave values out, and with an error there is none.
 type Result[V any] struct {
 	Value V
 	OK    bool
+	Err   error
 }
 
 // Source is where the values of a Call are read, locked, created and stored. Keys
@@ -103,6 +104,13 @@ type Call[V any] struct {
 	// also with different Tables, equal keys have one lock. It is comparable. nil: the
 	// locks are those of this Table alone.
 	Space any
+	// NoStale tells that the caller takes no stale value. Its Source reads stale values
+	// as missing.
+	NoStale bool
+	// FailFor returns for how long the error of a creation is the answer of later callers
+	// that have no value, in place of a creation: a *[Remembered]. nil: no error is.
+	// Renewers neither leave such errors nor get them.
+	FailFor func(err error) time.Duration
 	// Class keeps callers apart: those of different classes share no flights they wait
 	// for.
 	Class string
@@ -125,8 +133,9 @@ type want[V any] struct {
 
 // Do returns the values, for a caller that has just read them; with Renew the
 // readings are not looked at. The error of a creator goes to all that waited for it,
-// unchanged, and is the error of the call. A panic becomes a *PanicError. Waiting
-// ends with ctx.
+// unchanged. A panic becomes a *PanicError. Waiting ends with ctx. A key that fails takes
+// no other one with it: the results tell of each. The error is that of the first key
+// that has one.
 func (c *Call[V]) Do(ctx context.Context, readings []Reading[V]) ([]Result[V], error) {
 	results := make([]Result[V], len(c.Keys))
 	wants := make([]want[V], len(c.Keys))
@@ -139,19 +148,17 @@ func (c *Call[V]) Do(ctx context.Context, readings []Reading[V]) ([]Result[V], e
 	// Each time a flight is met that began later, so that this has an end: see "Late
 	// callers". A lost lock is the exception, and is counted.
 	for losses := 0; len(wants) > 0; {
-		waiting, err := c.start(ctx, wants, results)
-		if err != nil {
-			return nil, err
-		}
+		waiting := c.start(ctx, wants, results)
 		var lost bool
-		if wants, lost, err = c.collect(ctx, waiting, results, losses < maxLosses); err != nil {
-			return nil, err
-		}
+		wants, lost = c.collect(ctx, waiting, results, losses < maxLosses)
 		if lost {
 			losses++ // starting over for another reason has an end of its own
 		}
-		if err := c.readAgain(ctx, wants); err != nil {
-			return nil, err
+		wants = c.readAgain(ctx, wants, results)
+	}
+	for i := range results {
+		if err := results[i].Err; err != nil {
+			return results, err
 		}
 	}
 	return results, nil
@@ -159,34 +166,41 @@ func (c *Call[V]) Do(ctx context.Context, readings []Reading[V]) ([]Result[V], e
 
 // settle returns the keys that need a flight, after noting the results of all others.
 // What can go wrong for this caller alone does so here, before it has started a flight
-// that others may have joined.
-func (c *Call[V]) settle(ctx context.Context, wants []want[V], results []Result[V]) (rest []want[V], err error) {
+// that others may have joined: then all keys that need one have failed.
+func (c *Call[V]) settle(ctx context.Context, wants []want[V], results []Result[V]) (rest []want[V]) {
 	rest = wants[:0]
+	var err error
 	for _, w := range wants {
 		key, stale := c.Keys[w.at], w.reading.State == Stale
 		switch {
 		case w.reading.State == Fresh:
-			results[w.at] = Result[V]{w.reading.Value, true}
+			results[w.at] = Result[V]{Value: w.reading.Value, OK: true}
 		case c.Table.Recursive(ctx, key):
 			// Not even with a stale value at hand: this caller waits for itself.
-			return nil, ErrRecursive
+			results[w.at].Err, err = ErrRecursive, ErrRecursive
 		case stale && c.Table.Busy(key):
-			results[w.at] = Result[V]{w.reading.Value, true}
+			results[w.at] = Result[V]{Value: w.reading.Value, OK: true}
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			results[w.at].Err, err = ctx.Err(), ctx.Err()
 		default:
 			rest = append(rest, w)
 		}
 	}
-	return rest, nil
+	if err == nil {
+		return rest
+	}
+	for _, w := range rest {
+		results[w.at].Err = err
+	}
+	return nil
 }
 
 // start sees to it that there is a flight for every key that needs one, and returns the
 // keys that have to be waited for.
-func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V]) (waiting []want[V], err error) {
-	rest, err := c.settle(ctx, wants, results)
-	if len(rest) == 0 || err != nil {
-		return nil, err
+func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V]) (waiting []want[V]) {
+	rest := c.settle(ctx, wants, results)
+	if len(rest) == 0 {
+		return nil
 	}
 	now := newBatch(ctx, c)
 	later := now // what the Runner gets
@@ -199,20 +213,18 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 		if stale {
 			b = later
 		}
+		var err error
 		if w.flight, w.own, err = c.join(w, b.group); err != nil {
-			now.group.abandon(err)
-			later.group.abandon(err)
-			return nil, err
+			results[w.at].Err = err
+			continue
 		}
-		// A flight that was made here is launched below, whatever becomes of the other
-		// keys: others may have joined it by now.
 		if w.own {
 			b.tasks = append(b.tasks, task[V]{at: w.at, reading: w.reading, flight: w.flight})
 		}
 		switch {
 		case stale && (!w.own || c.Runner != nil):
 			// Not its own: since the loop above another caller has started to create it.
-			results[w.at] = Result[V]{w.reading.Value, true}
+			results[w.at] = Result[V]{Value: w.reading.Value, OK: true}
 		case !w.own:
 			// It may be in the hands of a Runner that has more urgent things to do. This
 			// caller has nothing to return.
@@ -227,13 +239,14 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 		defer c.handing(ctx, later).end()
 		later.launch(c.Runner)
 	}
-	return waiting, nil
+	return waiting
 }
 
 // join returns the flight for w: one that is there, or one that was made in g.
 func (c *Call[V]) join(w want[V], g *group) (f *flight, made bool, err error) {
 	key, stale := c.Keys[w.at], w.reading.State == Stale
 	on := terms{version: w.reading.Version, called: c.Called, stale: stale, waits: !stale || c.Runner == nil}
+	on.fails = !stale && !c.Renew && c.FailFor != nil
 	switch {
 	case c.Unshared:
 		f, err = c.Table.unshared(key, w.at, g)
@@ -246,6 +259,7 @@ func (c *Call[V]) join(w want[V], g *group) (f *flight, made bool, err error) {
 		// version. It must not join A, which goes by the old one.
 		on.version, on.inTime = unread, true
 	}
+	on.reading = on.version
 	if on.waits {
 		// What a Runner creates nobody of a class waits for, at first.
 		on.version += c.Class
@@ -256,38 +270,37 @@ func (c *Call[V]) join(w want[V], g *group) (f *flight, made bool, err error) {
 // collect waits for flights, and returns the keys for which this caller has to
 // start over. lost tells that it is because a creator lost its lock, which may
 // happen only if again is true.
-func (c *Call[V]) collect(ctx context.Context, waiting []want[V], results []Result[V], again bool) (wants []want[V], lost bool, err error) {
+func (c *Call[V]) collect(ctx context.Context, waiting []want[V], results []Result[V], again bool) (wants []want[V], lost bool) {
 	n := c.nest(ctx, waiting)
 	defer n.end()
 	wants = waiting[:0]
 	for _, w := range waiting {
 		if err := n.wait(ctx, w.flight); err != nil {
-			c.part(waiting, err)
-			return nil, false, err
+			c.part(w, err)
+			results[w.at].Err = err
+			continue
 		}
 		// A flight of the same key may be one of values of another type.
 		out, same := w.flight.result.(*outcome[V])
-		// 1. This caller waits for a and b, in two flights.  2. That of b fails.  3. It is
-		// seen only when a has ended. No error is lost by that, and a's creator, which may
-		// be this caller's own, goes on in any case.
 		switch {
 		case again && errors.Is(w.flight.err, ErrLost):
 			lost = true
 			wants = append(wants, w)
 		case w.flight.err != nil:
-			return nil, false, w.flight.err
+			results[w.at].Err = w.flight.err
 		case !same || !c.mayUse(out, w):
 			wants = append(wants, w)
 		case out.kind != omitted:
-			results[w.at] = Result[V]{out.value, true}
+			results[w.at] = Result[V]{Value: out.value, OK: true}
 		}
 	}
-	return wants, lost, nil
+	return wants, lost
 }
 
-func (c *Call[V]) readAgain(ctx context.Context, wants []want[V]) error {
+// readAgain reads the keys for which this caller starts over.
+func (c *Call[V]) readAgain(ctx context.Context, wants []want[V], results []Result[V]) []want[V] {
 	if len(wants) == 0 || c.Renew {
-		return nil // renewers do not take what others have made in the meantime
+		return wants // renewers do not take what others have made in the meantime
 	}
 	at := make([]int, len(wants))
 	for i, w := range wants {
@@ -295,12 +308,15 @@ func (c *Call[V]) readAgain(ctx context.Context, wants []want[V]) error {
 	}
 	readings, err := c.Source.Read(ctx, at)
 	if err != nil {
-		return err
+		for _, i := range at {
+			results[i].Err = err
+		}
+		return nil
 	}
 	for i := range wants {
 		wants[i].reading = readings[i]
 	}
-	return nil
+	return wants
 }
 
 func (c *Call[V]) timeout() time.Duration {

@@ -268,6 +268,11 @@ func (n *nested) wait(ctx context.Context, f *flight) error {
 	}
 	select {
 	case <-f.done:
+		return nil // whether or not ctx has ended
+	default:
+	}
+	select {
+	case <-f.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -306,21 +311,14 @@ func (c *Call[V]) handing(ctx context.Context, b *batch[V]) (n *nested) {
 	return n
 }
 
-// part leaves the flights that the caller waits for. err is why.
-func (c *Call[V]) part(waiting []want[V], err error) {
-	for _, w := range waiting {
-		w.flight.leave()
-	}
-	if _, circle := err.(*circleError); !circle {
-		return
-	}
+// part leaves a flight that the caller has waited for. err is why.
+func (c *Call[V]) part(w want[V], err error) {
+	w.flight.leave()
 	// What this caller has started and nobody waits for would only wait for the creation
 	// around the caller, to create then what nobody has asked for. A caller that joins it
 	// meanwhile starts over.
-	for _, w := range waiting {
-		if w.own && w.flight.group.stuck() {
-			w.flight.group.abandon(ErrLost)
-		}
+	if _, circle := err.(*circleError); circle && w.own && w.flight.group.stuck() {
+		w.flight.group.abandon(ErrLost)
 	}
 }
 

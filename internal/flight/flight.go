@@ -1,11 +1,15 @@
 package flight
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // flight is the creation of one key, and what all callers that want it wait for.
 type flight struct {
 	table        *Table
 	key, version string
+	reading      string  // the version of the readings that it goes by; version may say more
 	at           int     // the key's position in the call that has started the flight
 	next         *flight // another flight of the same key; guarded by the shard's mu
 	unshared     bool    // it takes no lock within the process
@@ -15,10 +19,11 @@ type flight struct {
 	err    error
 
 	// guarded by the shard's mu
-	cutoff   int64 // see the package comment; 0: neither read nor created yet
-	revoked  bool  // by ForgetAll: a lock that it is still granted is given back
-	waiters  int   // callers that wait for the result
-	made     any   // the result if the time is up while it is being stored; nil: ErrTimeout
+	cutoff   int64                     // see the package comment; 0: neither read nor created yet
+	revoked  bool                      // by ForgetAll: a lock that it is still granted is given back
+	waiters  int                       // callers that wait for the result
+	failFor  func(error) time.Duration // set once its creator runs; nil: no error is remembered
+	made     any                       // the result if the time is up while it is being stored; nil: ErrTimeout
 	finished bool
 	group    *group
 	holder   *holder       // the lock within this process; nil: not held
@@ -136,6 +141,7 @@ func releaseAll(flights []*flight) {
 // finish publishes the result and takes the flight out of the table, in one step. The
 // first call counts. It reports whether that publishes an error that nobody waits for.
 func (f *flight) finish(result any, err error) (unseen bool) {
+	failFor := f.failsFor(err)
 	sh := f.table.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -148,7 +154,13 @@ func (f *flight) finish(result any, err error) (unseen bool) {
 	}
 	f.finished = true
 	f.result, f.err = result, err
-	sh.remove(f)
+	if there := sh.remove(f); there && err != nil && failFor > 0 {
+		// In the same step as the flight leaves the table:
+		// 1. A thousand callers wait for the flight, or are about to join it.  2. It fails.
+		// Each of them gets its error, or the remembered one.
+		// What was forgotten is not remembered: it failed with what was there before.
+		sh.fail(f.key, f.reading, err, failFor)
+	}
 	close(f.done)
 	return err != nil && f.waiters == 0
 }
@@ -161,6 +173,30 @@ func (f *flight) storing(made any) {
 	defer sh.mu.Unlock()
 	f.made = made
 	sh.remove(f)
+}
+
+// creating notes that the creator runs: from now on an error is one of the creation.
+func (f *flight) creating(failFor func(error) time.Duration) {
+	sh := f.table.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	f.failFor = failFor
+}
+
+// failsFor returns for how long err is to be remembered. It holds no mutex while it asks,
+// as errors have methods of their own.
+func (f *flight) failsFor(err error) time.Duration {
+	if err == nil {
+		return 0
+	}
+	sh := f.table.shard(f.key)
+	sh.mu.Lock()
+	failFor := f.failFor
+	sh.mu.Unlock()
+	if failFor == nil {
+		return 0
+	}
+	return failFor(err)
 }
 
 // leave notes that a caller does not wait any longer.

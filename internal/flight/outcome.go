@@ -34,7 +34,7 @@ func (c *Call[V]) mayUse(out *outcome[V], w want[V]) bool {
 	case foundStale:
 		// It is enough for callers that joined. The caller whose flight it was finds it
 		// when it reads again, and is the one to renew it.
-		return !late && !w.own
+		return !late && !w.own && !c.NoStale
 	case keptStale:
 		// Nobody has read it since the first caller did. Only callers that have a
 		// stale value themselves know that it is not deleted.

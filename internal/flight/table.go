@@ -31,6 +31,7 @@ type shard struct {
 	flights  map[string]*flight // by key; more of one key hang on flight.next
 	holders  map[string]*holder // which flight has the lock within this process
 	backoffs map[string]*time.Timer
+	failures map[string]*failure
 }
 
 // holder is the lock on a key within this process, in the hands of one flight.
@@ -56,10 +57,12 @@ func (t *Table) Now() int64 { return t.clock.Load() }
 // terms are on what terms a caller joins a flight.
 type terms struct {
 	version string
-	inTime  bool  // the caller must not be late for the flight
-	called  int64 // when the caller called
-	waits   bool  // the caller waits for a flight that it starts
-	stale   bool  // the caller does not wait for one that others have started
+	inTime  bool   // the caller must not be late for the flight
+	called  int64  // when the caller called
+	waits   bool   // the caller waits for a flight that it starts
+	stale   bool   // the caller does not wait for one that others have started
+	reading string // the version of the caller's reading; version may say more
+	fails   bool   // the error of a creation before is good enough
 }
 
 // join returns a flight of key that the terms allow. If there is none, it makes one
@@ -80,7 +83,10 @@ func (t *Table) join(key string, at int, on terms, g *group) (f *flight, made bo
 			return f, false, nil
 		}
 	}
-	f = &flight{table: t, key: key, at: at, version: on.version, done: make(chan struct{})}
+	if err := sh.failed(key, on); err != nil {
+		return nil, false, err
+	}
+	f = &flight{table: t, key: key, at: at, version: on.version, reading: on.reading, done: make(chan struct{})}
 	if on.waits {
 		f.waiters = 1
 	}
@@ -155,7 +161,8 @@ func (sh *shard) endBackoff(key string) {
 
 // Forget takes the flights of keys out of sight: their callers still get their
 // results, later callers start new flights. It ends backoffs, and the locks within
-// this process: the creator of a deleted value must not hold up the next one. The
+// this process: the creator of a deleted value must not hold up the next one. Errors of
+// its creations are forgotten, and those of creations that are under way will be. The
 // Source's locks stay held; it is for the caller, which has changed the values, to
 // revoke them.
 func (t *Table) Forget(keys ...string) {
@@ -192,6 +199,9 @@ func (t *Table) ForgetAll(ctx context.Context) {
 		for key := range sh.backoffs {
 			sh.endBackoff(key)
 		}
+		for key := range sh.failures {
+			sh.endFailure(key)
+		}
 		sh.mu.Unlock()
 	}
 	if len(locked) == 0 {
@@ -214,6 +224,7 @@ func (sh *shard) forget(key string) {
 		sh.vacate(key, h)
 	}
 	sh.endBackoff(key)
+	sh.endFailure(key)
 }
 
 // vacate gives back the lock within the process, unless h has lost it already.
@@ -224,8 +235,8 @@ func (sh *shard) vacate(key string, h *holder) {
 	}
 }
 
-// remove takes f out of the table, if it is there.
-func (sh *shard) remove(f *flight) {
+// remove takes f out of the table, and reports whether it was there.
+func (sh *shard) remove(f *flight) bool {
 	at := sh.flights[f.key]
 	if at == f {
 		if f.next == nil {
@@ -233,14 +244,15 @@ func (sh *shard) remove(f *flight) {
 		} else {
 			sh.flights[f.key] = f.next
 		}
-		return
+		return true
 	}
 	for ; at != nil; at = at.next {
 		if at.next == f {
 			at.next = f.next
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // Running returns how many groups of flights, each in one goroutine, have not

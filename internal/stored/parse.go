@@ -21,24 +21,24 @@ const maxDepth = 64
 // else that Append could not have meant is ErrMalformed: no object, "ct" or
 // "v" absent, one of our keys given twice or with a value of another type or
 // out of range. With an error the other results are zero.
-func Parse(data []byte) (m Meta, payload []byte, err error) { return ParseExpecting(data, "") }
+func Parse(data []byte) (m Meta, payload []byte, err error) { return ParseExpecting(data, "", "") }
 
-// ParseExpecting is Parse for a caller who knows which version most entries
-// have: if data has it, Meta.Version is that string, and no memory is taken for
-// it. The result is the same in any case.
+// ParseExpecting is Parse for a caller who knows which version and schema most
+// entries have: if data has them, Meta has those strings, and no memory is taken
+// for them. The result is the same in any case.
 //
 // A string that shares the memory of data would cost nothing either. But it would
 // keep the whole entry in memory for as long as somebody keeps the version.
-func ParseExpecting(data []byte, version string) (m Meta, payload []byte, err error) {
+func ParseExpecting(data []byte, version, schema string) (m Meta, payload []byte, err error) {
 	bar := bytes.IndexByte(data, '|')
 	if bar < 0 {
 		return Meta{}, nil, ErrMalformed
 	}
-	p := parser{in: data[:bar], expected: version}
+	p := parser{in: data[:bar], version: version, schema: schema}
 	if p.written() {
 		return p.meta, data[bar+1:], nil
 	}
-	p = parser{in: data[:bar], expected: version}
+	p = parser{in: data[:bar], version: version, schema: schema}
 	if !p.header() || p.seen&sawV == 0 {
 		return Meta{}, nil, ErrMalformed
 	}
@@ -57,33 +57,34 @@ const (
 	sawT
 	sawE
 	sawD
+	sawS
+	sawF
+	sawN
 )
 
 // parser walks over in. Its methods report whether what they look for is
 // there, and step over it if it is.
 type parser struct {
 	in           []byte
-	expected     string // the version that most entries have
+	version      string // that most entries have
+	schema       string // that most entries have
 	pos          int
 	meta         Meta
-	seen         uint8
+	seen         uint16
 	otherVersion bool
 	bad          bool // the JSON is sound, a value of ours is not
 }
 
-// written reads what Append writes today, unless the entry has an expiration of its own,
-// in a third of the time that header takes for it. What it does not read need not be
+// written reads what Append writes today, unless the entry has durations of its own, in
+// a third of the time that header takes for it. What it does not read need not be
 // wrong.
 func (p *parser) written() bool {
 	if !p.word(`{"ct": `) || !p.seconds(&p.meta.Created) || !p.word(`, "v": 2`) {
 		return false
 	}
-	var version []byte
-	escaped, ok := false, true
-	if p.word(`, "t": `) {
-		version, escaped, ok = p.string()
-		ok = ok && len(version) > 0
-	}
+	version, ok := p.writtenString(`, "t": `, sawT)
+	schema, fine := p.writtenString(`, "s": `, sawS)
+	ok = ok && fine
 	if p.word(`, "d": `) {
 		ok = ok && p.seconds((*int64)(&p.meta.Took))
 	}
@@ -92,10 +93,32 @@ func (p *parser) written() bool {
 	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) {
 		return false
 	}
-	if version != nil {
-		p.setString(sawT, version, escaped)
-	}
+	p.take(version)
+	p.take(schema)
 	return true
+}
+
+// text is a string that was read, and whose.
+type text struct {
+	bit     uint16
+	raw     []byte // nil: there is none
+	escaped bool
+}
+
+// writtenString reads a string with its key, if they are there.
+func (p *parser) writtenString(key string, bit uint16) (t text, ok bool) {
+	if !p.word(key) {
+		return text{}, true
+	}
+	t.bit = bit
+	t.raw, t.escaped, ok = p.string()
+	return t, ok && len(t.raw) > 0
+}
+
+func (p *parser) take(t text) {
+	if t.raw != nil {
+		p.setString(t.bit, t.raw, t.escaped)
+	}
 }
 
 // seconds reads a number of at most nine digits after the point, and as many or one more
@@ -166,7 +189,7 @@ func (p *parser) member() bool {
 	if escaped && len(raw) <= len(buf) {
 		raw = unquote(buf[:0], raw)
 	}
-	bit := uint8(0)
+	bit := uint16(0)
 	switch string(raw) {
 	case "ct":
 		bit = sawCT
@@ -178,6 +201,12 @@ func (p *parser) member() bool {
 		bit = sawE
 	case "d":
 		bit = sawD
+	case "s":
+		bit = sawS
+	case "f":
+		bit = sawF
+	case "n":
+		bit = sawN
 	default:
 		return p.skip(maxDepth)
 	}
@@ -199,20 +228,24 @@ func (p *parser) member() bool {
 	return p.skip(maxDepth)
 }
 
-func (p *parser) setString(bit uint8, raw []byte, escaped bool) {
-	if bit != sawT || len(raw) == 0 {
+func (p *parser) setString(bit uint16, raw []byte, escaped bool) {
+	into, expected := &p.meta.Version, p.version
+	if bit == sawS {
+		into, expected = &p.meta.Schema, p.schema
+	}
+	if bit != sawT && bit != sawS || len(raw) == 0 {
 		p.bad = true
 		return
 	}
 	if escaped {
 		raw = unquote(make([]byte, 0, len(raw)), raw)
 	}
-	if p.meta.Version = p.expected; string(raw) != p.expected {
-		p.meta.Version = string(raw)
+	if *into = expected; string(raw) != expected {
+		*into = string(raw)
 	}
 }
 
-func (p *parser) setNumber(bit uint8, text []byte) {
+func (p *parser) setNumber(bit uint16, text []byte) {
 	if bit == sawV && len(text) == 1 {
 		p.otherVersion = text[0] != '2'
 		return
@@ -224,16 +257,27 @@ func (p *parser) setNumber(bit uint8, text []byte) {
 	case bit == sawCT && err == nil:
 		p.meta.Created = nanoseconds(f)
 		p.bad = p.bad || p.meta.Created <= 0 || p.meta.Created == math.MaxInt64
-	case bit == sawE && f == -1:
-		p.meta.ExpireIn = -1
 	case bit == sawE:
-		p.meta.ExpireIn = time.Duration(nanoseconds(f))
-		p.bad = p.bad || p.meta.ExpireIn <= 0
+		p.setDuration(&p.meta.ExpireIn, f)
+	case bit == sawF:
+		p.setDuration(&p.meta.StaleFor, f)
+	case bit == sawN && f == 1:
+		p.meta.NotFound = true
 	case bit == sawD && f >= 0:
 		p.meta.Took = time.Duration(nanoseconds(f))
 	default:
 		p.bad = true
 	}
+}
+
+// setDuration sets what is above 0, or -1 for without bound.
+func (p *parser) setDuration(d *time.Duration, f float64) {
+	if f == -1 {
+		*d = -1
+		return
+	}
+	*d = time.Duration(nanoseconds(f))
+	p.bad = p.bad || *d <= 0
 }
 
 // nanoseconds is the reverse of appendSeconds: what that writes of

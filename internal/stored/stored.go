@@ -34,6 +34,18 @@ type Meta struct {
 	// ExpireIn is the expiration of this entry alone: 0 for none of its own,
 	// negative for never. Parse returns never as -1.
 	ExpireIn time.Duration
+
+	// StaleFor is how long past its expiration this entry alone may be served: 0 for no
+	// wish of its own, negative for without bound. Parse returns that as -1.
+	StaleFor time.Duration
+
+	// Schema is that of the value, "" for none. Bytes that are not UTF-8 are stored as
+	// U+FFFD.
+	Schema string
+
+	// NotFound tells that the entry stands for the answer that there is no value. Its
+	// payload is what programs read that know nothing of this.
+	NotFound bool
 }
 
 // Errors of Parse. Both mean that there is no entry.
@@ -52,18 +64,28 @@ func Append(dst []byte, m Meta) []byte {
 		dst = append(dst, `, "t": `...)
 		dst = appendString(dst, m.Version)
 	}
-	switch {
-	case m.ExpireIn > 0:
-		dst = append(dst, `, "e": `...)
-		dst = appendSeconds(dst, int64(m.ExpireIn))
-	case m.ExpireIn < 0:
-		dst = append(dst, `, "e": -1`...)
+	if m.Schema != "" {
+		dst = append(dst, `, "s": `...)
+		dst = appendString(dst, m.Schema)
 	}
-	if m.Took > 0 {
-		dst = append(dst, `, "d": `...)
-		dst = appendSeconds(dst, int64(m.Took))
+	dst = appendDuration(dst, `, "e": `, m.ExpireIn)
+	dst = appendDuration(dst, `, "f": `, m.StaleFor)
+	if m.NotFound {
+		dst = append(dst, `, "n": 1`...)
 	}
+	dst = appendDuration(dst, `, "d": `, max(m.Took, 0))
 	return append(dst, "}|"...)
+}
+
+// appendDuration appends a member unless d is 0, and -1 for what is less.
+func appendDuration(dst []byte, key string, d time.Duration) []byte {
+	switch {
+	case d > 0:
+		return appendSeconds(append(dst, key...), int64(d))
+	case d < 0:
+		return append(append(dst, key...), "-1"...)
+	}
+	return dst
 }
 
 // appendSeconds writes ns as seconds the way Python's json.dumps writes a

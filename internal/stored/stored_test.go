@@ -66,7 +66,7 @@ func TestParseGolden(t *testing.T) {
 	for _, file := range []string{"captures.tsv", "written.tsv", "accepted.tsv"} {
 		for _, g := range goldens(t, file) {
 			for _, expected := range []string{"", g.meta.Version, "another"} {
-				m, payload, err := stored.ParseExpecting([]byte(g.entry), expected)
+				m, payload, err := stored.ParseExpecting([]byte(g.entry), expected, expected)
 				if err != nil || m != g.meta || string(payload) != g.payload() {
 					t.Errorf("%s: ParseExpecting(%s, %q) = %+v, %q, %v; want %+v", file, g.entry, expected, m, payload, err, g.meta)
 				}
@@ -194,7 +194,7 @@ func TestAllocations(t *testing.T) {
 	} {
 		entry := []byte(row.entry)
 		var err error
-		if n := testing.AllocsPerRun(100, func() { _, _, err = stored.ParseExpecting(entry, row.expected) }); n != row.want || err != nil {
+		if n := testing.AllocsPerRun(100, func() { _, _, err = stored.ParseExpecting(entry, row.expected, "") }); n != row.want || err != nil {
 			t.Errorf("%s: %v allocations, want %v; %v", row.name, n, row.want, err)
 		}
 	}
@@ -204,7 +204,7 @@ func TestAllocations(t *testing.T) {
 func TestVersionIsACopy(t *testing.T) {
 	t.Parallel()
 	data := []byte(`{"ct": 1.5, "v": 2, "t": "token"}|1`)
-	m, _, err := stored.ParseExpecting(data, "other")
+	m, _, err := stored.ParseExpecting(data, "other", "another")
 	clear(data)
 	if m.Version != "token" || err != nil {
 		t.Errorf("%q, %v", m.Version, err)
@@ -229,7 +229,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if again, _, err := stored.ParseExpecting(data, m.Version); again != m || err != nil {
+		if again, _, err := stored.ParseExpecting(data, m.Version, m.Schema); again != m || err != nil {
 			t.Fatalf("%+v, and with its version expected %+v, %v", m, again, err)
 		}
 		if spaced, _, err := stored.Parse(append([]byte(" "), data...)); spaced != m || err != nil {
