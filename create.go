@@ -87,27 +87,28 @@ func (cr *creation[V]) run(ctx context.Context, at []int, keys []string) (v V, v
 // findVersions finds out under which versions the values will be stored. They have to
 // be known before the creator runs: what it reads may be invalidated while it does.
 func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
+	var without []int // a version: what a renewer has found fresh needed none
 	for _, i := range at {
-		cr.keys[i].meta = stored.Meta{}
+		k := &cr.keys[i]
+		if k.meta = (stored.Meta{}); !k.offline && k.last.version == "" {
+			without = append(without, i)
+		}
+	}
+	if err := cr.share(ctx, without); err != nil {
+		return err
 	}
 	for n, i := range at {
 		k := &cr.keys[i]
 		if k.offline {
 			continue
 		}
-		version := k.last.version
-		var err error
-		if version == "" {
-			version, err = cr.s.versions.shared(ctx, k.last.token)
-		}
-		if err == nil {
-			version, err = cr.s.versions.entry(ctx, version, k.key)
-		}
+		version, err := k.last.history.entry(ctx, k.last.version, k.key)
 		if err != nil {
 			if cr.strict() {
 				return cr.s.region.backendError(ctx, cr.op, k.key, err)
 			}
-			cr.disconnect(ctx, cr.op, err, at[n:]...) // see note
+			// The others would only fail in the same way, one time-out after another.
+			cr.disconnect(ctx, cr.op, err, at[n:]...)
 			return nil
 		}
 		k.meta.Version = version
@@ -266,8 +267,9 @@ func (cr *creation[V]) refuses(ctx context.Context, i int) (held, done bool) {
 	}
 	// What was invalidated since it began would be invalid at once. Where the token has
 	// to be asked for, the readers find out.
-	if t, ask := cr.s.versions.known(); ask == "" &&
-		cr.s.versions.judge(t, k.key, k.meta.Version, time.Unix(0, k.meta.Created).Add(-k.meta.Took)) != Fresh {
+	h := k.last.history
+	if t, ask := h.known(); ask == "" &&
+		h.judge(t, k.key, k.meta.Version, time.Unix(0, k.meta.Created).Add(-k.meta.Took)) != Fresh {
 		return false, true
 	}
 	if k.noStore {

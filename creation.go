@@ -101,23 +101,23 @@ func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lo
 
 // readBatch reads keys in one call of the backend.
 func (cr *creation[V]) readBatch(ctx context.Context, at []int) ([]*lookup[V], error) {
-	known := cr.tokenUnderLease(at)
 	if len(at) == 1 {
 		k := &cr.keys[at[0]]
-		l, err := cr.c.read(ctx, cr.s, cr.op, k.key, k.mangled, k.lease.current(), known)
+		l, err := cr.c.read(ctx, cr.s, cr.op, k.key, k.mangled, k.lease.current(), cr.tokenUnderLease(at[0]))
 		return []*lookup[V]{l}, err
 	}
-	keys, items := make([]string, len(at)), make([]driver.Item, len(at)+1)
+	keys, items, known := make([]string, len(at)), make([]driver.Item, len(at)+1), make([]*token, len(at))
 	for n, i := range at {
 		k := &cr.keys[i]
 		keys[n], items[n].Key, items[n].Lease = k.key, k.mangled, k.lease.current()
+		known[n] = cr.tokenUnderLease(i)
 	}
 	return cr.c.readMany(ctx, cr.s, cr.op, keys, items, known)
 }
 
-// tokenUnderLease returns the token for a reading under leases: the token of the reading before,
-// if it was the same for all. Where the backend has fetched the entries with the
-// leases, nothing is left to ask for. That token may have been replaced since:
+// tokenUnderLease returns the token for a reading under a lease: the token of the
+// reading before. Where the backend has fetched the entry with the lease, nothing is
+// left to ask for. That token may have been replaced since:
 //
 //  1. Every caller of this flight has read token T since it called.
 //  2. Somebody invalidates, and T is replaced.
@@ -125,17 +125,12 @@ func (cr *creation[V]) readBatch(ctx context.Context, at []int) ([]*lookup[V], e
 //
 // A renewer has not read before: what an earlier flight of its own has left may be from
 // before an invalidation that made it start over.
-func (cr *creation[V]) tokenUnderLease(at []int) *token {
-	if cr.renew {
+func (cr *creation[V]) tokenUnderLease(at int) *token {
+	k := &cr.keys[at]
+	if cr.renew || k.lease.current() == nil {
 		return nil
 	}
-	known := cr.keys[at[0]].last.token
-	for _, i := range at {
-		if k := &cr.keys[i]; k.lease.current() == nil || k.last.token != known {
-			return nil
-		}
-	}
-	return known
+	return k.last.token
 }
 
 // note takes note of what was read. An error of the backend makes the creation go on without
@@ -149,7 +144,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 		cr.disconnect(ctx, cr.op, err, at...)
 		return nil
 	}
-	shared := "" // what one key finds out of the version is right for all
+	var without []int // a version
 	for n, i := range at {
 		k, l := &cr.keys[i], lookups[n]
 		if l.err != nil {
@@ -163,21 +158,36 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 		k.last = l
 		// Those that create together have to know of the same version, so there has
 		// to be one. What is fresh needs none.
-		if l.version != "" || l.use == flight.Fresh {
-			continue
+		if l.version == "" && l.use != flight.Fresh {
+			without = append(without, i)
 		}
-		if shared == "" {
-			var err error
-			if shared, err = cr.s.versions.shared(ctx, l.token); err != nil {
-				if strict || gaveUp(ctx, err) {
-					return cr.s.region.backendError(ctx, cr.op, k.key, err)
-				}
-				// The others would only fail in the same way, one time-out after another.
-				cr.disconnect(ctx, cr.op, err, at[n:]...)
-				return nil
+	}
+	return cr.share(ctx, without)
+}
+
+// share gives each of the keys the version of its history: what one key finds out is
+// right for all that have the same.
+func (cr *creation[V]) share(ctx context.Context, at []int) error {
+	var shared sharedVersions
+	for _, i := range at {
+		shared.add(cr.keys[i].last.history)
+	}
+	shared.ask(ctx)
+	for _, v := range shared {
+		var keys []int
+		for _, i := range at {
+			if l := cr.keys[i].last; l.history == v.history {
+				keys = append(keys, i)
+				l.version = v.version
 			}
 		}
-		l.version = shared
+		switch {
+		case v.err == nil:
+		case cr.s.o.Strict || gaveUp(ctx, v.err):
+			return cr.s.region.backendError(ctx, cr.op, cr.keys[keys[0]].key, v.err)
+		default:
+			cr.disconnect(ctx, cr.op, v.err, keys...)
+		}
 	}
 	return nil
 }

@@ -95,9 +95,10 @@ type lookup[V any] struct {
 	staleFor time.Duration // its own; 0: it has none
 	notFound bool          // there is an answer, that there is no value
 
-	version string // the region's when this was read; "" if it has none yet
-	token   *token // that it was judged by, if there was one
-	err     error  // the backend did not answer for this entry
+	version string  // the region's when this was read; "" if it has none yet
+	history history // that it belongs to
+	token   *token  // that it was judged by, if there was one
+	err     error   // the backend did not answer for this entry
 }
 
 // entry returns what was found as users see it.

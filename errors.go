@@ -38,7 +38,7 @@ type PanicError = lock.PanicError
 // a creator's own error is returned as it is.
 type OpError struct {
 	Region string // the region's name
-	Op     string // "get", "set", "delete", "refresh", "peek", "locked", "invalidate", "key of", …
+	Op     string // "get", "set", "delete", "refresh", "peek", "locked", "invalidate", "ping", "key of", …
 	Key    string // the caller's key, or of several the first that failed; empty where there is none
 	Err    error  // the cause; errors.Is(Err, ErrBackend) if the backend failed. Of several keys it unwraps to an *OpError for each
 }

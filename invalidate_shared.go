@@ -24,11 +24,13 @@ type SharedInvalidator struct{ regionInvalidator }
 // is nil in every value of it.
 type regionInvalidator interface{ Invalidator }
 
-// tokens is the version token of a region that is kept in its backend.
+// tokens is the version tokens that a region keeps under one key of its backend, one
+// after the other.
 type tokens struct {
 	s    *state
 	key  string
 	last atomic.Pointer[readToken]
+	seen atomic.Bool   // there was a token once
 	turn chan struct{} // has room for the one goroutine that looks for an absent token
 
 	lastFailure atomic.Pointer[failure]
@@ -47,6 +49,12 @@ type readToken struct {
 	at    int64 // when, on the clock of now
 }
 
+func newTokens(s *state, key string) *tokens {
+	return &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+}
+
+func (ts *tokens) of(string) history { return ts }
+
 // known returns the token that was read last while the lag allows, and otherwise the
 // key to read it under.
 func (ts *tokens) known() (t *token, ask string) {
@@ -62,22 +70,20 @@ func (ts *tokens) known() (t *token, ask string) {
 
 func (ts *tokens) judge(t *token, _, version string, began time.Time) State {
 	switch {
-	case t == nil && version == "":
+	case t == nil && version == "" && !ts.seen.Load():
 		return Fresh // written by another program, and nothing was ever invalidated
 	case t == nil:
-		return Invalidated // the token was evicted
+		return Invalidated // the token was evicted, or deleted by an invalidation
 	case version == "":
 		return t.judgeTime(began)
 	}
 	return t.judge(version)
 }
 
-func (ts *tokens) shared(ctx context.Context, t *token) (string, error) {
-	if t == nil {
-		var err error
-		if t, err = ts.current(ctx); err != nil {
-			return "", err
-		}
+func (ts *tokens) shared(ctx context.Context) (string, error) {
+	t, err := ts.current(ctx)
+	if err != nil {
+		return "", err
 	}
 	return t.Version, nil
 }
@@ -86,7 +92,7 @@ func (*tokens) entry(_ context.Context, shared, _ string) (string, error) { retu
 
 func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t, ok := it.Object.(*token); ok {
-		ts.last.Store(&readToken{token: t, at: asked})
+		ts.noteRead(&readToken{token: t, at: asked})
 		return t
 	}
 	if it.Data == nil {
@@ -103,8 +109,15 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if json.Unmarshal(it.Data, t) != nil || t.Version == "" {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.last.Store(&readToken{string(it.Data), t, asked})
+	ts.noteRead(&readToken{string(it.Data), t, asked})
 	return t
+}
+
+func (ts *tokens) noteRead(r *readToken) {
+	if !ts.seen.Load() {
+		ts.seen.Store(true)
+	}
+	ts.last.Store(r)
 }
 
 func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
@@ -120,20 +133,37 @@ func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
 }
 
 func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
-	items := []driver.Item{{Key: ts.key, Lease: l}}
-	if ts.s.caps.Objects {
-		items[0].Object = t
-	} else {
-		data, err := json.Marshal(t)
-		if err != nil {
-			return err
-		}
-		items[0].Data = data
-	}
+	it := ts.item(t)
+	it.Lease = l
+	items := []driver.Item{it}
 	if err := ts.s.set(ctx, items); err != nil {
 		return err
 	}
 	return items[0].Err
+}
+
+// item returns what the backend is to keep for t.
+func (ts *tokens) item(t *token) driver.Item {
+	if ts.s.caps.Objects {
+		return driver.Item{Key: ts.key, Object: t}
+	}
+	data, _ := json.Marshal(t) // strings and numbers never fail
+	return driver.Item{Key: ts.key, Data: data}
+}
+
+// first returns the token that is written where there is none. Where there was one it
+// has been evicted, or deleted by an invalidation, and nobody knows what it said:
+//
+//  1. T tells of an invalidation at noon.  2. T is evicted.  3. U takes its place. An
+//     entry that another program has made in the morning, and that has no version, must
+//     not be valid again.
+func (ts *tokens) first() *token {
+	t := &token{Version: newVersion()}
+	if ts.seen.Load() {
+		t.At = time.Now().UnixNano()
+		t.HardAt = t.At
+	}
+	return t
 }
 
 // current returns the token in force, after writing one where there is none. Of many
@@ -164,12 +194,12 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 			if old != nil {
 				return nil
 			}
-			return &token{Version: newVersion()}
+			return ts.first()
 		})
 	}
 	switch {
 	case err == nil:
-		ts.last.Store(&readToken{token: t, at: asked})
+		ts.noteRead(&readToken{token: t, at: asked})
 	case !gaveUp(ctx, err):
 		ts.lastFailure.Store(&failure{err, now()})
 	}
@@ -197,20 +227,21 @@ func (ts *tokens) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// invalidate replaces the token. A hard invalidation does not look at the old one, so
-// that no holder of its lease can delay it.
 func (ts *tokens) invalidate(ctx context.Context, mode Mode) error {
-	defer ts.last.Store(nil)
-	if mode == Hard {
-		ctx, cancel := ts.s.bound(ctx)
-		defer cancel()
-		return ts.write(ctx, new(token).next(newVersion(), mode), nil)
+	if mode == Soft {
+		return ts.soften(ctx)
 	}
+	return ts.s.byServer(ts.s.replaceTokens(ctx, []*tokens{ts}))
+}
+
+// soften is a soft invalidation: the next token remembers the versions before.
+func (ts *tokens) soften(ctx context.Context) error {
+	defer ts.last.Store(nil)
 	_, err := ts.update(ctx, func(old *token) *token {
 		if old == nil {
-			old = &token{Version: newVersion()}
+			old = ts.first()
 		}
-		return old.next(newVersion(), mode)
+		return old.next(newVersion(), Soft)
 	})
 	return err
 }

@@ -104,15 +104,13 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 	// revokes A's lease, so that A's value does not replace this one.
 	s.flights.Forget(mangled...)
 	began, since := now(), s.pending.now()
-	shared, err := s.versions.shared(ctx, nil)
-	if err != nil {
-		return s.region.backendError(ctx, "set", keys[0], err)
-	}
+	shared, histories := s.sharedFor(ctx, mangled)
 	items, errs := make([]driver.Item, 0, len(keys)), make(map[string]*OpError)
 	for i, key := range keys {
-		version, err := s.versions.entry(ctx, shared, key)
+		version, err := shared.entry(ctx, histories[i], key)
 		if err != nil {
-			return s.region.backendError(ctx, "set", key, err)
+			errs[mangled[i]] = s.region.backendError(ctx, "set", key, err)
+			continue
 		}
 		it := driver.Item{Key: mangled[i]}
 		m := stored.Meta{Created: time.Now().UnixNano(), Version: version}

@@ -106,9 +106,10 @@ func TestFailedDeleteWithoutRetry(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
+		n := b.called("delete")
 		time.Sleep(time.Minute)
-		if n := b.called("delete"); n != 1 {
-			t.Errorf("%d deletes", n)
+		if more := b.called("delete") - n; more != 0 {
+			t.Errorf("%d deletes later", more)
 		}
 	})
 }
@@ -324,7 +325,7 @@ func TestFailedInvalidationIsTriedAgain(t *testing.T) {
 				_, others := processes[int](t, 1, b, &dogpile.Options{Runner: dogpile.Background})
 				wantErr(t, "Set", c.Set(bg, "k", 1), nil)
 				b.in(func(_ context.Context, op string, keys []string) error {
-					if op == "set" && strings.Contains(keys[0], "_inv:") {
+					if (op == "set" || op == "delete") && strings.Contains(keys[0], "_inv:") {
 						return errBackend
 					}
 					return nil

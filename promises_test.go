@@ -279,17 +279,18 @@ func wantBackendErr(t *testing.T, what string, err error) {
 func TestFailedReadsWritesAndInvalidationsAreErrors(t *testing.T) {
 	for _, hang := range []bool{false, true} {
 		for op, call := range map[string]string{"Get": "get", "Peek": "get", "GetMulti": "get", "Set": "set", "SetMulti": "set",
-			"Delete": "delete", "Locked": "locked", "Invalidate": "set"} {
+			"Delete": "delete", "Locked": "locked", "Invalidate": "set delete"} {
 			t.Run(fmt.Sprintf("%s/hang=%v", op, hang), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					b := newFake(t, like{})
 					r := newRegion(t, b, &dogpile.Options{BackendTimeout: 300 * time.Millisecond})
 					c := dogpile.NewCache[int](r, nil)
 					wantErr(t, "Set", c.Set(bg, "token", 1), nil)
-					b.in(failing(call))
+					calls := strings.Fields(call)
+					b.in(failing(calls...))
 					within := time.Duration(0)
 					if hang {
-						b.in(hanging(call))
+						b.in(hanging(calls...))
 						within = 300 * time.Millisecond
 					}
 					began := time.Now()

@@ -18,7 +18,8 @@ func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, 
 		lookup  lookup[V]
 	}
 	r.keys[0], r.items[0], r.lookups[0] = key, driver.Item{Key: mangled, Lease: lease}, &r.lookup
-	if err := c.readAll(ctx, s, op, r.keys[:], r.items[:], r.lookups[:], known); err != nil {
+	r.lookup.token = known
+	if err := c.readAll(ctx, s, op, r.keys[:], r.items[:], r.lookups[:]); err != nil {
 		return nil, err
 	}
 	if err := r.lookup.err; err != nil {
@@ -27,50 +28,51 @@ func (c *Cache[V]) read(ctx context.Context, s *state, op, key, mangled string, 
 	return &r.lookup, nil
 }
 
-// readMany is readAll for any number of keys.
-func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []string, items []driver.Item, known *token) ([]*lookup[V], error) {
+// readMany is readAll for any number of keys; known may be nil.
+func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []string, items []driver.Item, known []*token) ([]*lookup[V], error) {
 	lookups, room := make([]*lookup[V], len(keys)), make([]lookup[V], len(keys))
 	for i := range lookups {
 		lookups[i] = &room[i]
+		if known != nil {
+			room[i].token = known[i]
+		}
 	}
-	if err := c.readAll(ctx, s, op, keys, items, lookups, known); err != nil {
+	if err := c.readAll(ctx, s, op, keys, items, lookups); err != nil {
 		return nil, err
 	}
 	return lookups, nil
 }
 
-// readAll reads entries and the version token in one call of the backend, judges them
-// and fills lookups. items has room for the token at its end. An entry for which the
-// backend could not answer has an err. A token that is known is not read again.
-func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, lookups []*lookup[V], known *token) error {
-	n, t := len(keys), known
-	ask, asked := "", int64(0)
-	if t == nil {
-		// The token is taken, or read, no later than the entries:
-		// 1. The token is read.  2. Somebody invalidates, and an entry is created anew.
-		// 3. The entry is read: it has a newer token, and counts as missing. The other
-		// way round an old entry would be judged by an old token, and be fresh.
-		t, ask = s.versions.known()
-	}
-	if items = items[:n]; ask != "" {
-		items = items[:n+1]
-		items[n].Key = ask
-		asked = now()
-	}
-	veil := s.pending.veil(items[:n])
-	if err := s.get(ctx, items); err != nil {
-		return s.region.backendError(ctx, op, keys[0], err)
-	}
-	if ask != "" {
-		if err := items[n].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
-			return s.region.backendError(ctx, op, keys[0], err)
+// readAll reads entries and the version tokens that they are judged by in one call of
+// the backend, judges them and fills lookups. items has room for a token at its end. An
+// entry for which the backend could not answer, or not for its token, has an err. A
+// lookup that has a token already is judged by that one.
+func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, lookups []*lookup[V]) error {
+	items = items[:len(keys)]
+	veil := s.pending.veil(items)
+	var room [1]askedToken
+	items, asks, err := c.ask(ctx, s, items, lookups, room[:0])
+	if err == nil && c.moved(s, items, lookups) {
+		// Only this answer has told the backend which server keeps what, so that another
+		// token was asked for than other processes go by.
+		for i := range items {
+			items[i] = driver.Item{Key: items[i].Key, Lease: items[i].Lease}
 		}
-		t = s.versions.parse(&items[n], asked)
+		items, asks, err = c.ask(ctx, s, items, lookups, room[:0])
+	}
+	if err != nil {
+		return s.region.backendError(ctx, op, keys[0], err)
 	}
 	exp, at := c.expiration(s), time.Now()
 	for i, l := range lookups {
-		if l.token = t; t != nil {
-			l.version = t.Version
+		if a := askedFor(asks, l.history); l.token == nil && a != nil {
+			// Without its token nobody knows what an entry is worth.
+			if l.token, l.err = a.token, a.err; l.err != nil {
+				continue
+			}
+		}
+		if l.token != nil {
+			l.version = l.token.Version
 		}
 		veil.over(i, &items[i])
 		version, err := c.unpack(s, &items[i], l, at)
@@ -81,7 +83,79 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.err = err
 		}
 		if l.found {
-			l.classify(s, exp, max(veil.verdict, s.versions.judge(t, keys[i], version, l.began())))
+			l.classify(s, exp, max(veil.verdict, l.history.judge(l.token, keys[i], version, l.began())))
+		}
+	}
+	return nil
+}
+
+// ask reads items, and with them the tokens that lookups lack, which it adds to asks. It
+// returns both: with many tokens the items may have moved.
+func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken) ([]driver.Item, []askedToken, error) {
+	n := len(items)
+	for i, l := range lookups {
+		l.history = s.versions.of(items[i].Key)
+		if l.token != nil || askedFor(asks, l.history) != nil {
+			continue
+		}
+		// The token is taken, or read, no later than the entries:
+		// 1. The token is read.  2. Somebody invalidates, and an entry is created anew.
+		// 3. The entry is read: it has a newer token, and counts as missing. The other
+		// way round an old entry would be judged by an old token, and be fresh.
+		t, ask := l.history.known()
+		if ask != "" {
+			items = append(items, driver.Item{Key: ask})
+		}
+		asks = append(asks, askedToken{l.history, t, ask != "", nil})
+	}
+	asked := int64(0)
+	if len(items) > n {
+		asked = now()
+	}
+	if err := s.get(ctx, items); err != nil {
+		return nil, nil, err
+	}
+	for i, at := 0, n; i < len(asks); i++ {
+		if a := &asks[i]; a.read {
+			a.parse(&items[at], asked)
+			at++
+		}
+	}
+	return items[:n], asks, nil
+}
+
+// moved reports whether the token for an entry, which ask has read, is not the one to
+// judge it by any more.
+func (c *Cache[V]) moved(s *state, items []driver.Item, lookups []*lookup[V]) bool {
+	for i, l := range lookups {
+		if l.token == nil && l.history != s.versions.of(items[i].Key) {
+			return true
+		}
+	}
+	return false
+}
+
+// askedToken is a token that entries are judged by.
+type askedToken struct {
+	history history
+	token   *token
+	read    bool // with the entries; otherwise it was known
+	err     error
+}
+
+func (a *askedToken) parse(it *driver.Item, asked int64) {
+	if it.Err != nil && !errors.Is(it.Err, driver.ErrCorrupt) {
+		a.err = it.Err
+		return
+	}
+	a.token = a.history.parse(it, asked)
+}
+
+// askedFor returns the token of h; nil: it is not among asks.
+func askedFor(asks []askedToken, h history) *askedToken {
+	for i := range asks {
+		if asks[i].history == h {
+			return &asks[i]
 		}
 	}
 	return nil

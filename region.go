@@ -204,8 +204,14 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 
 // Invalidate makes every entry invalid that was stored before, or whose
 // creation had begun before; see Mode. An error means that nothing may have
-// been invalidated; it wraps [ErrPending] where [Options.RetryDeletes] is going to
-// change that.
+// been invalidated. With a [SharedInvalidator] over several servers it names those
+// that could not be asked, whose entries may be valid still; those of the others are
+// invalid.
+//
+// A hard invalidation needs no room in the backend: where a [SharedInvalidator] cannot
+// write it deletes. A soft one does, and is an error where there is none.
+//
+// An error wraps [ErrPending] where [Options.RetryDeletes] has the invalidation done later.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -236,13 +242,33 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	return err
 }
 
+// Ping asks the backend whether it is there: each of its servers, where it has several.
+// It takes no longer than [Options.BackendTimeout], and nil means that all have answered.
+// The error is an *[OpError] in which errors.Is finds [ErrBackend], unless ctx has ended,
+// and what the servers have failed with. It names those that have, if others have not.
+func (r *Region) Ping(ctx context.Context) error {
+	s, err := r.enter("ping")
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	keys, err := s.tokenKeys()
+	if err != nil {
+		return r.wrap("ping", "", err)
+	}
+	if err := s.ping(ctx, keys); err != nil {
+		return r.backendError(ctx, "ping", "", err)
+	}
+	return nil
+}
+
 // Close lets nobody use the region any more, waits for the creations in
 // progress, and cancels them when ctx ends; their callers then get [ErrClosed],
-// and Close returns an error that wraps ctx's and tells what is still going on. Backends that the region has opened itself,
-// from settings, are closed once the calls in progress are over, and at once when
-// ctx ends; one given to Configure is not closed. What [Options.RetryDeletes] has kept
-// is tried once more, and the error tells what is left of it. A further call waits for
-// what is left.
+// and Close returns an error that wraps ctx's and tells what is still going on.
+// Backends that the region has opened itself, from settings, are closed once the calls
+// in progress are over, and at once when ctx ends; one given to Configure is not
+// closed. What [Options.RetryDeletes] has kept is tried once more, and the error tells
+// what is left of it. A further call waits for what is left.
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error

@@ -32,6 +32,7 @@ type state struct {
 	chain   driver.Backend // as the user sees it
 	backend driver.Backend // chain, with leases where it has none
 	locker  driver.Locker
+	sharder driver.Sharder // nil: there is one server
 	caps    driver.Caps
 	mangle  Mangler
 	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
@@ -122,6 +123,9 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
 		s.mangle = s.caps.Mangle
 	}
+	if sh, ok := s.chain.(driver.Sharder); ok && sh.Shard(s.o.Prefix) != "" {
+		s.sharder = sh
+	}
 	if err := s.chooseVersions(); err != nil {
 		return nil, err
 	}
@@ -168,13 +172,15 @@ func (s *state) chooseVersions() error {
 	case *LocalInvalidator:
 		s.local, s.versions = inv, localVersions{inv}
 	case SharedInvalidator, *SharedInvalidator:
-		key, err := s.named(s.o.Prefix + "_inv:" + s.region.name)
+		keys, err := s.tokenKeys()
 		if err != nil {
-			return fmt.Errorf("key of the version token: %w", err)
+			return err
 		}
-		s.versions = &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+		if s.versions = newTokens(s, keys[0]); s.sharder != nil {
+			s.versions = newAnchors(s, keys)
+		}
 	default:
-		s.versions = customVersions{inv}
+		s.versions = &customVersions{inv}
 	}
 	return nil
 }
@@ -270,7 +276,8 @@ func (s *state) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	if s.caps.InMemory || s.o.BackendTimeout < 0 || s.caps.Timeout > 0 && s.caps.Timeout <= s.o.BackendTimeout {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, s.o.BackendTimeout)
+	// The cause tells a breaker that it was not the caller who had no time.
+	return context.WithTimeoutCause(ctx, s.o.BackendTimeout, driver.ErrTimeout)
 }
 
 // get reads items.

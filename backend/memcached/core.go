@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
@@ -27,7 +28,7 @@ type core struct {
 
 var errClosed = errors.New("memcached: the backend is closed")
 
-func newCore(r *ring.Ring, list []ring.Server, o *Options) *core {
+func newCore(r *ring.Ring, list []ring.Server, o *Options, secure backendurl.TLSConfig) *core {
 	c := &core{
 		ring:       r,
 		lockPrefix: o.LockPrefix,
@@ -41,7 +42,7 @@ func newCore(r *ring.Ring, list []ring.Server, o *Options) *core {
 	}
 	c.parts.New = func() any { return &parts{} }
 	for _, s := range list {
-		c.servers = append(c.servers, newServer(s.Addr, o))
+		c.servers = append(c.servers, newServer(s.Addr, o, secure))
 	}
 	return c
 }
@@ -52,7 +53,7 @@ func (c *core) close() error {
 	}
 	var errs []error
 	for _, s := range c.servers {
-		errs = append(errs, s.client.Close())
+		errs = append(errs, s.close())
 	}
 	return errors.Join(errs...)
 }

@@ -48,6 +48,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
 	"github.com/dogpile-go/dogpile/proxy"
 )
@@ -99,6 +100,13 @@ type Options struct {
 	// started with -Y, or with Binary those with -S. In a URL they may also come
 	// before the hosts.
 	Username, Password string
+
+	// Credentials are for passwords that change: it returns the username and the
+	// password for each connection that is made, in place of Username and Password.
+	// It may be called for several connections at once, and returns when ctx is
+	// done. nil: they stay the same. It has no argument in a URL, where
+	// password_file has a file read for each connection.
+	Credentials func(ctx context.Context) (user, password string, err error)
 
 	// MaxValue is the size of the largest value that is sent, in bytes; larger
 	// ones are errors of their items. 0: servers refuse what is too large for
@@ -184,14 +192,20 @@ var (
 // server that cannot be reached fails the calls that need it. A nil o stands
 // for the zero Options.
 func New(servers []string, o *Options) (*Backend, error) {
-	b, err := newBackend(servers, o)
+	var secure backendurl.TLSConfig
+	if o != nil && o.TLS != nil {
+		own := o.TLS
+		secure = func() (*tls.Config, error) { return own, nil }
+	}
+	b, err := newBackend(servers, o, secure)
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: memcached: %w", err)
 	}
 	return b, nil
 }
 
-func newBackend(servers []string, o *Options) (*Backend, error) {
+// newBackend takes how connections are secured from secure, in place of o.TLS.
+func newBackend(servers []string, o *Options, secure backendurl.TLSConfig) (*Backend, error) {
 	o, err := o.complete()
 	if err != nil {
 		return nil, err
@@ -204,7 +218,7 @@ func newBackend(servers []string, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newCore(r, list, o)
+	c := newCore(r, list, o, secure)
 	if c.lockByName {
 		return &Backend{c, plain{c}}, nil
 	}

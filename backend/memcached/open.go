@@ -31,27 +31,40 @@ func init() { opener.Register() }
 //
 // Arguments are the fields of Options in snake case: hash, timeout,
 // connect_timeout, lock_prefix, python_lock, binary, username, password,
-// max_value, breaker, breaker_failures, breaker_cooldown; with TLS ca_file,
-// cert_file, key_file, server_name and insecure. Errors never show a value of
-// the URL but scheme, hosts and path.
+// max_value, breaker, breaker_failures, breaker_cooldown; user, which is username,
+// and password_file; with TLS ca_file, cert_file, key_file, server_name and
+// insecure. Files are read now, to tell what is wrong with them, and again for
+// each connection. Errors never show a value of the URL but scheme, hosts, path
+// and the names of files.
 func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
 	return opener.FromURL(ctx, rawURL, o)
 }
 
 func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) {
-	setDefault(&o.Username, args.User)
-	setDefault(&o.Password, args.Password)
 	load := backendurl.TLS(args, args.Scheme == schemeTLS)
+	login, contradiction := backendurl.ReadLogin(args)
+	setDefault(&o.Username, login.User)
+	setDefault(&o.Password, login.Password)
 	servers, misplaced := place(args)
 	_, invalid := o.complete()
-	err := errors.Join(args.Err(), misplaced, invalid)
+	if login.PasswordFile != "" && o.Username == "" {
+		invalid = errors.Join(invalid, &driver.ArgError{Name: "password_file", Problem: "goes with a user"})
+	}
+	err := errors.Join(args.Err(), contradiction, misplaced, invalid)
 	if err != nil {
 		return nil, err
 	}
-	if o.TLS, err = load(o.TLS); err != nil {
+	secure, err := load(o.TLS)
+	if err != nil {
 		return nil, err
 	}
-	b, err := newBackend(servers, o)
+	if o.Credentials == nil {
+		login.User, login.Password = o.Username, o.Password
+		if o.Credentials, err = login.Credentials(); err != nil {
+			return nil, err
+		}
+	}
+	b, err := newBackend(servers, o, secure)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +81,7 @@ func place(args *driver.Args) ([]string, error) {
 	case args.Scheme == schemeUnix && (path == "" || len(args.Hosts) > 0):
 		return nil, errors.New("a URL of a unix socket has its path and no host: memcached+unix:///run/memcached.sock")
 	case args.Scheme == schemeUnix:
-		return []string{"unix:" + path}, nil
+		return []string{unix + path + "*1"}, nil // with a weight, since the path may have a *
 	case path != "":
 		return nil, errors.New("there are no databases for a path to name")
 	case len(args.Hosts) == 0:

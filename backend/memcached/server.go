@@ -7,11 +7,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/breaker"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/binary"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
-	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // client is a memcache.Client or a binary.Client.
@@ -38,9 +38,13 @@ type doer interface {
 }
 
 // newServer does not connect: the client does when it is used.
-func newServer(addr string, o *Options) *server {
+func newServer(addr string, o *Options, secure backendurl.TLSConfig) *server {
 	co := &memcache.Options{
-		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: o.TLS, Username: o.Username, Password: o.Password,
+		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: secure, Credentials: o.Credentials,
+	}
+	if co.Credentials == nil && o.Username != "" {
+		user, password := o.Username, o.Password
+		co.Credentials = func(context.Context) (string, string, error) { return user, password, nil }
 	}
 	s := &server{addr: dialed(addr)}
 	if o.Binary {
@@ -51,23 +55,35 @@ func newServer(addr string, o *Options) *server {
 	}
 	if !o.Breaker.Off {
 		// That a connection has ended says nothing about the server.
-		s.breaker = breaker.New(o.Breaker.Failures, o.Breaker.Cooldown, context.Canceled, memcache.ErrGone)
+		s.breaker = breaker.New(breaker.Options{
+			Failures: o.Breaker.Failures, Cooldown: o.Breaker.Cooldown, Patience: max(o.Timeout, 0), Uncounted: []error{memcache.ErrGone},
+			Check: func(ctx context.Context, _, _ string) error { return s.client.Do(ctx, ask()) },
+		})
 	}
 	return s
 }
 
 // Do sends ops to the server, unless its breaker is open.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.guard(func() error { return s.client.Do(ctx, ops) })
+	return s.guard(ctx, func() error { return s.client.Do(ctx, ops) })
 }
 
+// ask returns the ops of a question that any server answers quickly.
+func ask() []memcache.Op { return []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}} }
+
 // guard makes a call, unless the breaker is open.
-func (s *server) guard(call func() error) error {
-	through, err := s.breaker.Do(call)
-	if !through {
-		return &memcache.ServerError{Addr: s.addr, Err: proxy.ErrOpen}
+func (s *server) guard(ctx context.Context, call func() error) error {
+	err := s.breaker.Do(ctx, "", "", call)
+	if refused, is := err.(*breaker.OpenError); is {
+		return &memcache.ServerError{Addr: s.addr, Err: refused}
 	}
 	return err
+}
+
+// close ends a check of the breaker's and closes the client.
+func (s *server) close() error {
+	s.breaker.Close()
+	return s.client.Close()
 }
 
 // session is one connection to a server. All that is done over it reaches one
@@ -79,31 +95,37 @@ type session struct {
 
 // session returns a connection, and makes one if there is none.
 func (s *server) session(ctx context.Context) (session, error) {
-	if !s.breaker.Closed() {
+	if s.breaker.Refused("") != nil {
 		// A connection of an open breaker proves nothing: the server may hang. A
 		// command that it answers does, and closes the breaker.
-		if err := s.Do(ctx, []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}}); err != nil {
+		if err := s.Do(ctx, ask()); err != nil {
 			return session{}, err
 		}
 	}
 	ms, err := s.client.(*memcache.Client).Session(ctx)
 	if err != nil {
-		err = s.guard(func() error { return err }) // so that the breaker counts it
+		err = s.guard(ctx, func() error { return err }) // so that the breaker counts it
 	}
 	return session{s, ms}, err
 }
 
 // Do sends ops over the connection, or nothing if that is gone.
 func (s session) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.s.guard(func() error { return s.Session.Do(ctx, ops) })
+	return s.s.guard(ctx, func() error { return s.Session.Do(ctx, ops) })
 }
 
 // parseServers takes "address*weight" apart.
 func parseServers(servers []string) ([]ring.Server, error) {
 	list := make([]ring.Server, len(servers))
 	for i, s := range servers {
-		addr, weight, weighted := strings.Cut(s, "*")
-		list[i] = ring.Server{Addr: strings.TrimSpace(addr), Weight: 1}
+		addr, weight, weighted := s, "", false
+		if at := strings.LastIndexByte(s, '*'); at >= 0 {
+			addr, weight, weighted = s[:at], s[at+1:], true
+		}
+		if !strings.HasPrefix(addr, unix) { // a path may end in a space
+			addr = strings.TrimSpace(addr)
+		}
+		list[i] = ring.Server{Addr: addr, Weight: 1}
 		if !weighted {
 			continue
 		}
@@ -116,8 +138,14 @@ func parseServers(servers []string) ([]ring.Server, error) {
 	return list, nil
 }
 
+// unix precedes the path of a socket.
+const unix = "unix:"
+
 // dialed returns addr with a port, as it is dialled. A ring has checked it.
 func dialed(addr string) string {
+	if strings.HasPrefix(addr, unix) {
+		return addr
+	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return addr + ":" + strconv.Itoa(ring.DefaultPort)
 	}

@@ -76,8 +76,8 @@ type encoded []byte
 var (
 	base = time.Now()
 
-	errClosed = errors.New("dogpile: the memory backend is closed")
-	errObject = errors.New("dogpile: a memory backend with Copy or MaxBytes keeps bytes, not Go values")
+	errClosed = errors.New("the memory backend is closed")
+	errObject = errors.New("a memory backend with Copy or MaxBytes keeps bytes, not Go values")
 )
 
 func init() { driver.Register("memory", open) }

@@ -3,19 +3,19 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 )
 
 // core is a Backend without its breaker.
 type core struct {
-	client     rueidis.Client
-	owned      bool // close closes client
+	link       *link
 	cluster    bool
+	topology   topology      // of a Cluster
 	timeout    time.Duration // 0: none
 	deadlines  deadlines
 	lockPrefix string
@@ -25,11 +25,11 @@ type core struct {
 
 var errClosed = errors.New("redis: the backend is closed")
 
-func newCore(client rueidis.Client, o *Options, owned bool) *core {
+// newCore returns a core whose client make makes, or which is given if make is
+// nil.
+func newCore(o *Options, cluster bool, make func(*core) (rueidis.Client, error), given rueidis.Client) *core {
 	c := &core{
-		client:     client,
-		owned:      owned,
-		cluster:    client.Mode() == rueidis.ClientModeCluster,
+		cluster:    cluster,
 		timeout:    max(o.Timeout, 0),
 		lockPrefix: o.LockPrefix,
 		life:       lifetime.New(errClosed),
@@ -41,14 +41,25 @@ func newCore(client rueidis.Client, o *Options, owned bool) *core {
 		c.lockPrefix = DefaultLockPrefix
 	}
 	c.deadlines.timeout = c.timeout
-	c.feeds.core = c
+	c.feeds.core, c.topology.core = c, c
 	c.feeds.off.Store(o.Poll)
+	c.link = &link{life: c.life, after: c.feeds.renew}
+	if make == nil {
+		c.link.now.Store(&client{given})
+	} else {
+		c.link.make = func() (rueidis.Client, error) { return make(c) }
+	}
 	return c
 }
 
+// Caps is Backend.Caps; the breaker wants to know the timeout.
+func (c *core) Caps() driver.Caps {
+	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: c.timeout}
+}
+
 func (c *core) close() {
-	if c.life.End() && c.owned {
-		c.client.Close()
+	if c.life.End() {
+		c.link.close()
 	}
 }
 
@@ -77,7 +88,3 @@ func (c *core) begin(ctx context.Context) (context.Context, context.CancelFunc, 
 	ctx, cancel := c.bound(ctx)
 	return ctx, cancel, nil
 }
-
-// failed says where a call failed. The caller adds which call it was and for
-// which key.
-func failed(err error) error { return fmt.Errorf("redis: %w", err) }

@@ -65,6 +65,12 @@ type Options struct {
 	// true}. In a URL: breaker=false, breaker_failures, breaker_cooldown.
 	Breaker *proxy.BreakerOptions
 
+	// Credentials says who the client is, for each connection that Open's client
+	// makes, in place of what the URL says; it suits tokens that rotate. A user
+	// of "" is the default one. nil: as the URL says. New refuses it. It has no
+	// argument in a URL.
+	Credentials func(ctx context.Context) (user, password string, err error)
+
 	// TLS is how Open secures its connections, in place of what the URL says
 	// about certificates. nil: as the URL says. New refuses it. It has no
 	// argument in a URL.
@@ -99,12 +105,17 @@ type caller interface {
 var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
+	_ driver.Sharder   = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 )
 
 // New returns a Backend over a client, which may be used for other things as
 // well and stays open when the Backend is closed. A nil o stands for the zero
 // Options.
+//
+// New does not replace the client, so that what Open says about servers that are
+// no longer the right ones does not hold: a call returns the server's error until
+// the client makes other connections. ClientOption.ConnLifetime has it do that.
 //
 // The client's own timeouts and retries come on top: Options.Timeout cannot
 // end a call that waits for ClientOption.Dialer to connect, and a client that
@@ -119,22 +130,30 @@ func New(client rueidis.Client, o *Options) (*Backend, error) {
 		err = errors.New("client is nil")
 	case o.TLS != nil:
 		err = errors.New("option TLS is for Open; the client of New has its own")
+	case o.Credentials != nil:
+		err = errors.New("option Credentials is for Open; the client of New has its own")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: redis: %w", err)
 	}
-	return newBackend(client, o, false), nil
+	return newBackend(newCore(o, client.Mode() == rueidis.ClientModeCluster, nil, client), o), nil
 }
 
-func newBackend(client rueidis.Client, o *Options, owned bool) *Backend {
-	c := newCore(client, o, owned)
+func newBackend(c *core, o *Options) *Backend {
 	// With the breaker off the proxy is c itself; both are callers.
 	return &Backend{core: c, calls: proxy.Breaker(o.Breaker)(c).(caller)}
 }
 
-// Client returns the client that b uses, for looking at the server or for
-// commands of the program's own.
-func (b *Backend) Client() rueidis.Client { return b.core.client }
+// Client returns the client that b uses now, for looking at the server or for
+// commands of the program's own. It is nil until a Backend that Open has made has
+// connected for the first time. Such a Backend may replace its client, and then
+// closes the old one, so that what Client returns should not be kept.
+func (b *Backend) Client() rueidis.Client {
+	if c := b.core.link.now.Load(); c != nil {
+		return c.Client
+	}
+	return nil
+}
 
 // Get fills the Data of each item that the server has. It is one round trip; on
 // a Cluster, one to each node that has any of the keys, at the same time. The
@@ -155,7 +174,8 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 
 // Delete removes each key and revokes the lease on it, unless dogpile.cache
 // holds that, in one atomic step for each key and in as many round trips as
-// Get. An error means that at least one of the keys may still be there.
+// Get. It removes those that it can. An error means that at least one of the keys
+// may still be there, and names these; of more than five, the first ones.
 func (b *Backend) Delete(ctx context.Context, keys []string) error {
 	return b.calls.Delete(ctx, keys)
 }
@@ -184,14 +204,19 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 
 // Caps says that entries and leases are shared and fenced, that a TTL has
 // milliseconds, and that no call but Wait takes longer than Options.Timeout.
-func (b *Backend) Caps() driver.Caps {
-	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: b.core.timeout}
-}
+func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
+
+// Shard names the primary of a Cluster that keeps key, as host:port. It is "cluster"
+// for all keys until it is known which there are, "nobody" for keys that no node
+// keeps, and "" where there is no Cluster. What it says is at most a few seconds
+// old after a node was lost, and half a minute after slots have moved.
+func (b *Backend) Shard(key string) string { return b.core.Shard(key) }
 
 // Close ends what runs in the background and closes a client that Open made.
 // Calls that wait, and those made afterwards, return an error. It may be
 // repeated, and returns nil.
 func (b *Backend) Close() error {
+	err := driver.Close(b.calls) // of a breaker that asks the server in the background
 	b.core.close()
-	return nil
+	return err
 }

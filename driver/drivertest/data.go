@@ -41,6 +41,22 @@ var capsRows = []row{
 			}
 		}
 	}},
+	{"caps/Shard names a server for all keys or for none, and the same every time", 0, func(e *env) {
+		sh, ok := e.b.(driver.Sharder)
+		if !ok {
+			return
+		}
+		several := sh.Shard(e.key("k")) != ""
+		for _, key := range e.legalKeys() {
+			a, b := sh.Shard(key), sh.Shard(key)
+			if a != b {
+				e.Errorf("Shard(%s) = %q and %q", clip(key), a, b)
+			}
+			if (a != "") != several {
+				e.Errorf("Shard(%s) = %q, and of another key it is not", clip(key), a)
+			}
+		}
+	}},
 	{"close/a closed backend returns from every call", 0, func(e *env) {
 		c, ok := e.b.(io.Closer)
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,21 @@ var dataMutants = []broken{
 	{"Mangle that collides", "data/keys", mutant{caps: func(c *driver.Caps) {
 		c.MaxKeyLen, c.Mangle = 250, strings.ToLower
 	}, set: setEach(func(it *driver.Item) { it.Key = strings.TrimRight(it.Key, " ") })}},
+	{"Shard tells of another server every time", "caps/Shard", mutant{shard: func(m *mutant, _ string) string {
+		return fmt.Sprint("server", m.n.Add(1))
+	}}},
+	{"Shard names no server for some keys", "caps/Shard", mutant{shard: func(_ *mutant, key string) string {
+		if strings.ContainsAny(key, "{}") {
+			return ""
+		}
+		return "server"
+	}}},
+	{"Shard names a server for some keys alone", "caps/Shard", mutant{shard: func(_ *mutant, key string) string {
+		if strings.ContainsAny(key, "{}") {
+			return "server"
+		}
+		return ""
+	}}},
 	{"second Close panics", "close/", mutant{close: func(m *mutant) error {
 		if m.n.Add(1) > 1 {
 			panic("close of closed channel")

@@ -23,6 +23,7 @@ type brokenProxy struct {
 	locked  func(p *brokenProxy, ctx context.Context, key string) (bool, error)
 	caps    func(c *driver.Caps)
 	close   func() error
+	shard   func(p *brokenProxy, key string) string
 
 	copies *sync.Map // what some remember, by key
 }
@@ -68,6 +69,13 @@ func (p *brokenProxy) Locked(ctx context.Context, key string) (bool, error) {
 	return p.Proxy.Locked(ctx, key)
 }
 
+func (p *brokenProxy) Shard(key string) string {
+	if p.shard != nil {
+		return p.shard(p, key)
+	}
+	return p.Proxy.Shard(key)
+}
+
 func (p *brokenProxy) Caps() driver.Caps {
 	c := p.Proxy.Caps()
 	if p.caps != nil {
@@ -109,6 +117,14 @@ var brokenProxies = []struct {
 	{"renames", "proxy/Caps", brokenProxy{caps: func(c *driver.Caps) { c.Name = "mine" }}},
 	{"hides locks", "proxy/Caps", brokenProxy{caps: func(c *driver.Caps) { c.Locks = false }}},
 	{"hides Mangle", "proxy/Caps", brokenProxy{caps: func(c *driver.Caps) { c.Mangle = nil }}},
+	{"hides Shard", "proxy/Shard", brokenProxy{shard: func(*brokenProxy, string) string { return "" }}},
+	{"names one server for all keys", "proxy/Shard", brokenProxy{shard: func(p *brokenProxy, _ string) string { return p.Proxy.Shard("") }}},
+	{"names a server where there is one", "proxy/Shard", brokenProxy{shard: func(p *brokenProxy, key string) string {
+		if s := p.Proxy.Shard(key); s != "" {
+			return s
+		}
+		return "server"
+	}}},
 	{"lifts MaxValue", "proxy/what it lets past", brokenProxy{caps: func(c *driver.Caps) { c.MaxValue = 0 }}},
 	{"changes keys of Get and Set", "data/a value is found", brokenProxy{
 		get: func(p *brokenProxy, ctx context.Context, items []driver.Item) error {
@@ -379,6 +395,9 @@ func TestEveryBrokenProxyIsCaught(t *testing.T) {
 	}
 	t.Run("cannot be looked through", func(t *testing.T) {
 		wantCaught(t, "proxy/driver.As", func(b driver.Backend) driver.Backend { return hiding{b} })
+	})
+	t.Run("forwards the three methods alone", func(t *testing.T) {
+		wantCaught(t, "proxy/Shard", func(b driver.Backend) driver.Backend { return hiding{b} })
 	})
 	t.Run("grants nil leases over a backend without", func(t *testing.T) {
 		wantCaught(t, "proxy/what the backend cannot", func(b driver.Backend) driver.Backend { return hiding{b} })

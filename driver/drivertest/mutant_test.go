@@ -24,6 +24,7 @@ type mutant struct {
 	locked  func(m *mutant, ctx context.Context, key string) (bool, error)
 	close   func(m *mutant) error
 	caps    func(c *driver.Caps)
+	shard   func(m *mutant, key string) string
 
 	*memory
 }
@@ -85,6 +86,13 @@ func (m *mutant) Locked(ctx context.Context, key string) (bool, error) {
 		return m.locked(m, ctx, key)
 	}
 	return m.Reference.Locked(ctx, key)
+}
+
+func (m *mutant) Shard(key string) string {
+	if m.shard != nil {
+		return m.shard(m, key)
+	}
+	return ""
 }
 
 func (m *mutant) Close() error {

@@ -18,6 +18,7 @@ import (
 //   - Caps are handed on, except that a proxy may turn Objects and InMemory off, and
 //     may lift MaxValue if it makes values smaller;
 //   - optional methods reach the backend, and say no where it has none;
+//   - [driver.Sharder] is the backend's own, with the same names;
 //   - [driver.As] can look through;
 //   - of two proxies over one backend, as in two processes, each sees at once what
 //     was set, deleted or leased through the other: whatever the key, no Get is
@@ -56,6 +57,7 @@ var proxyRows = []proxyRow{
 	{"proxy/what it lets past MaxValue it refuses by itself", liftsMaxValue},
 	{"proxy/what the backend cannot do, the proxy cannot either", saysNo},
 	{"proxy/every call reaches the backend", reaches},
+	{"proxy/Shard is the backend's", shardHandedOn},
 	{"proxy/driver.As finds the backend below", func(t testing.TB, wrap wrapper) {
 		ref := newReference()
 		if got, ok := driver.As[*reference](wrap(ref)); !ok || got != ref {
@@ -187,6 +189,31 @@ func liftsMaxValue(t testing.TB, wrap wrapper) {
 		t.Errorf("%d entries were stored, want the two that fit", len(ref.entries))
 	}
 }
+
+// shardHandedOn is about what a region needs to keep a version token on each server. A
+// proxy that hides it makes one server that is down take the entries of all.
+func shardHandedOn(t testing.TB, wrap wrapper) {
+	sh, ok := wrap(sharding{driver.Proxy{Backend: newReference()}}).(driver.Sharder)
+	if !ok {
+		t.Error("over a driver.Sharder it is none")
+		return
+	}
+	for _, key := range kinds() {
+		if got, want := sh.Shard(key), (sharding{}).Shard(key); got != want {
+			t.Errorf("Shard(%s) = %q, want the backend's %q", clip(key), got, want)
+		}
+	}
+	for _, one := range []driver.Backend{newReference(), bare{newReference()}} {
+		if sh, ok := wrap(one).(driver.Sharder); ok && sh.Shard("k") != "" {
+			t.Errorf("over a backend of one server Shard is %q", sh.Shard("k"))
+		}
+	}
+}
+
+// sharding is a backend of several servers.
+type sharding struct{ driver.Proxy }
+
+func (sharding) Shard(key string) string { return "server of " + key }
 
 func saysNo(t testing.TB, wrap wrapper) {
 	b := wrap(bare{newReference()})

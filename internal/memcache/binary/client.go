@@ -35,8 +35,8 @@ type Client struct {
 // the zero Options.
 //
 // Conns bounds the connections that are open at a time. A call waits for one
-// that is free. Username and Password are for SASL PLAIN; a
-// server without SASL is content with any.
+// that is free. Credentials are for SASL PLAIN; a server without SASL is content
+// with any.
 func New(addr string, o *memcache.Options) *Client {
 	c := &Client{Endpoint: memcache.NewEndpoint(addr, o), open: make(map[*conn]bool)}
 	c.places = make(chan struct{}, c.Conns)
@@ -154,9 +154,9 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	}
 	made := make(chan result)
 	started := c.start(func() {
-		conn, err := memcache.Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn) (*conn, error) {
+		conn, err := memcache.Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn, user, password string) (*conn, error) {
 			conn := newConn(stream, raw, c.MaxValue)
-			return conn, conn.greet(c.Username, c.Password)
+			return conn, conn.greet(user, password)
 		})
 		c.dialed(conn, err)
 		if err != nil {

@@ -216,7 +216,7 @@ func TestGreetings(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := &memcache.Options{MaxValue: 4096, Dial: fake(func(_ int, r request) []byte { return tc.reply(r) })}
 				if tc.login {
-					o.Username, o.Password = user1, password
+					o.Credentials = known(user1, password)
 				}
 				c := client.New("fake:1", o)
 				defer c.Close()
