@@ -153,17 +153,17 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 // never waits for a creation. If the answer is known that there is no value, the error is
 // [CacheOptions.NotFound].
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
+	bypassed := flagsOf(ctx)&bypass != 0
+	if s := c.region.current.Load(); s != nil && s.direct && !bypassed {
+		if e := c.direct(ctx, s, key, false); e != nil {
+			return e.value, true, nil
+		}
+	}
 	s, err := c.enter("get")
 	if err != nil {
 		return v, false, err
 	}
 	defer s.leave()
-	bypassed := flagsOf(ctx)&bypass != 0
-	if s.direct && !bypassed {
-		if e := c.direct(ctx, s, key, false); e != nil {
-			return e.value, true, nil
-		}
-	}
 	if bypassed {
 		if _, err := s.key("get", key); err != nil {
 			return v, false, err

@@ -51,6 +51,7 @@ type creationKey[V any] struct {
 
 	began   int64       // when the creation began, on the clock of now
 	endedAt int64       // and when it ended
+	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
 	made    *lookup[V] // what came of it; nil: nothing yet
@@ -67,7 +68,8 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	c := &flight.Call[*lookup[V]]{
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
-		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class, Space: cr.s.space,
+		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
+		Space: cr.s.space,
 	}
 	if cr.ahead && c.Runner == nil {
 		c.Runner = Background

@@ -49,6 +49,7 @@ func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []str
 // lookup that has a token already is judged by that one.
 func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, lookups []*lookup[V]) error {
 	items = items[:len(keys)]
+	veil := s.pending.veil(items)
 	var room [1]askedToken
 	items, asks, err := c.ask(ctx, s, items, lookups, room[:0])
 	if err == nil && c.moved(s, items, lookups) {
@@ -73,6 +74,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		if l.token != nil {
 			l.version = l.token.Version
 		}
+		veil.over(i, &items[i])
 		version, err := c.unpack(s, &items[i], l, at)
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
@@ -81,7 +83,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.err = err
 		}
 		if l.found {
-			l.classify(s, exp, l.history.judge(l.token, keys[i], version, l.began()))
+			l.classify(s, exp, max(veil.verdict, l.history.judge(l.token, keys[i], version, l.began())))
 		}
 	}
 	return nil

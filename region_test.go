@@ -549,18 +549,15 @@ func everyCallOn(c *dogpile.Cache[int], r *dogpile.Region) map[string]func(conte
 		return m, nil
 	}
 	return map[string]func(context.Context, string) error{
-		"Get": func(ctx context.Context, k string) error { _, _, err := c.Get(ctx, k); return err },
-		"GetOrCreateEntry": func(ctx context.Context, k string) error {
-			_, err := c.GetOrCreateEntry(ctx, k, func(context.Context) (int, error) { return 1, nil })
-			return err
-		},
-		"Peek":        func(ctx context.Context, k string) error { _, _, err := c.Peek(ctx, k); return err },
-		"Set":         func(ctx context.Context, k string) error { return c.Set(ctx, k, 1) },
-		"Delete":      func(ctx context.Context, k string) error { return c.Delete(ctx, "fine", k) },
-		"GetOrCreate": func(ctx context.Context, k string) error { _, err := c.GetOrCreate(ctx, k, one); return err },
-		"Refresh":     func(ctx context.Context, k string) error { _, err := c.Refresh(ctx, k, one); return err },
-		"GetMulti":    func(ctx context.Context, k string) error { _, err := c.GetMulti(ctx, []string{"fine", k}); return err },
-		"SetMulti":    func(ctx context.Context, k string) error { return c.SetMulti(ctx, map[string]int{"fine": 1, k: 1}) },
+		"Get":              func(ctx context.Context, k string) error { _, _, err := c.Get(ctx, k); return err },
+		"Peek":             func(ctx context.Context, k string) error { _, _, err := c.Peek(ctx, k); return err },
+		"Set":              func(ctx context.Context, k string) error { return c.Set(ctx, k, 1) },
+		"Delete":           func(ctx context.Context, k string) error { return c.Delete(ctx, "fine", k) },
+		"GetOrCreate":      func(ctx context.Context, k string) error { _, err := c.GetOrCreate(ctx, k, one); return err },
+		"GetOrCreateEntry": func(ctx context.Context, k string) error { _, err := c.GetOrCreateEntry(ctx, k, one); return err },
+		"Refresh":          func(ctx context.Context, k string) error { _, err := c.Refresh(ctx, k, one); return err },
+		"GetMulti":         func(ctx context.Context, k string) error { _, err := c.GetMulti(ctx, []string{"fine", k}); return err },
+		"SetMulti":         func(ctx context.Context, k string) error { return c.SetMulti(ctx, map[string]int{"fine": 1, k: 1}) },
 		"GetOrCreateMulti": func(ctx context.Context, k string) error {
 			_, err := c.GetOrCreateMulti(ctx, []string{"fine", k}, each)
 			return err

@@ -82,13 +82,14 @@ func (s Setup) Check(ctx context.Context) error {
 //	                  backend that regions share, see [Setup]
 //	arguments.*       arguments of the backend, in addition to those in the URL
 //	expiration, stale_for, stale_if_error, create_timeout, lock_ttl,
-//	backend_timeout, invalidation_lag
+//	backend_timeout, invalidation_lag, fail_for
 //	                  a duration like "1m30s" or "1d12h", or a number of seconds;
 //	                  "never" or -1 for Never. expiration_time is dogpile.cache's
 //	                  name for expiration
 //	jitter, refresh_ahead
 //	                  a fraction
-//	max_creators      a whole number
+//	max_creators, retry_deletes
+//	                  a whole number
 //	prefix            "none" for NoPrefix
 //	mangler, codec, invalidator
 //	                  a registered name

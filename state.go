@@ -40,6 +40,7 @@ type state struct {
 	versions versions
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
+	pending  *pending // deletes that have failed; nil: they are not tried again
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
@@ -130,6 +131,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		s.creators = make(limit, complete.MaxCreators)
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
+	s.pending = newPending(s)
 	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
 	s.scratches.New = func() any {
 		sc := &scratch{stripe: int(s.stripe.Add(1)) % stripes}
@@ -329,10 +331,17 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	s.flights.Forget(mangled...)
+	began := s.pending.now()
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
-	if err = s.backend.Delete(bounded, mangled); err != nil {
-		err = s.region.backendError(ctx, "delete", keys[0], err)
+	if err = s.backend.Delete(bounded, mangled); err == nil {
+		s.pending.settle(began, mangled...)
+	} else {
+		oe := s.region.backendError(ctx, "delete", keys[0], err)
+		if s.pending.keep(ctx, keys, mangled, err) {
+			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
+		}
+		err = oe
 	}
 	for _, key := range keys {
 		s.event(ctx, s.o.Hooks.Delete, Event{Op: "delete", Key: key, Err: err})

@@ -117,7 +117,7 @@ func sentinels() (in *installation, err error) {
 		}
 	}()
 	for range 2 {
-		s, err := redisWith()
+		s, err := redisWith("--dir", in.dir) // a replica writes what it gets into a file
 		if err != nil {
 			return in, err
 		}

@@ -276,7 +276,7 @@ func (c *Call[V]) collect(ctx context.Context, waiting []want[V], results []Resu
 	wants = waiting[:0]
 	for _, w := range waiting {
 		if err := n.wait(ctx, w.flight); err != nil {
-			w.part(err)
+			c.part(w, err)
 			results[w.at].Err = err
 			continue
 		}

@@ -267,8 +267,8 @@ func (n *nested) wait(ctx context.Context, f *flight) error {
 		failed = n.failed
 	}
 	select {
-	case <-f.done: // whether or not ctx has ended
-		return nil
+	case <-f.done:
+		return nil // whether or not ctx has ended
 	default:
 	}
 	select {
@@ -311,17 +311,13 @@ func (c *Call[V]) handing(ctx context.Context, b *batch[V]) (n *nested) {
 	return n
 }
 
-// part leaves the flight that the caller has waited for. err is why.
-func (w want[V]) part(err error) {
+// part leaves a flight that the caller has waited for. err is why.
+func (c *Call[V]) part(w want[V], err error) {
 	w.flight.leave()
-	if _, circle := err.(*circleError); !circle || !w.own {
-		return
-	}
 	// What this caller has started and nobody waits for would only wait for the creation
 	// around the caller, to create then what nobody has asked for. A caller that joins it
-	// meanwhile starts over. Of the group's flights the caller leaves one after the other:
-	// when it has left the last, the group is stuck.
-	if w.flight.group.stuck() {
+	// meanwhile starts over.
+	if _, circle := err.(*circleError); circle && w.own && w.flight.group.stuck() {
 		w.flight.group.abandon(ErrLost)
 	}
 }
