@@ -136,7 +136,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	case verdict == Stale && l.state == Fresh:
 		l.state, l.use = Stale, flight.Stale
 	}
-	l.early = l.state == Fresh && s.early(float64(l.age), float64(exp))
+	l.early = l.state == Fresh && s.early(l.age, exp)
 	if l.notFound && l.state != Fresh {
 		// That there is no value is believed for as long as NotFoundFor says, and not
 		// while somebody asks again.
