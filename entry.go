@@ -42,6 +42,14 @@ func marksOf(m *stored.Meta) *marks {
 	return &marks{m.Schema, m.StaleFor, m.NotFound}
 }
 
+// ofSchema reports whether the entry, of whatever type, has that schema.
+func (e *entry[V]) ofSchema(schema string) bool {
+	if e.marks == nil {
+		return schema == ""
+	}
+	return e.marks.schema == schema
+}
+
 // unmarked are the marks of an entry that has none.
 var unmarked marks
 
@@ -282,6 +290,9 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	if s.caps.Objects {
 		e, ok := it.Object.(*entry[V])
 		if !ok {
+			if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
+				return "", nil // of course it has another type
+			}
 			if it.Object != nil {
 				err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
 			}
