@@ -2,14 +2,14 @@ package dogpile
 
 import (
 	"context"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/flight"
 )
 
-// early reports whether a fresh entry of that age, in nanoseconds, is to be renewed ahead
-// of its expiration.
-func (s *state) early(age, exp float64) bool {
-	return s.o.RefreshAhead > 0 && exp > 0 && age >= s.o.RefreshAhead*exp
+// early reports whether a fresh entry of that age is to be renewed ahead of its expiration.
+func (s *state) early(age, exp time.Duration) bool {
+	return s.o.RefreshAhead > 0 && exp > 0 && float64(age) >= s.o.RefreshAhead*float64(exp)
 }
 
 // renewEarly has an entry renewed in the background that a caller has just read, unless

@@ -153,18 +153,22 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 // never waits for a creation. If the answer is known that there is no value, the error is
 // [CacheOptions.NotFound].
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
-	bypassed := flagsOf(ctx)&bypass != 0
-	if s := c.region.current.Load(); s != nil && s.direct && !bypassed {
+	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&bypass == 0 {
 		if e := c.direct(ctx, s, key, false); e != nil {
 			return e.value, true, nil
 		}
 	}
+	return c.get(ctx, key)
+}
+
+// get is Get by the long way.
+func (c *Cache[V]) get(ctx context.Context, key string) (v V, ok bool, err error) {
 	s, err := c.enter("get")
 	if err != nil {
 		return v, false, err
 	}
 	defer s.leave()
-	if bypassed {
+	if flagsOf(ctx)&bypass != 0 {
 		if _, err := s.key("get", key); err != nil {
 			return v, false, err
 		}

@@ -42,6 +42,14 @@ func marksOf(m *stored.Meta) *marks {
 	return &marks{m.Schema, m.StaleFor, m.NotFound}
 }
 
+// ofSchema reports whether the entry, of whatever type, has that schema.
+func (e *entry[V]) ofSchema(schema string) bool {
+	if e.marks == nil {
+		return schema == ""
+	}
+	return e.marks.schema == schema
+}
+
 // unmarked are the marks of an entry that has none.
 var unmarked marks
 
@@ -137,7 +145,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	case verdict == Stale && l.state == Fresh:
 		l.state, l.use = Stale, flight.Stale
 	}
-	l.early = l.state == Fresh && s.early(float64(l.age), float64(exp))
+	l.early = l.state == Fresh && s.early(l.age, exp)
 	if l.notFound && l.state != Fresh {
 		// That there is no value is believed for as long as NotFoundFor says, and not
 		// while somebody asks again.
@@ -285,6 +293,9 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	if s.caps.Objects {
 		e, ok := it.Object.(*entry[V])
 		if !ok {
+			if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
+				return "", nil // of course it has another type
+			}
 			if it.Object != nil {
 				err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
 			}

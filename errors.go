@@ -40,7 +40,7 @@ type OpError struct {
 	Region string // the region's name
 	Op     string // "get", "set", "delete", "refresh", "peek", "locked", "invalidate", "ping", "key of", …
 	Key    string // the caller's key, or of several the first that failed; empty where there is none
-	Err    error  // the cause; errors.Is(Err, ErrBackend) if the backend failed. Of several keys it unwraps to an *OpError for each
+	Err    error  // the cause; errors.Is(Err, ErrBackend) if the backend failed. Of several keys it unwraps to an *OpError for each, or for the first of those that failed together
 }
 
 // Error returns `dogpile: op "key": cause`, or `dogpile: op region "name": cause`

@@ -22,7 +22,15 @@ import (
 // Creation finds the creation's Control in it.
 func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (V, error) {
 	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
-		if e := c.direct(ctx, s, key, true); e != nil {
+		// What direct does, in place: to call it is 3 % of a hit.
+		sc := s.scratch()
+		sc.key = append(sc.key, key...)
+		e, ok := c.hit(ctx, s, sc, true)
+		s.free(sc)
+		if ok {
+			if s.o.Hooks.Hit != nil {
+				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key})
+			}
 			return e.value, nil
 		}
 	}
@@ -77,7 +85,7 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool)
 	}
 	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never {
 		age := e.age(left)
-		if age > exp || creates && s.early(float64(age), float64(exp)) && !s.flights.Busy(sc.text()) {
+		if age > exp || creates && s.early(age, exp) && !s.flights.Busy(sc.text()) {
 			return nil, false
 		}
 	}

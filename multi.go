@@ -181,8 +181,8 @@ func itemErrors(items []driver.Item) (errs map[string]error) {
 // GetOrCreateMulti returns the values of keys, each as GetOrCreate would, but
 // with one call of the backend to read them, one of create for all that are
 // missing, and one of the backend to store those. create gets keys that differ,
-// in alphabetical order. What it leaves out of its map is not stored and not in
-// the result; what it was not asked for is ignored.
+// in alphabetical order. What it leaves out of its map is not in the result, and is not
+// stored unless [CacheOptions.NotFound] says so; what it was not asked for is ignored.
 //
 // Keys that another caller is creating are waited for; no order of keys can make
 // callers wait for each other in a circle. Keys that a mangler makes the same are

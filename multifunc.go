@@ -14,7 +14,7 @@ type MultiFunc[K comparable, V any] struct {
 
 // NewMultiFunc makes a cached function of fn, which is given the keys whose
 // results are to be made, none twice, and returns those it has; keys it leaves
-// out are not cached. NewMultiFunc panics as [NewFunc] does.
+// out are not cached, except as [CacheOptions.NotFound]. NewMultiFunc panics as [NewFunc] does.
 func NewMultiFunc[K comparable, V any](r *Region, name string, fn func(context.Context, []K) (map[K]V, error), o *CacheOptions[V]) *MultiFunc[K, V] {
 	var one func(context.Context, K) (V, error)
 	if fn != nil {

@@ -317,6 +317,12 @@ func TestSchemas(t *testing.T) {
 						}
 					}
 				}
+				// The types may differ, which is no news.
+				text := dogpile.NewCache(r, &dogpile.CacheOptions[string]{Schema: "text"})
+				wantErr(t, "Set", one.Set(bg, "k", 1), nil)
+				if v, ok, err := text.Get(bg, "k"); ok || err != nil {
+					t.Errorf("Get of another type and schema: %v, %v, %v", v, ok, err)
+				}
 				// Nor does a stale value of another schema stand in, or count as the previous one.
 				wantErr(t, "Set", one.Set(bg, "k", 1), nil)
 				pass(time.Minute + time.Second)

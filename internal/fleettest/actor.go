@@ -81,6 +81,7 @@ func (a *actor) configure(b driver.Backend) error {
 	o := &dogpile.Options{
 		Expiration:     a.Expiration,
 		StaleFor:       time.Hour,
+		RefreshAhead:   a.Ahead,
 		LockTTL:        a.LockTTL,
 		CreateTimeout:  dogpile.Never,
 		BackendTimeout: patience,

@@ -79,8 +79,9 @@ type task struct {
 	Rest       time.Duration // between two calls of a goroutine, about
 	LockTTL    time.Duration
 	Expiration time.Duration
-	Broken     string // names what is wrong with the backend; "": nothing
-	Trouble    bool   // calls may fail: callers are in haste, servers are harmed, a process is cut off
+	Ahead      float64 // Options.RefreshAhead
+	Broken     string  // names what is wrong with the backend; "": nothing
+	Trouble    bool    // calls may fail: callers are in haste, servers are harmed, a process is cut off
 }
 
 // scene is one thing to check.
@@ -95,6 +96,7 @@ func scenes() []scene {
 	return []scene{
 		{"one creator for a missing key, even if its holder is killed or stopped", stampedeTask, stampede},
 		{"one creator at every expiry", stormTask, func(f *fleet) { storm(f, 10*time.Second) }},
+		{"one creator ahead of every expiry", aheadTask, func(f *fleet) { storm(f, 10*time.Second) }},
 		{"another takes over when the holder is killed", strikeTask, func(f *fleet) { killHolders(f, 3) }},
 		{"a holder that is stopped past its lease does not store", strikeTask, func(f *fleet) { stopHolders(f, 3) }},
 	}

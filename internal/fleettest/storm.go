@@ -10,6 +10,9 @@ import (
 var (
 	// In a storm all readers ask for one key all the time. No value lives long.
 	stormTask = task{Role: "storm", Procs: 8, Each: 50, Rest: 20 * time.Millisecond, Expiration: 500 * time.Millisecond, LockTTL: 10 * time.Second}
+	// aheadTask is a storm in which values are renewed before they expire, after the same
+	// time.
+	aheadTask = task{Role: "storm", Procs: 8, Each: 50, Rest: 20 * time.Millisecond, Expiration: time.Second, Ahead: .5, LockTTL: 10 * time.Second}
 	// strikeTask is a storm with the lease of Config.LockTTL. It leaves the
 	// machine some time to renew that.
 	strikeTask = task{Role: "storm", Procs: 8, Each: 50, Rest: 60 * time.Millisecond, Expiration: 500 * time.Millisecond}
@@ -42,7 +45,11 @@ func storm(f *fleet, d time.Duration) {
 		}
 	}
 	f.t.Logf("%d creations in %v", n, took.Round(time.Millisecond))
-	switch expiries := int(took / f.task.Expiration); {
+	life := f.task.Expiration
+	if f.task.Ahead > 0 {
+		life = time.Duration(f.task.Ahead * float64(life))
+	}
+	switch expiries := int(took / life); {
 	case n > expiries+1:
 		f.fault("%d creations for %d expiries", n, expiries)
 	case n < 4:

@@ -73,6 +73,14 @@
 // another context than its own is such a caller. Two processes do not see each other's
 // creators: there it is the time-out that ends a circle.
 //
+// # Failures
+//
+// A key that fails takes no other key of its call with it, and an error goes to all who
+// wait for its flight. With [Call.FailFor] it also goes to callers that come later and have
+// no value: it is noted in the step in which the flight leaves the table, so that of a
+// thousand callers none starts a second creation. It is forgotten with the flights of its
+// key, and an error of a flight that was forgotten is not noted.
+//
 // # Late callers
 //
 // A caller is late for a flight if it called after the flight's cutoff, which is its

@@ -173,6 +173,7 @@ func (f *flight) storing(made any) {
 	defer sh.mu.Unlock()
 	f.made = made
 	sh.remove(f)
+	sh.endFailure(f.key) // whether or not the value is stored, its creator works
 }
 
 // creating notes that the creator runs: from now on an error is one of the creation.
