@@ -143,7 +143,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 		if strict || gaveUp(ctx, err) {
 			return err
 		}
-		cr.disconnect(ctx, cr.op, err, at...)
+		cr.disconnect(ctx, "get", err, at...)
 		return nil
 	}
 	shared := "" // what one key finds out of the version is right for all
@@ -154,7 +154,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 			if strict {
 				return err
 			}
-			cr.disconnect(ctx, cr.op, err, i)
+			cr.disconnect(ctx, "get", err, i)
 			continue
 		}
 		k.last = l
@@ -170,7 +170,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 					return cr.s.region.backendError(ctx, cr.op, k.key, err)
 				}
 				// The others would only fail in the same way, one time-out after another.
-				cr.disconnect(ctx, cr.op, err, at[n:]...)
+				cr.disconnect(ctx, "version", err, at[n:]...)
 				return nil
 			}
 		}
@@ -259,7 +259,7 @@ func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) 
 // is not given back.
 func (cr *creation[V]) Unlock(at int) {
 	if l := cr.keys[at].lease.give(); l != nil {
-		cr.s.release(l)
+		cr.s.release(l, Event{Op: "unlock", Name: cr.c.o.Name, Key: cr.keys[at].key})
 	}
 }
 

@@ -26,6 +26,7 @@ type Region struct {
 	name    string
 	current atomic.Pointer[state] // nil: not configured, or closed
 	stats   counters
+	journal journal
 
 	mu     sync.Mutex
 	closed bool
@@ -246,6 +247,7 @@ func (r *Region) Close(ctx context.Context) error {
 	if late {
 		errs = append(errs, ctx.Err())
 	}
+	r.journal.close(ctx)
 	return r.wrap("close", "", errors.Join(errs...))
 }
 

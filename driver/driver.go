@@ -166,6 +166,12 @@ var ErrLeaseLost = errors.New("lease lost")
 // once stored. To a region such an entry is missing.
 var ErrCorrupt = errors.New("stored data is corrupt")
 
+// ErrTimeout is the [context.Cause] of a context that ended because a backend took
+// longer than its region allows, not because of the caller's own deadline. It
+// tells the two apart for a proxy that judges the backend. ctx.Err is
+// [context.DeadlineExceeded] in both cases.
+var ErrTimeout = errors.New("the backend took too long")
+
 // IsNil reports whether b is nil or has a nil pointer in it, which no method
 // can be called on.
 func IsNil(b Backend) bool {

@@ -9,8 +9,10 @@ import (
 	"github.com/dogpile-go/dogpile/internal/breaker"
 )
 
-// ErrOpen is the error of a call that a [Breaker] did not let through.
-var ErrOpen = errors.New("the circuit breaker is open: earlier calls of the backend failed")
+// ErrOpen is what errors.Is finds in the error of a call that a [Breaker] did not
+// let through. That error wraps and names what the call that was let through last
+// has failed with: "the circuit breaker is open for 3s because: …".
+var ErrOpen = breaker.ErrOpen
 
 // BreakerOptions says when a [Breaker] opens and for how long. The zero value is
 // ready to use.
@@ -19,8 +21,11 @@ type BreakerOptions struct {
 	// counts as 1.
 	Failures int
 
-	// Cooldown is how long the breaker then stays open; 0: 5 s. A negative time
-	// counts as 1 ns.
+	// Cooldown is the longest pause between two probes of an open breaker; 0: 1 s. A
+	// negative time counts as 1 ns. The first pause is 50 ms, and each probe that fails
+	// doubles it. So once the server is well again, calls are refused for
+	// no longer than Cooldown, and after a short outage for about as long again as
+	// it was.
 	Cooldown time.Duration
 
 	// Off means that there is no breaker: all calls go through.
@@ -28,20 +33,39 @@ type BreakerOptions struct {
 }
 
 // Breaker returns a proxy that spares its callers a backend that keeps failing
-// or keeps them waiting. After Failures calls in a row have returned an error,
-// calls return [ErrOpen] at once, without reaching the backend. When Cooldown is
-// over one call is let through: if it succeeds, all are again; if it fails,
-// another Cooldown begins.
+// or keeps them waiting. After Failures calls in a row have failed it is open:
+// calls return [ErrOpen] at once, without reaching the backend. When a pause is
+// over one call is let through, the probe: if it succeeds, all are again; if it
+// fails, a longer pause begins, up to Cooldown.
 //
-// A call that was ended by the deadline of its context has failed: that is what
-// a server that hangs looks like. A call that its caller cancelled does not
-// count, nor do the errors of single items, [driver.ErrLeaseLost] and what wraps
-// [errors.ErrUnsupported]. Wait does not count, since it is meant to take long,
-// and is let through only while all calls are. Leases that are held are not
-// watched. Empty batches go through.
+// Over a [driver.Sharder] there is a breaker for each server. Of a batch, items of
+// open servers get [ErrOpen] as their Err, and the others go on; if there are no
+// others, the call returns it. Delete removes the keys of the other servers and
+// then returns the error; while any of its servers fails it makes a call for each
+// of these.
 //
-// A nil o stands for the zero BreakerOptions. Each backend that is wrapped has a
-// breaker of its own. With Off, backends are returned as they are.
+// What counts as a failure:
+//   - an error of a call, for all servers that its keys are on;
+//   - an error of an item, for its server, if it is a time-out or an error of the
+//     network;
+//   - an error, of either kind, that has a method Unavailable() bool, if that
+//     returns true. If it returns false the server has answered, and the
+//     error is none of those above.
+//
+// Not counted are [driver.ErrLeaseLost], what wraps [errors.ErrUnsupported], Wait,
+// which is meant to take long and is let through only while all calls are,
+// leases that are held, and empty batches, which go through.
+//
+// A call whose own context ended it, be it cancelled or past its deadline, says
+// nothing about the backend, and one whose context had ended before does not
+// reach it. Only when the cause is [driver.ErrTimeout] has the backend been
+// too slow. After Failures calls without an answer whose callers were so hasty, and after
+// a probe whose caller was, a Get of the key asks the backend in the background,
+// and counts: it has as long as [driver.Caps].Timeout, or 2 s where that is 0. There is one
+// such Get at a time for each server, and Close ends it.
+//
+// A nil o stands for the zero BreakerOptions. Each backend that is wrapped has
+// breakers of its own. With Off, backends are returned as they are.
 func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
 	var own BreakerOptions
 	if o != nil {
@@ -51,8 +75,24 @@ func Breaker(o *BreakerOptions) func(driver.Backend) driver.Backend {
 		if own.Off {
 			return b
 		}
-		return &breakerProxy{Proxy: driver.Proxy{Backend: b}, b: breaker.New(own.Failures, own.Cooldown, context.Canceled, errors.ErrUnsupported, driver.ErrLeaseLost)}
+		return &breakerProxy{Proxy: driver.Proxy{Backend: b}, b: breaker.New(breaker.Options{
+			Failures: own.Failures, Cooldown: own.Cooldown, Patience: driver.CapsOf(b).Timeout,
+			Uncounted: []error{errors.ErrUnsupported, driver.ErrLeaseLost},
+			Check:     func(ctx context.Context, _, key string) error { return check(ctx, b, key) },
+		})}
 	}
+}
+
+// check asks a backend for a key.
+func check(ctx context.Context, b driver.Backend, key string) error {
+	items := [1]driver.Item{{Key: key}}
+	if err := b.Get(ctx, items[:]); err != nil {
+		return err
+	}
+	if err := items[0].Err; breaker.Down(err) {
+		return err
+	}
+	return nil
 }
 
 type breakerProxy struct {
@@ -60,42 +100,19 @@ type breakerProxy struct {
 	b *breaker.Breaker
 }
 
-// try makes a call if the breaker lets it through, and counts it.
-func (p *breakerProxy) try(call func() error) error {
-	through, err := p.b.Do(call)
-	if !through {
-		return ErrOpen
-	}
-	return err
-}
-
 // Get implements driver.Backend.
 func (p *breakerProxy) Get(ctx context.Context, items []driver.Item) error {
-	if len(items) == 0 {
-		return p.Proxy.Get(ctx, items)
-	}
-	return p.try(func() error { return p.Proxy.Get(ctx, items) })
+	return p.batch(ctx, items, true)
 }
 
 // Set implements driver.Backend.
 func (p *breakerProxy) Set(ctx context.Context, items []driver.Item) error {
-	if len(items) == 0 {
-		return p.Proxy.Set(ctx, items)
-	}
-	return p.try(func() error { return p.Proxy.Set(ctx, items) })
-}
-
-// Delete implements driver.Backend.
-func (p *breakerProxy) Delete(ctx context.Context, keys []string) error {
-	if len(keys) == 0 {
-		return p.Proxy.Delete(ctx, keys)
-	}
-	return p.try(func() error { return p.Proxy.Delete(ctx, keys) })
+	return p.batch(ctx, items, false)
 }
 
 // TryLock implements driver.Locker.
 func (p *breakerProxy) TryLock(ctx context.Context, key string, ttl time.Duration) (l driver.Lease, err error) {
-	err = p.try(func() (err error) {
+	err = p.b.Do(ctx, p.Shard(key), key, func() (err error) {
 		l, err = p.Proxy.TryLock(ctx, key, ttl)
 		return err
 	})
@@ -104,7 +121,7 @@ func (p *breakerProxy) TryLock(ctx context.Context, key string, ttl time.Duratio
 
 // Locked implements driver.Locker.
 func (p *breakerProxy) Locked(ctx context.Context, key string) (locked bool, err error) {
-	err = p.try(func() (err error) {
+	err = p.b.Do(ctx, p.Shard(key), key, func() (err error) {
 		locked, err = p.Proxy.Locked(ctx, key)
 		return err
 	})
@@ -113,8 +130,14 @@ func (p *breakerProxy) Locked(ctx context.Context, key string) (locked bool, err
 
 // Wait implements driver.Locker.
 func (p *breakerProxy) Wait(ctx context.Context, key string) error {
-	if !p.b.Closed() {
-		return ErrOpen
+	if err := p.b.Refused(p.Shard(key)); err != nil {
+		return err
 	}
 	return p.Proxy.Wait(ctx, key)
+}
+
+// Close ends a Get in the background and closes the backend.
+func (p *breakerProxy) Close() error {
+	p.b.Close()
+	return p.Proxy.Close()
 }

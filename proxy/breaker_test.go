@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/driver/drivertest"
 	"github.com/dogpile-go/dogpile/proxy"
@@ -42,6 +44,12 @@ func (s *sick) TryLock(ctx context.Context, _ string, _ time.Duration) (driver.L
 	return nil, s.call(ctx)
 }
 
+// answer is an error reply, which tells whether the server can serve.
+type answer bool
+
+func (a answer) Error() string     { return "reply" }
+func (a answer) Unavailable() bool { return bool(a) }
+
 var errSick = errors.New("sick")
 
 func failing(context.Context) error { return errSick }
@@ -71,12 +79,16 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 			}
 		}
 		wantOpen(t, s, b)
-		time.Sleep(time.Minute + 1)
-		if err := get(); err != errSick { // the probe
-			t.Errorf("probe = %v", err)
+		for pause := 50 * time.Millisecond; pause < 2*time.Minute; pause *= 2 {
+			time.Sleep(min(pause, time.Minute) - 1)
+			wantOpen(t, s, b)
+			time.Sleep(time.Nanosecond)
+			if err := get(); err != errSick { // the probe
+				t.Errorf("after %v the probe = %v", pause, err)
+			}
+			wantOpen(t, s, b)
 		}
-		wantOpen(t, s, b)
-		time.Sleep(time.Minute + 1)
+		time.Sleep(time.Minute)
 		s.do = nil
 		if err := errors.Join(get(), get(), get()); err != nil {
 			t.Errorf("after a probe that succeeded: %v", err)
@@ -117,6 +129,11 @@ func TestBreakerSendsOneProbe(t *testing.T) {
 
 func TestBreakerCounts(t *testing.T) {
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	timeout := func(cause error) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeoutCause(ctx, time.Second, cause)
+		}
+	}
 	for _, tt := range []struct {
 		name  string
 		do    func(context.Context) error
@@ -124,9 +141,18 @@ func TestBreakerCounts(t *testing.T) {
 		opens bool
 	}{
 		{"errors", failing, nil, true},
-		{"timeouts", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, time.Second)
-		}, true},
+		{"the backend's own time-outs", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return hang(ctx)
+		}, nil, true},
+		{"time-outs of the region", hang, timeout(driver.ErrTimeout), true},
+		{"deadlines of callers", hang, timeout(nil), false},
+		{"deadlines that have passed", func(context.Context) error { return errSick }, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, -time.Second)
+		}, false},
+		{"servers that have answered", func(context.Context) error { return fmt.Errorf("set: %w", answer(false)) }, nil, false},
+		{"servers that cannot serve", func(context.Context) error { return fmt.Errorf("set: %w", answer(true)) }, nil, true},
 		{"callers that leave", hang, func(ctx context.Context) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(ctx)
 			time.AfterFunc(time.Second, cancel)
@@ -152,6 +178,7 @@ func TestBreakerCounts(t *testing.T) {
 					}
 					s.do = nil
 					opened := errors.Is(b.Get(t.Context(), []driver.Item{{Key: "k"}}), proxy.ErrOpen)
+					_ = driver.Close(b)
 					if opened != (tt.opens && o.name != "Wait") {
 						t.Errorf("after five of %s the breaker is open: %v", o.name, opened)
 					}
@@ -173,11 +200,13 @@ func TestBreakerNilAndZeroOptionsMeanTheSame(t *testing.T) {
 				}
 			}
 			wantOpen(t, s, b)
-			time.Sleep(5 * time.Second)
-			wantOpen(t, s, b)
-			time.Sleep(time.Nanosecond)
-			if err := get(); err != errSick {
-				t.Errorf("%s options: the probe = %v", name, err)
+			time.Sleep(50 * time.Millisecond)
+			for range 10 { // until the pauses are as long as they get
+				if err := get(); err != errSick {
+					t.Errorf("%s options: the probe = %v", name, err)
+				}
+				wantOpen(t, s, b)
+				time.Sleep(time.Second)
 			}
 		})
 	}
@@ -233,4 +262,27 @@ func TestBreakerThatIsOffLetsEverythingThrough(t *testing.T) {
 			t.Fatalf("call %d = %v", i, err)
 		}
 	}
+}
+
+// A region bounds calls of a backend that has no time-out of its own. That it took
+// so long is the backend's fault, whatever deadlines the callers have.
+func TestBreakerInARegionOverABackendThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sick{do: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 2, Cooldown: time.Hour})(s)
+		r := dogpile.NewRegion("r")
+		if err := r.Configure(b, &dogpile.Options{BackendTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+			t.Fatal(err)
+		}
+		c := dogpile.NewCache[int](r, nil)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			_, _, _ = c.Get(ctx, "k")
+			cancel()
+		}
+		_, _, err := c.Get(t.Context(), "k")
+		if !errors.Is(err, proxy.ErrOpen) || !errors.Is(err, dogpile.ErrBackend) {
+			t.Errorf("the third Get = %v", err)
+		}
+	})
 }

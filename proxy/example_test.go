@@ -101,6 +101,6 @@ func ExampleBreaker() {
 	// proxy.Chaos made this call fail
 	// proxy.Chaos made this call fail
 	// proxy.Chaos made this call fail
-	// the circuit breaker is open: earlier calls of the backend failed
-	// the circuit breaker is open: earlier calls of the backend failed
+	// the circuit breaker is open for 100ms because: proxy.Chaos made this call fail
+	// the circuit breaker is open for 100ms because: proxy.Chaos made this call fail
 }

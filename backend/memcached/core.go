@@ -52,7 +52,7 @@ func (c *core) close() error {
 	}
 	var errs []error
 	for _, s := range c.servers {
-		errs = append(errs, s.client.Close())
+		errs = append(errs, s.close())
 	}
 	return errors.Join(errs...)
 }

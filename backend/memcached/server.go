@@ -11,7 +11,6 @@ import (
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/binary"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
-	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // client is a memcache.Client or a binary.Client.
@@ -51,23 +50,35 @@ func newServer(addr string, o *Options) *server {
 	}
 	if !o.Breaker.Off {
 		// That a connection has ended says nothing about the server.
-		s.breaker = breaker.New(o.Breaker.Failures, o.Breaker.Cooldown, context.Canceled, memcache.ErrGone)
+		s.breaker = breaker.New(breaker.Options{
+			Failures: o.Breaker.Failures, Cooldown: o.Breaker.Cooldown, Patience: max(o.Timeout, 0), Uncounted: []error{memcache.ErrGone},
+			Check: func(ctx context.Context, _, _ string) error { return s.client.Do(ctx, ask()) },
+		})
 	}
 	return s
 }
 
 // Do sends ops to the server, unless its breaker is open.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.guard(func() error { return s.client.Do(ctx, ops) })
+	return s.guard(ctx, func() error { return s.client.Do(ctx, ops) })
 }
 
+// ask returns the ops of a question that any server answers quickly.
+func ask() []memcache.Op { return []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}} }
+
 // guard makes a call, unless the breaker is open.
-func (s *server) guard(call func() error) error {
-	through, err := s.breaker.Do(call)
-	if !through {
-		return &memcache.ServerError{Addr: s.addr, Err: proxy.ErrOpen}
+func (s *server) guard(ctx context.Context, call func() error) error {
+	err := s.breaker.Do(ctx, "", "", call)
+	if refused, is := err.(*breaker.OpenError); is {
+		return &memcache.ServerError{Addr: s.addr, Err: refused}
 	}
 	return err
+}
+
+// close ends a check of the breaker's and closes the client.
+func (s *server) close() error {
+	s.breaker.Close()
+	return s.client.Close()
 }
 
 // session is one connection to a server. All that is done over it reaches one
@@ -79,23 +90,23 @@ type session struct {
 
 // session returns a connection, and makes one if there is none.
 func (s *server) session(ctx context.Context) (session, error) {
-	if !s.breaker.Closed() {
+	if s.breaker.Refused("") != nil {
 		// A connection of an open breaker proves nothing: the server may hang. A
 		// command that it answers does, and closes the breaker.
-		if err := s.Do(ctx, []memcache.Op{{Kind: memcache.Get, Key: "dogpile", NoValue: true}}); err != nil {
+		if err := s.Do(ctx, ask()); err != nil {
 			return session{}, err
 		}
 	}
 	ms, err := s.client.(*memcache.Client).Session(ctx)
 	if err != nil {
-		err = s.guard(func() error { return err }) // so that the breaker counts it
+		err = s.guard(ctx, func() error { return err }) // so that the breaker counts it
 	}
 	return session{s, ms}, err
 }
 
 // Do sends ops over the connection, or nothing if that is gone.
 func (s session) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.s.guard(func() error { return s.Session.Do(ctx, ops) })
+	return s.s.guard(ctx, func() error { return s.Session.Do(ctx, ops) })
 }
 
 // parseServers takes "address*weight" apart.

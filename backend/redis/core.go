@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 )
 
@@ -44,6 +45,11 @@ func newCore(client rueidis.Client, o *Options, owned bool) *core {
 	c.feeds.core = c
 	c.feeds.off.Store(o.Poll)
 	return c
+}
+
+// Caps is Backend.Caps; the breaker wants to know the timeout.
+func (c *core) Caps() driver.Caps {
+	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: c.timeout}
 }
 
 func (c *core) close() {

@@ -184,14 +184,13 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 
 // Caps says that entries and leases are shared and fenced, that a TTL has
 // milliseconds, and that no call but Wait takes longer than Options.Timeout.
-func (b *Backend) Caps() driver.Caps {
-	return driver.Caps{Name: "redis", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Millisecond, Timeout: b.core.timeout}
-}
+func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
 
 // Close ends what runs in the background and closes a client that Open made.
 // Calls that wait, and those made afterwards, return an error. It may be
 // repeated, and returns nil.
 func (b *Backend) Close() error {
+	err := driver.Close(b.calls) // of a breaker that asks the server in the background
 	b.core.close()
-	return nil
+	return err
 }
