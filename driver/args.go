@@ -19,6 +19,8 @@ import (
 //
 //	scheme://user:password@host1:port,host2/path?name=value
 //
+// User, Password and Path are unescaped: "%20" has become a space.
+//
 // Each argument is read by a method that knows its type; one that was given and
 // never read counts as unknown. Names are compared with their case, and without
 // it where none is written just so. [Args.Err] reports all faults together. An
@@ -29,7 +31,7 @@ type Args struct {
 	User     string
 	Password string
 	Hosts    []string // as written, "host" or "host:port"; empty for none
-	Path     string   // as written after the hosts, with its leading slash
+	Path     string   // what follows the hosts, with its leading slash
 
 	values map[string][]string
 	read   map[string]bool
@@ -71,9 +73,9 @@ func (a *Args) parseRest(rest string) error {
 		return errors.New("a # has to be written as %23")
 	}
 	rest, query, _ := strings.Cut(rest, "?")
-	authority := rest
+	authority, path := rest, ""
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		authority, a.Path = rest[:i], rest[i:]
+		authority, path = rest[:i], rest[i:]
 	}
 	// A host has no @, but a password that was not escaped may have one: the last
 	// @ ends it.
@@ -87,10 +89,14 @@ func (a *Args) parseRest(rest string) error {
 		}
 		authority = authority[i+1:]
 	}
-	if strings.Contains(a.Path+query, "@") {
+	if strings.Contains(path+query, "@") {
 		// The @ may end a password with an unescaped / or ? in it. The first part of
 		// that password would then stand among the hosts, and errors show hosts.
 		return errors.New("an @ comes after the hosts; write it as %40, and / and ? in a password as %2F and %3F")
+	}
+	var err error
+	if a.Path, err = url.PathUnescape(path); err != nil {
+		return errors.New("the path has a % that begins no escape; write it as %25")
 	}
 	for host := range strings.SplitSeq(authority, ",") {
 		if host = strings.TrimSpace(host); host != "" {
@@ -215,7 +221,8 @@ func (a Args) LogValue() slog.Value { return slog.StringValue(a.redacted()) }
 func (a Args) MarshalText() ([]byte, error) { return []byte(a.redacted()), nil }
 
 func (a Args) redacted() string {
-	return a.Scheme + "://" + strings.Join(a.Hosts, ",") + a.Path
+	path := url.URL{Path: a.Path}
+	return a.Scheme + "://" + strings.Join(a.Hosts, ",") + path.EscapedPath()
 }
 
 func (a *Args) fault(name, problem string) {

@@ -46,6 +46,8 @@ func TestURL(t *testing.T) {
 		{"x://user:p:w@host", "user", "p:w", "", []string{"host"}},
 		{"x://user:p@w@host", "user", "p@w", "", []string{"host"}},
 		{"x://u%25:+@a,b?n=1", "u%", "+", "", []string{"a", "b"}},
+		{"x:///run/my%20app/a%25b%3F%2C%40%2A.sock", "", "", "/run/my app/a%b?,@*.sock", nil},
+		{"x:///run/my app/a+b.sock", "", "", "/run/my app/a+b.sock", nil},
 	} {
 		t.Run(row.url, func(t *testing.T) {
 			a := argsOf(t, row.url, nil)
@@ -68,6 +70,7 @@ func TestMalformedURL(t *testing.T) {
 		{"x://u:sec#ret@host", "%23"},
 		{"x://u:sec%ret@host", "%25"},
 		{"x://u%zz:secret@host", "%25"},
+		{"x://host/100%secret", "%25"},
 		{"x://host?secret;n=1", "name=value"},
 		{"x://host?n=%zzsecret", "name=value"},
 		{"x://u:se/cret@host/0", "malformed x URL"},

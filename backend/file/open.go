@@ -96,11 +96,11 @@ func pathOf(args *driver.Args) (string, error) {
 	}
 	path := args.Path
 	if len(args.Hosts) > 0 && args.Hosts[0] != "localhost" {
-		path = args.Hosts[0] + path
-	}
-	path, err := url.PathUnescape(path)
-	if err != nil {
-		return "", errors.New("a path has a % that begins no escape, to be written as %25")
+		first, err := url.PathUnescape(args.Hosts[0])
+		if err != nil {
+			return "", errors.New("a path has a % that begins no escape, to be written as %25")
+		}
+		path = first + path
 	}
 	if drive := strings.TrimPrefix(path, "/"); filepath.VolumeName(drive) != "" {
 		path = drive

@@ -6,7 +6,9 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/breaker"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/binary"
@@ -24,6 +26,7 @@ type server struct {
 	addr    string
 	client  client
 	breaker *breaker.Breaker // nil: none
+	limit   time.Duration    // of a call that is made again; 0: none
 }
 
 const (
@@ -37,12 +40,16 @@ type doer interface {
 }
 
 // newServer does not connect: the client does when it is used.
-func newServer(addr string, o *Options) *server {
+func newServer(addr string, o *Options, secure backendurl.TLSConfig, limit time.Duration) *server {
 	co := &memcache.Options{
-		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: o.TLS, Username: o.Username, Password: o.Password,
+		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: secure, Credentials: o.Credentials,
 	}
-	s := &server{addr: dialed(addr)}
-	if o.Binary {
+	if co.Credentials == nil && o.Username != "" {
+		user, password := o.Username, o.Password
+		co.Credentials = func(context.Context) (string, string, error) { return user, password, nil }
+	}
+	s := &server{addr: dialed(addr), limit: limit}
+	if o.Protocol == protocolBinary {
 		co.Conns = binaryConns
 		s.client = binary.New(s.addr, co)
 	} else {
@@ -60,7 +67,7 @@ func newServer(addr string, o *Options) *server {
 
 // Do sends ops to the server, unless its breaker is open.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.guard(ctx, func() error { return s.client.Do(ctx, ops) })
+	return s.guard(ctx, func() error { return s.try(ctx, ops) })
 }
 
 // ask returns the ops of a question that any server answers quickly.
@@ -113,8 +120,14 @@ func (s session) Do(ctx context.Context, ops []memcache.Op) error {
 func parseServers(servers []string) ([]ring.Server, error) {
 	list := make([]ring.Server, len(servers))
 	for i, s := range servers {
-		addr, weight, weighted := strings.Cut(s, "*")
-		list[i] = ring.Server{Addr: strings.TrimSpace(addr), Weight: 1}
+		addr, weight, weighted := s, "", false
+		if at := strings.LastIndexByte(s, '*'); at >= 0 {
+			addr, weight, weighted = s[:at], s[at+1:], true
+		}
+		if !strings.HasPrefix(addr, unix) { // a path may end in a space
+			addr = strings.TrimSpace(addr)
+		}
+		list[i] = ring.Server{Addr: addr, Weight: 1}
 		if !weighted {
 			continue
 		}
@@ -127,8 +140,14 @@ func parseServers(servers []string) ([]ring.Server, error) {
 	return list, nil
 }
 
+// unix precedes the path of a socket.
+const unix = "unix:"
+
 // dialed returns addr with a port, as it is dialled. A ring has checked it.
 func dialed(addr string) string {
+	if strings.HasPrefix(addr, unix) {
+		return addr
+	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return addr + ":" + strconv.Itoa(ring.DefaultPort)
 	}

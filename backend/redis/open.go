@@ -64,17 +64,17 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 	k := schemes[args.Scheme]
 	co := clientOption(args, k, o)
 	load := backendurl.TLS(args, k.tls)
-	err := errors.Join(args.Err(), o.check(), place(args, k, &co))
+	login, contradiction := backendurl.ReadLogin(args)
+	err := errors.Join(args.Err(), contradiction, o.check(), place(args, k, &co))
 	if err == nil && k.where == "unix" && o.TLS != nil {
 		err = errors.New("a unix socket has no TLS")
 	}
 	if err != nil {
 		return nil, err
 	}
-	if co.TLSConfig, err = load(o.TLS); err != nil {
+	if err := secure(&co, o, login, load); err != nil {
 		return nil, err
 	}
-	co.Sentinel.TLSConfig = co.TLSConfig
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -97,8 +97,6 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 
 func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 	co := rueidis.ClientOption{
-		Username:          args.User,
-		Password:          args.Password,
 		ClientName:        args.String("client_name", ""),
 		SelectDB:          args.Int("db", 0),
 		ForceSingleClient: k.where == "" || k.where == "unix",
@@ -128,6 +126,39 @@ func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 		co.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	}
 	return co
+}
+
+// secure fills in who the client is and how its connections are secured, anew for
+// each connection.
+func secure(co *rueidis.ClientOption, o *Options, login backendurl.Login, load func(*tls.Config) (backendurl.TLSConfig, error)) error {
+	credentials := o.Credentials
+	if credentials == nil {
+		var err error
+		if credentials, err = login.Credentials(); err != nil {
+			return err
+		}
+	}
+	if credentials != nil {
+		timeout := co.Dialer.Timeout
+		co.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (c rueidis.AuthCredentials, err error) {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			defer cancel()
+			c.Username, c.Password, err = credentials(ctx)
+			return c, err
+		}
+	}
+	config, err := load(o.TLS)
+	if err != nil || config == nil {
+		return err
+	}
+	co.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		c, err := config()
+		if err != nil {
+			return nil, err
+		}
+		return (&tls.Dialer{NetDialer: d, Config: c}).DialContext(ctx, "tcp", addr)
+	}
+	return nil
 }
 
 // place fills in hosts, database and the name of the master.

@@ -65,6 +65,12 @@ type Options struct {
 	// true}. In a URL: breaker=false, breaker_failures, breaker_cooldown.
 	Breaker *proxy.BreakerOptions
 
+	// Credentials says who the client is, for each connection that Open's client
+	// makes, in place of what the URL says; it suits tokens that rotate. A user
+	// of "" is the default one. nil: as the URL says. New refuses it. It has no
+	// argument in a URL.
+	Credentials func(ctx context.Context) (user, password string, err error)
+
 	// TLS is how Open secures its connections, in place of what the URL says
 	// about certificates. nil: as the URL says. New refuses it. It has no
 	// argument in a URL.
@@ -119,6 +125,8 @@ func New(client rueidis.Client, o *Options) (*Backend, error) {
 		err = errors.New("client is nil")
 	case o.TLS != nil:
 		err = errors.New("option TLS is for Open; the client of New has its own")
+	case o.Credentials != nil:
+		err = errors.New("option Credentials is for Open; the client of New has its own")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: redis: %w", err)

@@ -95,7 +95,7 @@ func OpenWithoutServer(t *testing.T, scheme string) {
 // Options checks that each field of a struct of options, o, is the argument of a
 // URL whose name is the field's in snake case: url takes a value for it, and
 // refuses one of another type; that of a *proxy.BreakerOptions with those of its
-// fields behind it. Only a *tls.Config has no argument. All of them have to be in
+// fields behind it. Only a *tls.Config and a function have no argument. All of them have to be in
 // docs/backends.md.
 func Options(t *testing.T, o any, url string, valid map[string]string) {
 	text, err := os.ReadFile("../../docs/backends.md")
@@ -142,7 +142,7 @@ func Options(t *testing.T, o any, url string, valid map[string]string) {
 			if n := f.Type.Elem().NumField(); n != 3 {
 				t.Errorf("a BreakerOptions has %d fields, and URLs know 3", n)
 			}
-		case reflect.TypeFor[*tls.Config]():
+		case reflect.TypeFor[*tls.Config](), reflect.TypeFor[func(context.Context) (string, string, error)]():
 		default:
 			t.Errorf("%s is a %s, which no argument of a URL can be", f.Name, f.Type)
 		}

@@ -66,8 +66,9 @@ func (op Opener[O, B]) open(ctx context.Context, args *driver.Args, o *O) (b B, 
 }
 
 // fill sets each field of the struct that o points to and that is zero to the
-// argument of its name. A tls.Config has no argument: see TLS. It panics if a
-// field is of a type that it does not know, so that no option is forgotten.
+// argument of its name. A tls.Config and Credentials have none: see TLS and
+// Login. It panics if a field is of a type that it does not know, so that no
+// option is forgotten.
 func fill(args *driver.Args, o any) {
 	v := reflect.ValueOf(o).Elem()
 	for i := range v.NumField() {
@@ -83,7 +84,7 @@ func fill(args *driver.Args, o any) {
 			orElse(f, args.Duration(name, 0))
 		case **proxy.BreakerOptions:
 			orElse(f, breaker(args, name))
-		case **tls.Config:
+		case **tls.Config, *Credentials:
 		default:
 			panic(fmt.Sprintf("backendurl: %s.%s is a %s", v.Type(), v.Type().Field(i).Name, v.Field(i).Type()))
 		}

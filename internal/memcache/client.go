@@ -29,13 +29,15 @@ type Options struct {
 	// A server has a limit of its own, which is 1 MiB unless it was told otherwise.
 	MaxValue int
 
-	// TLS secures the connections; nil: nothing does. Without a ServerName the
-	// host of the address has to be in the server's certificate.
-	TLS *tls.Config
+	// TLS returns how the next connection is secured; nil: nothing secures them.
+	// Without a ServerName the host of the address has to be in the server's
+	// certificate.
+	TLS func() (*tls.Config, error)
 
-	// Username and Password authenticate to a server that asks for it on the
-	// text protocol, as memcached does with -Y. "": nothing is sent.
-	Username, Password string
+	// Credentials authenticate the next connection to a server that asks for it,
+	// as memcached does on the text protocol with -Y. nil, "" and "": nothing is
+	// sent.
+	Credentials func(ctx context.Context) (user, password string, err error)
 
 	// Dial makes a connection in place of a net.Dialer; nil: a net.Dialer does.
 	// It returns when ctx is done. The connection takes some 16 KiB without
@@ -138,7 +140,7 @@ func (c *Client) pick(ctx context.Context) (*conn, error) {
 	for i := range c.slots {
 		s := &c.slots[i]
 		conn := s.conn.Load()
-		if conn == nil || conn.broken.Load() {
+		if conn == nil || conn.broken.Load() || conn.ended() {
 			if vacant == nil {
 				vacant = s
 			}

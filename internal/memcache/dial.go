@@ -43,9 +43,9 @@ func (c *Client) connect(s *slot) (*attempt, error) {
 
 // run connects s, and then serves the connection until that fails.
 func (c *Client) run(s *slot, d *attempt) {
-	d.conn, d.err = Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn) (*conn, error) {
+	d.conn, d.err = Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn, user, password string) (*conn, error) {
 		conn := newConn(stream, raw, &c.Options)
-		return conn, conn.greet(c.Username, c.Password)
+		return conn, conn.greet(user, password)
 	})
 	c.mu.Lock()
 	if d.err == nil && c.closed {

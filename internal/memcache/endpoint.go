@@ -88,14 +88,15 @@ func (e *TimeoutError) Unwrap() error { return os.ErrDeadlineExceeded }
 // ReadError returns err, or for an end of the input what that means here.
 func ReadError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server closed the connection")
+		return errEnded
 	}
 	return err
 }
 
 // Greet makes a connection of the client's own kind of stream, which the server
-// has to answer. Closing raw, which carries TLS if there is TLS, ends both.
-type Greet[C any] func(stream, raw net.Conn) (C, error)
+// has to answer, and authenticates it unless user and password are "". Closing
+// raw, which carries TLS if there is TLS, ends both.
+type Greet[C any] func(stream, raw net.Conn, user, password string) (C, error)
 
 // Dial connects to a server and greets it, within ConnectTimeout. It returns
 // ErrClosed when ctx is done, which is that of a client.
@@ -118,6 +119,12 @@ func dial[C any](ctx context.Context, e *Endpoint, greet Greet[C]) (conn C, err 
 	if connect == nil {
 		connect = new(net.Dialer).DialContext
 	}
+	var user, password string
+	if e.Credentials != nil {
+		if user, password, err = e.Credentials(ctx); err != nil {
+			return conn, fmt.Errorf("credentials: %w", err)
+		}
+	}
 	raw, err := connect(ctx, e.network, e.addr)
 	if err != nil {
 		return conn, err
@@ -131,7 +138,7 @@ func dial[C any](ctx context.Context, e *Endpoint, greet Greet[C]) (conn C, err 
 	})
 	stream, err := e.secure(ctx, raw)
 	if err == nil {
-		conn, err = greet(stream, raw)
+		conn, err = greet(stream, raw, user, password)
 	}
 	if !release() {
 		// 1. The greeting succeeds.  2. ctx is done, and raw is being closed.
@@ -150,7 +157,11 @@ func (e *Endpoint) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if e.TLS == nil {
 		return raw, nil
 	}
-	config := e.TLS.Clone()
+	config, err := e.TLS()
+	if err != nil {
+		return nil, err
+	}
+	config = config.Clone()
 	config.DynamicRecordSizingDisabled = true // a write of maxRecord is one record
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(e.addr)
@@ -164,7 +175,7 @@ func (e *Endpoint) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 
 const (
 	minBackoff = 50 * time.Millisecond
-	maxBackoff = 2 * time.Second
+	maxBackoff = 500 * time.Millisecond
 )
 
 // Health is what a client knows of its server, so that calls fail at once while
@@ -194,7 +205,7 @@ func (h *Health) Try(probe time.Duration) error {
 func (h *Health) Reached() { h.err = nil }
 
 // Failed notes an attempt that came to nothing. Each in a row doubles the pause
-// before the next, up to 2 s. The jitter keeps many clients from coming back at
+// before the next, up to half a second. The jitter keeps many clients from coming back at
 // the same moment.
 func (h *Health) Failed(err error) {
 	pause := min(minBackoff<<min(h.failures, 10), maxBackoff)

@@ -116,7 +116,7 @@ func TestManyCallers(t *testing.T) {
 		"TCP, 4 connections": func(t *testing.T) (*server, memcache.Options) { return startServer(t), memcache.Options{Conns: 4} },
 		"TLS": func(t *testing.T) (*server, memcache.Options) {
 			id := backendtest.NewIdentity(t)
-			return startServer(t, "-Z", "-o", "ssl_chain_cert="+id.Cert+",ssl_key="+id.Key), memcache.Options{TLS: &tls.Config{RootCAs: id.Pool}}
+			return startServer(t, "-Z", "-o", "ssl_chain_cert="+id.Cert+",ssl_key="+id.Key), memcache.Options{TLS: secured(&tls.Config{RootCAs: id.Pool})}
 		},
 		"unix": func(t *testing.T) (*server, memcache.Options) {
 			return backendtest.StartMemcachedSocket(t), memcache.Options{}

@@ -259,7 +259,7 @@ func TestPasswordIsNotShown(t *testing.T) {
 				p.say(says)
 				p.line()
 			}}
-			c := f.client(t, memcache.Options{Username: "joe", Password: "s3cret"})
+			c := f.client(t, memcache.Options{Credentials: known("joe", "s3cret")})
 			err := c.Do(t.Context(), []memcache.Op{{Key: "a"}})
 			if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "unknown command") {
 				t.Errorf("Do = %v", err)

@@ -39,7 +39,7 @@ func TestAuthentication(t *testing.T) {
 		{"a server that does not ask", "joe", "s3cret", open, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := newClient(t, row.server.Addr(), memcache.Options{Username: row.user, Password: row.password})
+			c := newClient(t, row.server.Addr(), memcache.Options{Credentials: known(row.user, row.password)})
 			ops := []memcache.Op{{Kind: set, Key: "auth", Value: []byte("v")}, {Key: "auth"}}
 			err := c.Do(t.Context(), ops)
 			if row.want == "" {
@@ -99,7 +99,7 @@ func TestTLS(t *testing.T) {
 		{"server without TLS", plain.Addr(), &tls.Config{RootCAs: pool}, "TLS: "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			o := memcache.Options{TLS: row.config, ConnectTimeout: patient}
+			o := memcache.Options{TLS: secured(row.config), ConnectTimeout: patient}
 			if row.addr == plain.Addr() {
 				o.ConnectTimeout = time.Second // it waits for the end of the line
 			}

@@ -2,6 +2,7 @@ package memcache_test
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"testing"
 	"time"
@@ -75,4 +76,14 @@ func do(t testing.TB, c *memcache.Client, ops ...memcache.Op) []memcache.Op {
 		t.Fatal(err)
 	}
 	return ops
+}
+
+// known are credentials that stay the same.
+func known(user, password string) func(context.Context) (string, string, error) {
+	return func(context.Context) (string, string, error) { return user, password, nil }
+}
+
+// secured is a configuration that stays the same.
+func secured(c *tls.Config) func() (*tls.Config, error) {
+	return func() (*tls.Config, error) { return c, nil }
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
@@ -35,8 +36,8 @@ type Client struct {
 // the zero Options.
 //
 // Conns bounds the connections that are open at a time. A call waits for one
-// that is free. Username and Password are for SASL PLAIN; a
-// server without SASL is content with any.
+// that is free. Credentials are for SASL PLAIN; a server without SASL is content
+// with any.
 func New(addr string, o *memcache.Options) *Client {
 	c := &Client{Endpoint: memcache.NewEndpoint(addr, o), open: make(map[*conn]bool)}
 	c.places = make(chan struct{}, c.Conns)
@@ -126,7 +127,7 @@ func (c *Client) idleConn() (*conn, error) {
 	for n := len(c.idle); n > 0; n-- {
 		conn := c.idle[n-1]
 		c.idle[n-1], c.idle = nil, c.idle[:n-1]
-		if conn.works() {
+		if conn.works() && !conn.ended() {
 			return conn, nil
 		}
 	}
@@ -138,6 +139,7 @@ func (c *Client) idleConn() (*conn, error) {
 func (c *Client) give(conn *conn) {
 	if conn != nil && conn.works() {
 		c.mu.Lock()
+		conn.used = time.Now()
 		c.idle = append(c.idle, conn)
 		c.mu.Unlock()
 	}
@@ -154,9 +156,9 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	}
 	made := make(chan result)
 	started := c.start(func() {
-		conn, err := memcache.Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn) (*conn, error) {
+		conn, err := memcache.Dial(c.ctx, c.Endpoint, func(stream, raw net.Conn, user, password string) (*conn, error) {
 			conn := newConn(stream, raw, c.MaxValue)
-			return conn, conn.greet(c.Username, c.Password)
+			return conn, conn.greet(user, password)
 		})
 		c.dialed(conn, err)
 		if err != nil {

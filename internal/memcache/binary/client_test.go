@@ -217,15 +217,15 @@ func TestAuthentication(t *testing.T) {
 		o      memcache.Options
 		want   string // error
 	}{
-		{"right password", secured, memcache.Options{Username: user1, Password: password}, ""},
-		{"right password over TLS", both, memcache.Options{Username: user1, Password: password, TLS: trusting(pool)}, ""},
-		{"wrong password", secured, memcache.Options{Username: user1, Password: "hunter2"}, "authentication: the server refuses the username and password"},
-		{"unknown user", secured, memcache.Options{Username: "jim", Password: password}, "authentication: the server refuses the username and password"},
-		{"empty password", secured, memcache.Options{Username: user1}, "authentication: the server refuses the username and password"},
-		{"password without a user", secured, memcache.Options{Password: "hunter2"}, "authentication: the server refuses the username and password"},
+		{"right password", secured, memcache.Options{Credentials: known(user1, password)}, ""},
+		{"right password over TLS", both, memcache.Options{Credentials: known(user1, password), TLS: trusting(pool)}, ""},
+		{"wrong password", secured, memcache.Options{Credentials: known(user1, "hunter2")}, "authentication: the server refuses the username and password"},
+		{"unknown user", secured, memcache.Options{Credentials: known("jim", password)}, "authentication: the server refuses the username and password"},
+		{"empty password", secured, memcache.Options{Credentials: known(user1, "")}, "authentication: the server refuses the username and password"},
+		{"password without a user", secured, memcache.Options{Credentials: known("", "hunter2")}, "authentication: the server refuses the username and password"},
 		{"no user", secured, memcache.Options{}, "authentication: the server asks for a username and a password"},
-		{"zero byte", secured, memcache.Options{Username: user1, Password: "hunter2\x00"}, "authentication: username or password has a zero byte"},
-		{"server without SASL", open, memcache.Options{Username: user1, Password: password}, ""},
+		{"zero byte", secured, memcache.Options{Credentials: known(user1, "hunter2\x00")}, "authentication: username or password has a zero byte"},
+		{"server without SASL", open, memcache.Options{Credentials: known(user1, password)}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package binary_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"os"
@@ -58,8 +59,13 @@ func certificate(t testing.TB) (*x509.CertPool, []string) {
 	return id.Pool, []string{"-Z", "-o", "ssl_chain_cert=" + id.Cert, "-o", "ssl_key=" + id.Key}
 }
 
-func trusting(pool *x509.CertPool) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+func trusting(pool *x509.CertPool) func() (*tls.Config, error) {
+	return func() (*tls.Config, error) { return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil }
+}
+
+// known are credentials that stay the same.
+func known(user, password string) func(context.Context) (string, string, error) {
+	return func(context.Context) (string, string, error) { return user, password, nil }
 }
 
 // patient is for servers that are believed to answer, on a machine that may be
