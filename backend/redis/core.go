@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -14,9 +13,9 @@ import (
 
 // core is a Backend without its breaker.
 type core struct {
-	client     rueidis.Client
-	owned      bool // close closes client
+	link       *link
 	cluster    bool
+	topology   topology      // of a Cluster
 	timeout    time.Duration // 0: none
 	deadlines  deadlines
 	lockPrefix string
@@ -26,11 +25,11 @@ type core struct {
 
 var errClosed = errors.New("redis: the backend is closed")
 
-func newCore(client rueidis.Client, o *Options, owned bool) *core {
+// newCore returns a core whose client make makes, or which is given if make is
+// nil.
+func newCore(o *Options, cluster bool, make func(*core) (rueidis.Client, error), given rueidis.Client) *core {
 	c := &core{
-		client:     client,
-		owned:      owned,
-		cluster:    client.Mode() == rueidis.ClientModeCluster,
+		cluster:    cluster,
 		timeout:    max(o.Timeout, 0),
 		lockPrefix: o.LockPrefix,
 		life:       lifetime.New(errClosed),
@@ -42,8 +41,14 @@ func newCore(client rueidis.Client, o *Options, owned bool) *core {
 		c.lockPrefix = DefaultLockPrefix
 	}
 	c.deadlines.timeout = c.timeout
-	c.feeds.core = c
+	c.feeds.core, c.topology.core = c, c
 	c.feeds.off.Store(o.Poll)
+	c.link = &link{life: c.life, after: c.feeds.renew}
+	if make == nil {
+		c.link.now.Store(&client{given})
+	} else {
+		c.link.make = func() (rueidis.Client, error) { return make(c) }
+	}
 	return c
 }
 
@@ -53,8 +58,8 @@ func (c *core) Caps() driver.Caps {
 }
 
 func (c *core) close() {
-	if c.life.End() && c.owned {
-		c.client.Close()
+	if c.life.End() {
+		c.link.close()
 	}
 }
 
@@ -83,7 +88,3 @@ func (c *core) begin(ctx context.Context) (context.Context, context.CancelFunc, 
 	ctx, cancel := c.bound(ctx)
 	return ctx, cancel, nil
 }
-
-// failed says where a call failed. The caller adds which call it was and for
-// which key.
-func failed(err error) error { return fmt.Errorf("redis: %w", err) }

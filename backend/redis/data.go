@@ -32,7 +32,7 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	defer cancel()
 	switch {
 	case len(ask) == 1:
-		res := c.do(ctx, c.get(ask[0].Key))
+		res := c.do(ctx, one("GET", ask[0].Key))
 		if err := fill(ask[0], res); err != nil {
 			return failed(err)
 		}
@@ -43,19 +43,13 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 	return c.getTogether(ctx, ask)
 }
 
-// get is GET, but not as a command that only reads: the client must not send
-// it to a replica.
-func (c *core) get(key string) rueidis.Completed {
-	return c.client.B().Arbitrary("GET").Keys(key).Build()
-}
-
 // getEach asks for each key by itself: on a Cluster the keys are in several
 // slots, and MGET takes keys of one. The client sends what goes to one node
 // together.
 func (c *core) getEach(ctx context.Context, ask []*driver.Item) error {
-	cmds := make(rueidis.Commands, len(ask))
+	cmds := make([]command, len(ask))
 	for i, it := range ask {
-		cmds[i] = c.get(it.Key)
+		cmds[i] = one("GET", it.Key)
 	}
 	bad := 0
 	for i, res := range c.doMulti(ctx, cmds) {
@@ -70,11 +64,11 @@ func (c *core) getEach(ctx context.Context, ask []*driver.Item) error {
 // getTogether asks for all keys in one command. What MGET finds that is not a
 // string it answers like a missing key.
 func (c *core) getTogether(ctx context.Context, ask []*driver.Item) error {
-	cmd := c.client.B().Arbitrary("MGET")
-	for _, it := range ask {
-		cmd = cmd.Keys(it.Key)
+	keys := make([]string, len(ask))
+	for i, it := range ask {
+		keys[i] = it.Key
 	}
-	values, err := c.do(ctx, cmd.Build()).ToArray()
+	values, err := c.do(ctx, command{word: "MGET", many: keys}).ToArray()
 	switch {
 	case err != nil:
 		return failed(err)
@@ -132,19 +126,23 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 		return err
 	}
 	defer cancel()
-	calls, at := make([]call, 0, len(items)), make([]int, 0, len(items))
+	cmds, at := make([]command, 0, len(items)), make([]int, 0, len(items))
 	for i := range items {
-		if l, ok := c.setCall(&items[i]); ok {
-			calls, at = append(calls, l), append(at, i)
+		if cmd, ok := c.setCommand(&items[i]); ok {
+			cmds, at = append(cmds, cmd), append(at, i)
 		}
 	}
-	if len(calls) == 0 {
+	if len(cmds) == 0 {
 		return nil
 	}
 	bad := 0
-	for i, res := range c.runAll(ctx, calls) {
+	for i, res := range c.doMulti(ctx, cmds) {
 		it := &items[at[i]]
-		switch stored, err := res.AsInt64(); {
+		stored, err := res.AsInt64()
+		if c.splits(err) {
+			stored, err = c.setApart(ctx, it, &cmds[i])
+		}
+		switch {
 		case err != nil:
 			it.Err = failed(err)
 			bad++
@@ -152,7 +150,7 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 			it.Err = driver.ErrLeaseLost
 		}
 	}
-	return all(bad, len(calls), func(i int) error { return items[at[i]].Err })
+	return all(bad, len(cmds), func(i int) error { return items[at[i]].Err })
 }
 
 // maxValue is the default of proto-max-bulk-len, in bytes. A server that is sent a
@@ -160,28 +158,28 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 // fail.
 const maxValue = 512 << 20
 
-// setCall returns the script that stores it, or false after it has put into it
+// setCommand returns the script that stores it, or false after it has put into it
 // why there is none.
-func (c *core) setCall(it *driver.Item) (call, bool) {
+func (c *core) setCommand(it *driver.Item) (command, bool) {
 	if it.Data == nil {
 		it.Err = errors.New("redis: the item has no bytes")
-		return call{}, false
+		return command{}, false
 	}
 	if len(it.Data) > maxValue {
 		it.Err = fmt.Errorf("redis: value has %d bytes, a server takes %d", len(it.Data), maxValue)
-		return call{}, false
+		return command{}, false
 	}
-	lock, data, ttl := c.lockKey(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)
+	keys, data, ttl := c.keys(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)
 	if it.Lease == nil {
-		return c.call(setScript, it.Key, lock, mark, data, ttl), true
+		return run(setScript, keys[:], mark, data, ttl), true
 	}
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
 		// A lease of another backend, or on another key, guards nothing here.
 		it.Err = driver.ErrLeaseLost
-		return call{}, false
+		return command{}, false
 	}
-	return c.call(fencedScript, it.Key, lock, l.token, data, ttl), true
+	return run(fencedScript, keys[:], l.token, data, ttl), true
 }
 
 // Delete runs one script for each key.
@@ -194,21 +192,38 @@ func (c *core) Delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	defer cancel()
-	calls := make([]call, len(keys))
+	cmds := make([]command, len(keys))
 	for i, key := range keys {
-		calls[i] = c.call(deleteScript, key, c.lockKey(key), mark)
+		pair := c.keys(key)
+		cmds[i] = run(deleteScript, pair[:], mark)
 	}
-	bad := 0
-	for _, res := range c.runAll(ctx, calls) {
-		if e := res.Error(); e != nil {
-			bad++
-			err = e
+	var left []string
+	for i, res := range c.doMulti(ctx, cmds) {
+		e := res.Error()
+		if c.splits(e) {
+			e = c.deleteApart(ctx, keys[i])
+		}
+		if e != nil {
+			left, err = append(left, keys[i]), e
 		}
 	}
-	if bad > 0 {
-		return failed(fmt.Errorf("%w (for %d of %d keys)", err, bad, len(keys)))
+	if left != nil {
+		return failed(undeleted(left, len(keys), err))
 	}
 	return nil
+}
+
+// undeleted names the keys that may still be there, if they are not too many.
+func undeleted(left []string, of int, err error) error {
+	if of == 1 {
+		return err // the caller names the key
+	}
+	few := left[:min(len(left), 5)]
+	more := ""
+	if n := len(left) - len(few); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("%w (for %d of %d keys: %q%s)", err, len(left), of, few, more)
 }
 
 // millis returns d in milliseconds, rounded up, as the scripts take it. "0" is no

@@ -202,7 +202,14 @@ func ExampleBackend_Client() {
 		return
 	}
 	defer b.Close()
+	fmt.Println(b.Client()) // no call has connected yet
+	if err := b.Get(ctx, []driver.Item{{Key: "any"}}); err != nil {
+		fmt.Println(err)
+		return
+	}
 	c := b.Client()
 	fmt.Println(c.Do(ctx, c.B().Echo().Message("hello").Build()).ToString())
-	// Output: hello <nil>
+	// Output:
+	// <nil>
+	// hello <nil>
 }

@@ -32,6 +32,7 @@ type feed struct {
 	ready chan struct{} // closed once conn or err is set
 	conn  rueidis.DedicatedClient
 	err   error
+	quit  chan struct{} // closed when another client has taken the place of conn's
 
 	mu      sync.Mutex
 	waiters map[string]map[chan struct{}]struct{} // by the lease's key; nil: the connection is gone
@@ -40,6 +41,9 @@ type feed struct {
 // of returns the feed that announces changes of lock, and opens it if there is
 // none.
 func (fs *feeds) of(ctx context.Context, lock string) (*feed, error) {
+	if _, err := fs.core.link.get(ctx); err != nil {
+		return nil, failed(err)
+	}
 	addr := ""
 	if fs.core.cluster {
 		addr = fs.node(uint16(slot(lock)))
@@ -47,7 +51,7 @@ func (fs *feeds) of(ctx context.Context, lock string) (*feed, error) {
 	fs.mu.Lock()
 	f := fs.byAddr[addr]
 	if f == nil {
-		f = &feed{core: fs.core, addr: addr, ready: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
+		f = &feed{core: fs.core, addr: addr, ready: make(chan struct{}), quit: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
 		if !fs.core.life.Go(f.open) {
 			fs.mu.Unlock()
 			return nil, errClosed
@@ -74,13 +78,29 @@ func (fs *feeds) node(slot uint16) string {
 	if addr, ok := fs.moved[slot]; ok {
 		return addr
 	}
+	if m := fs.core.topology.now.Load(); m != nil && m.of[slot] != 0 {
+		return m.names[m.of[slot]]
+	}
 	for addr := range fs.byAddr {
 		return addr
 	}
-	for addr := range fs.core.client.Nodes() {
-		return addr
+	if cl := fs.core.link.now.Load(); cl != nil {
+		for addr := range cl.Nodes() {
+			return addr
+		}
 	}
 	return ""
+}
+
+// renew has waiters come back on connections of a new client.
+func (fs *feeds) renew() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for addr, f := range fs.byAddr {
+		delete(fs.byAddr, addr)
+		close(f.quit)
+	}
+	clear(fs.moved)
 }
 
 // learn notes which node has a slot.
@@ -113,6 +133,7 @@ func (f *feed) open() {
 	case err == nil:
 		select {
 		case <-gone:
+		case <-f.quit:
 		case <-f.core.life.Context().Done():
 		}
 		f.conn.Close()
@@ -132,22 +153,26 @@ func (f *feed) open() {
 // connect opens a connection on which the server announces changes. gone is
 // closed with it.
 func (f *feed) connect() (gone <-chan error, err error) {
-	client := f.core.client
+	ctx, cancel := f.core.bound(f.core.life.Context())
+	defer cancel()
+	cl, err := f.core.link.get(ctx)
+	if err != nil {
+		return nil, failed(err)
+	}
+	node := cl.Client
 	if f.core.cluster {
-		if client = client.Nodes()[f.addr]; client == nil {
+		if node = node.Nodes()[f.addr]; node == nil {
 			return nil, errNoNode
 		}
 	}
-	conn, _ := client.Dedicate()
+	conn, _ := node.Dedicate()
 	defer func() {
 		if err != nil {
 			conn.Close()
 		}
 	}()
-	ctx, cancel := f.core.bound(f.core.life.Context())
-	defer cancel()
 	hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
-	if err := refusal(err); err != nil {
+	if err := noTracking(err); err != nil {
 		return nil, err
 	}
 	if proto := hello["proto"]; protocol(&proto) < 3 {
@@ -160,7 +185,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 		conn.B().Arbitrary("CLIENT", "TRACKING", "OFF").Build(),
 		conn.B().Arbitrary("CLIENT", "TRACKING", "ON").Build(),
 	) {
-		if err := refusal(res.Error()); err != nil {
+		if err := noTracking(res.Error()); err != nil {
 			return nil, err
 		}
 	}
@@ -173,9 +198,9 @@ func protocol(m *rueidis.RedisMessage) int64 {
 	return n
 }
 
-// refusal returns errNoTracking for an answer of the server that says that it
+// noTracking returns errNoTracking for an answer of the server that says that it
 // does not know, or does not allow, a command.
-func refusal(err error) error {
+func noTracking(err error) error {
 	if _, ok := rueidis.IsRedisErr(err); ok {
 		return errNoTracking
 	}

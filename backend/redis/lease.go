@@ -3,13 +3,9 @@ package redis
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/driver"
 )
@@ -54,7 +50,11 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	}
 	defer cancel()
 	l := &lease{core: c, key: key, lock: c.lockKey(key), token: mark + rand.Text()}
-	res, err := c.run(ctx, c.call(lockScript, key, l.lock, l.token, millis(ttl))).ToMessage()
+	keys := c.keys(key)
+	res, err := c.do(ctx, run(lockScript, keys[:], l.token, millis(ttl))).ToMessage()
+	if c.splits(err) {
+		return c.lockApart(ctx, l, ttl)
+	}
 	if err != nil {
 		if sent(err) {
 			c.giveUp(l, ttl)
@@ -71,16 +71,6 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	}
 	l.entry.Store(e)
 	return l, nil
-}
-
-// sent reports whether a command that failed with err may have reached the
-// server, or may still, without its answer having come.
-func sent(err error) bool {
-	if _, refused := rueidis.IsRedisErr(err); refused {
-		return false
-	}
-	var op *net.OpError
-	return !errors.As(err, &op) || op.Op != "dial"
 }
 
 // giveUp gives back, in the background, a lease that may have been granted
@@ -106,7 +96,7 @@ func (c *core) Locked(ctx context.Context, key string) (bool, error) {
 		return false, err
 	}
 	defer cancel()
-	n, err := c.do(ctx, c.client.B().Arbitrary("EXISTS").Keys(c.lockKey(key)).Build()).AsInt64()
+	n, err := c.do(ctx, one("EXISTS", c.lockKey(key))).AsInt64()
 	if err != nil {
 		return false, failed(err)
 	}
@@ -123,7 +113,7 @@ func (l *lease) Extend(ctx context.Context, ttl time.Duration) error {
 		return err
 	}
 	defer cancel()
-	switch n, err := l.core.run(ctx, l.core.call(extendScript, l.key, l.lock, l.token, millis(ttl))).AsInt64(); {
+	switch n, err := l.core.do(ctx, run(extendScript, []string{l.lock}, l.token, millis(ttl))).AsInt64(); {
 	case err != nil:
 		return failed(err)
 	case n == 0:
@@ -149,7 +139,7 @@ func (l *lease) Release(ctx context.Context) error {
 func (l *lease) release(ctx context.Context) (freed bool, err error) {
 	ctx, cancel := l.core.bound(ctx)
 	defer cancel()
-	n, err := l.core.run(ctx, l.core.call(releaseScript, l.key, l.lock, l.token)).AsInt64()
+	n, err := l.core.do(ctx, run(releaseScript, []string{l.lock}, l.token)).AsInt64()
 	return n > 0, err
 }
 

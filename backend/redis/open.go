@@ -2,10 +2,11 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendurl"
-	"github.com/dogpile-go/dogpile/internal/neterr"
 )
 
 // kind is what a URL's scheme says.
@@ -46,16 +46,22 @@ var opener = backendurl.Opener[Options, *Backend]{Schemes: slices.Sorted(maps.Ke
 
 func init() { opener.Register() }
 
-// Open connects to the server that rawURL names and returns a Backend that
-// owns the connection. A nil o stands for the zero Options. What both rawURL and
-// o say is as o says.
+// Open returns a Backend over the server that rawURL names, and does not connect
+// to it: the first call does, and those that come while the server cannot be
+// reached return why. What is wrong with the URL, o or a file that is named there
+// is told at once. The Backend owns its connections. A nil o stands for the zero
+// Options. What both rawURL and o say is as o says.
+//
+// The connections are replaced when the server says that it is a replica, or loads
+// its data, or knows the client no longer: behind a name that has moved to another
+// server, only new connections reach that.
 //
 // Arguments are the fields of Options in snake case (timeout, lock_prefix,
 // poll, breaker, breaker_failures, breaker_cooldown) and what only Open needs:
-// connect_timeout (1 s), db, client_name; with TLS ca_file, cert_file, key_file,
-// server_name and insecure; with Sentinel sentinel_username and
-// sentinel_password. Errors never show a value of the URL but scheme, hosts and
-// path.
+// connect_timeout (1 s), db, client_name; user, password and password_file; with
+// TLS ca_file, cert_file, key_file, server_name and insecure; with Sentinel
+// sentinel_username and sentinel_password. Files are read again for each
+// connection. Errors never show a value of the URL but scheme, hosts and path.
 func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
 	return opener.FromURL(ctx, rawURL, o)
 }
@@ -72,27 +78,19 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := secure(&co, o, login, load); err != nil {
+	d := &dialer{kind: k, option: co, timeout: co.Dialer.Timeout, credentials: o.Credentials}
+	if d.credentials == nil {
+		if d.credentials, err = login.Credentials(); err != nil {
+			return nil, err
+		}
+	}
+	if d.secure, err = load(o.TLS); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if d, ok := ctx.Deadline(); ok {
-		co.Dialer.Timeout = min(co.Dialer.Timeout, time.Until(d))
-	}
-	co.Sentinel.Dialer = co.Dialer
-	client, err := rueidis.NewClient(co)
-	if err != nil {
-		if client != nil {
-			client.Close()
-		}
-		if len(co.InitAddress) == 1 {
-			err = neterr.WithoutAddr(err) // the URL, which has it, precedes the error
-		}
-		return nil, err
-	}
-	return newBackend(client, o, true), nil
+	return newBackend(newCore(o, k.where == "cluster", d.client, nil), o), nil
 }
 
 func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
@@ -128,39 +126,6 @@ func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {
 	return co
 }
 
-// secure fills in who the client is and how its connections are secured, anew for
-// each connection.
-func secure(co *rueidis.ClientOption, o *Options, login backendurl.Login, load func(*tls.Config) (backendurl.TLSConfig, error)) error {
-	credentials := o.Credentials
-	if credentials == nil {
-		var err error
-		if credentials, err = login.Credentials(); err != nil {
-			return err
-		}
-	}
-	if credentials != nil {
-		timeout := co.Dialer.Timeout
-		co.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (c rueidis.AuthCredentials, err error) {
-			ctx, cancel := context.WithTimeout(context.Background(), timeout)
-			defer cancel()
-			c.Username, c.Password, err = credentials(ctx)
-			return c, err
-		}
-	}
-	config, err := load(o.TLS)
-	if err != nil || config == nil {
-		return err
-	}
-	co.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		c, err := config()
-		if err != nil {
-			return nil, err
-		}
-		return (&tls.Dialer{NetDialer: d, Config: c}).DialContext(ctx, "tcp", addr)
-	}
-	return nil
-}
-
 // place fills in hosts, database and the name of the master.
 func place(args *driver.Args, k kind, co *rueidis.ClientOption) error {
 	path := strings.TrimPrefix(args.Path, "/")
@@ -171,9 +136,6 @@ func place(args *driver.Args, k kind, co *rueidis.ClientOption) error {
 			return errors.New("a URL of a unix socket has the path of the socket and no host: redis+unix:///run/redis.sock?db=0")
 		}
 		co.InitAddress = []string{args.Path}
-		co.DialCtxFn = func(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", path)
-		}
 		return nil
 	case "sentinel":
 		port = "26379"
@@ -195,7 +157,11 @@ func place(args *driver.Args, k kind, co *rueidis.ClientOption) error {
 		hosts = []string{"localhost"}
 	}
 	for _, host := range hosts {
-		co.InitAddress = append(co.InitAddress, withPort(host, port))
+		addr, err := withPort(host, port)
+		if err != nil {
+			return err
+		}
+		co.InitAddress = append(co.InitAddress, addr)
 	}
 	if path != "" {
 		db, err := strconv.Atoi(path)
@@ -210,9 +176,21 @@ func place(args *driver.Args, k kind, co *rueidis.ClientOption) error {
 	return nil
 }
 
-func withPort(host, port string) string {
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return host
+// withPort returns host:port, with port if the host has none of its own.
+func withPort(host, port string) (string, error) {
+	name, own, err := net.SplitHostPort(host)
+	if err != nil {
+		name, own = host, port
+		if inner, found := strings.CutSuffix(host, "]"); found {
+			name = strings.TrimPrefix(inner, "[")
+		}
 	}
-	return net.JoinHostPort(strings.Trim(host, "[]"), port)
+	if n, err := strconv.Atoi(own); err != nil || n < 1 || n > 65535 {
+		return "", fmt.Errorf("%q has no port number between 1 and 65535", host)
+	}
+	_, err = netip.ParseAddr(name)
+	if err != nil && strings.ContainsAny(name, ":[] ") {
+		return "", fmt.Errorf("%q is neither a host nor host:port", host)
+	}
+	return net.JoinHostPort(name, own), nil
 }

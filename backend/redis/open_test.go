@@ -23,18 +23,22 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		{URL: "redis+sentinel://h", Want: "names the master in its path"},
 		{URL: "redis+cluster://h/1", Want: "no databases"},
 		{URL: "redis+unix://h/s", Want: "the path of the socket and no host"},
+		{URL: "redis://h:port", Want: "no port number"},
+		{URL: "redis+cluster://h:1,h:70000", Want: "no port number"},
+		{URL: "redis://[::1", Want: "neither a host"},
 	}...))
 	if _, err := redis.Open(t.Context(), "unix:///s", &redis.Options{TLS: new(tls.Config)}); err == nil || !strings.Contains(err.Error(), "a unix socket has no TLS") {
 		t.Errorf("Open of a unix socket with TLS = %v", err)
 	}
 }
 
-func TestOpenWithoutServersShowsNoPassword(t *testing.T) {
+func TestErrorsWithoutServersShowNoPassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"redis+cluster://u:", "rediss://u:"} {
-		_, err := redis.Open(t.Context(), url+backendtest.Secret+"@127.0.0.1:"+freePort(t), nil)
+	for _, url := range []string{"redis+cluster://u:", "rediss://u:", "redis+sentinel://u:", "redis://u:"} {
+		b := open(t, url+backendtest.Secret+"@127.0.0.1:"+freePort(t)+map[bool]string{true: "/m"}[strings.Contains(url, "sentinel")], nil)
+		err := b.Get(t.Context(), []driver.Item{{Key: "k"}})
 		if err == nil || strings.Contains(err.Error(), backendtest.Secret) || !strings.Contains(err.Error(), "refused") {
-			t.Errorf("Open = %v", err)
+			t.Errorf("Get over %s = %v", url, err)
 		}
 	}
 }
@@ -105,6 +109,7 @@ func TestThereIsABreakerUnlessItIsOff(t *testing.T) {
 	} {
 		n.Mend()
 		opened := open(t, "redis://"+n.Addr, tt.o)
+		ok(t, opened.Get(t.Context(), []driver.Item{{Key: "k"}}))
 		made, err := redis.New(opened.Client(), tt.o)
 		ok(t, err)
 		n.Cut()

@@ -90,7 +90,9 @@ func (o *Options) check() error {
 
 // Backend keeps entries on a server. Its leases are held across processes, and
 // its Set under a lease is fenced. It is safe for concurrent use. Reads go to
-// the primary, whatever the client does with other reads.
+// the primary, whatever the client does with other reads. While a slot of a Cluster
+// moves, calls on its keys are several steps to the same effect, and a Set under a
+// lease that was taken before the slot began to move may be refused with an error.
 type Backend struct {
 	calls caller // core, behind its breaker if there is one
 	core  *core
@@ -105,12 +107,17 @@ type caller interface {
 var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
+	_ driver.Sharder   = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 )
 
 // New returns a Backend over a client, which may be used for other things as
 // well and stays open when the Backend is closed. A nil o stands for the zero
 // Options.
+//
+// New does not replace the client, so that what Open says about servers that are
+// no longer the right ones does not hold: a call returns the server's error until
+// the client makes other connections. ClientOption.ConnLifetime has it do that.
 //
 // The client's own timeouts and retries come on top: Options.Timeout cannot
 // end a call that waits for ClientOption.Dialer to connect, and a client that
@@ -131,18 +138,24 @@ func New(client rueidis.Client, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: redis: %w", err)
 	}
-	return newBackend(client, o, false), nil
+	return newBackend(newCore(o, client.Mode() == rueidis.ClientModeCluster, nil, client), o), nil
 }
 
-func newBackend(client rueidis.Client, o *Options, owned bool) *Backend {
-	c := newCore(client, o, owned)
+func newBackend(c *core, o *Options) *Backend {
 	// With the breaker off the proxy is c itself; both are callers.
 	return &Backend{core: c, calls: proxy.Breaker(o.Breaker)(c).(caller)}
 }
 
-// Client returns the client that b uses, for looking at the server or for
-// commands of the program's own.
-func (b *Backend) Client() rueidis.Client { return b.core.client }
+// Client returns the client that b uses now, for looking at the server or for
+// commands of the program's own. It is nil until a Backend that Open has made has
+// connected for the first time. Such a Backend may replace its client, and then
+// closes the old one, so that what Client returns should not be kept.
+func (b *Backend) Client() rueidis.Client {
+	if c := b.core.link.now.Load(); c != nil {
+		return c.Client
+	}
+	return nil
+}
 
 // Get fills the Data of each item that the server has. It is one round trip; on
 // a Cluster, one to each node that has any of the keys, at the same time. The
@@ -163,7 +176,8 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 
 // Delete removes each key and revokes the lease on it, unless dogpile.cache
 // holds that, in one atomic step for each key and in as many round trips as
-// Get. An error means that at least one of the keys may still be there.
+// Get. It removes those that it can. An error means that at least one of the keys
+// may still be there, and names these; of more than five, the first ones.
 func (b *Backend) Delete(ctx context.Context, keys []string) error {
 	return b.calls.Delete(ctx, keys)
 }
@@ -193,6 +207,12 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 // Caps says that entries and leases are shared and fenced, that a TTL has
 // milliseconds, and that no call but Wait takes longer than Options.Timeout.
 func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
+
+// Shard names the primary of a Cluster that keeps key, as host:port. It is "cluster"
+// for all keys until it is known which there are, "nobody" for keys that no node
+// keeps, and "" where there is no Cluster. What it says is at most a few seconds
+// old after a node was lost, and half a minute after slots have moved.
+func (b *Backend) Shard(key string) string { return b.core.Shard(key) }
 
 // Close ends what runs in the background and closes a client that Open made.
 // Calls that wait, and those made afterwards, return an error. It may be

@@ -1,11 +1,8 @@
 package redis
 
 import (
-	"context"
 	"crypto/sha1"
 	"encoding/hex"
-
-	"github.com/redis/rueidis"
 )
 
 // mark begins every token of ours. Those of dogpile.cache are 32 hexadecimal
@@ -14,7 +11,8 @@ import (
 const mark = "dogpile-go."
 
 // script is a Lua script over two keys of one slot, the lease's and the
-// entry's. A server runs a script as a whole, before any other command.
+// entry's, or over one. A server runs a script as a whole, before any other
+// command.
 type script struct{ text, sha string }
 
 func newScript(text string) *script {
@@ -87,74 +85,3 @@ end
 redis.call('DEL', KEYS[2])
 return 1`)
 )
-
-// call is one script with what it is run on.
-type call struct {
-	script *script
-	key    string
-	lock   string
-	args   [3]string
-	n      int // how many args there are
-}
-
-func (c *core) call(s *script, key, lock string, args ...string) call {
-	l := call{script: s, key: key, lock: lock}
-	l.n = copy(l.args[:], args)
-	return l
-}
-
-// evalsha and eval are commands that write, as far as the client knows, so that
-// it sends them to the primary and never repeats them by itself.
-func (c *core) evalsha(l *call) rueidis.Completed {
-	return c.client.B().Evalsha().Sha1(l.script.sha).Numkeys(2).Key(l.lock, l.key).Arg(l.args[:l.n]...).Build()
-}
-
-func (c *core) eval(l *call) rueidis.Completed {
-	return c.client.B().Eval().Script(l.script.text).Numkeys(2).Key(l.lock, l.key).Arg(l.args[:l.n]...).Build()
-}
-
-// run runs one script. The server is sent the hash of its text, and the text only
-// if it does not know that, as after a restart.
-func (c *core) run(ctx context.Context, l call) rueidis.RedisResult {
-	res := c.do(ctx, c.evalsha(&l))
-	if unknown(res) {
-		res = c.do(ctx, c.eval(&l))
-	}
-	return res
-}
-
-// runAll runs scripts in one round trip to each server, or two where a server
-// does not know them.
-func (c *core) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
-	if len(calls) == 1 {
-		return []rueidis.RedisResult{c.run(ctx, calls[0])}
-	}
-	cmds := make(rueidis.Commands, len(calls))
-	for i := range calls {
-		cmds[i] = c.evalsha(&calls[i])
-	}
-	results := c.doMulti(ctx, cmds)
-	var again []int
-	for i, res := range results {
-		if unknown(res) {
-			again = append(again, i)
-		}
-	}
-	if again == nil {
-		return results
-	}
-	cmds = make(rueidis.Commands, len(again))
-	for i, at := range again {
-		cmds[i] = c.eval(&calls[at])
-	}
-	for i, res := range c.doMulti(ctx, cmds) {
-		results[again[i]] = res
-	}
-	return results
-}
-
-// unknown reports whether the server does not know a script by its hash.
-func unknown(res rueidis.RedisResult) bool {
-	err, ok := rueidis.IsRedisErr(res.Error())
-	return ok && err.IsNoScript()
-}

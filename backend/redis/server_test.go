@@ -198,13 +198,26 @@ type cluster []*server
 
 func startCluster(t testing.TB, id *backendtest.Identity) cluster {
 	t.Helper()
-	var c cluster
+	c := newCluster(t, id)
+	c.start(t)
+	return c
+}
+
+func newCluster(t testing.TB, id *backendtest.Identity) (c cluster) {
+	t.Helper()
 	for range 3 {
 		s := newServer(t)
 		s.secure(id, "--tls-cluster", "yes")
 		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "2000")
-		s.Start(t)
 		c = append(c, s)
+	}
+	return c
+}
+
+func (c cluster) start(t testing.TB) {
+	t.Helper()
+	for _, s := range c {
+		s.Start(t)
 	}
 	for i, s := range c {
 		from, to := i*16384/3, (i+1)*16384/3-1
@@ -222,7 +235,6 @@ func startCluster(t testing.TB, id *backendtest.Identity) cluster {
 			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
 		})
 	}
-	return c
 }
 
 func (c cluster) hosts() string {
@@ -243,6 +255,13 @@ type watched struct {
 
 func startSentinel(t testing.TB, id *backendtest.Identity) *watched {
 	t.Helper()
+	w := newSentinel(t, id)
+	w.start(t)
+	return w
+}
+
+func newSentinel(t testing.TB, id *backendtest.Identity) *watched {
+	t.Helper()
 	w := new(watched)
 	for i := range w.servers {
 		s := newServer(t)
@@ -250,7 +269,6 @@ func startSentinel(t testing.TB, id *backendtest.Identity) *watched {
 		if i > 0 {
 			s.args = append(s.args, "--replicaof", "127.0.0.1", w.servers[0].port)
 		}
-		s.Start(t)
 		w.servers[i] = s
 	}
 	for range 3 {
@@ -264,8 +282,15 @@ func startSentinel(t testing.TB, id *backendtest.Identity) *watched {
 			t.Fatal(err)
 		}
 		s.args = append([]string{conf}, s.args...)
-		s.Start(t)
 		w.sentinels = append(w.sentinels, s)
+	}
+	return w
+}
+
+func (w *watched) start(t testing.TB) {
+	t.Helper()
+	for _, s := range append(w.servers[:], w.sentinels...) {
+		s.Start(t)
 	}
 	for _, s := range w.sentinels {
 		client := s.client(t)
@@ -274,7 +299,6 @@ func startSentinel(t testing.TB, id *backendtest.Identity) *watched {
 			return err == nil && info["num-other-sentinels"] == "2" && info["num-slaves"] == "1" && info["flags"] == "master"
 		})
 	}
-	return w
 }
 
 func (w *watched) url() string { return "redis+sentinel://" + w.hosts() + "/mymaster/0" }

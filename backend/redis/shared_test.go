@@ -22,8 +22,6 @@ func TestLeases(t *testing.T) { t.Parallel(); backendtest.Leases(t, kind) }
 
 func TestErrors(t *testing.T) { t.Parallel(); backendtest.Errors(t, kind) }
 
-func TestOpenWithoutServer(t *testing.T) { t.Parallel(); backendtest.OpenWithoutServer(t, "redis") }
-
 func TestBackendIsOpaque(t *testing.T) { t.Parallel(); backendtest.Opaque(t, new(redis.Backend)) }
 
 func TestOptionsAreArguments(t *testing.T) {

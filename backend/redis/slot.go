@@ -25,6 +25,9 @@ func (c *core) lockKey(key string) string {
 	return c.lockPrefix + "{" + slotTags()[slot(key)] + "}" + key
 }
 
+// keys returns the keys of the lease on key, and of its entry.
+func (c *core) keys(key string) [2]string { return [2]string{c.lockKey(key), key} }
+
 // tagged reports whether key has a hash tag, a part in braces that alone
 // decides its slot.
 func tagged(key string) bool { return tag(key) != key }

@@ -46,17 +46,13 @@ func (c *core) Wait(ctx context.Context, key string) error {
 // poll asks whether the lease is free, ever less often.
 func (c *core) poll(ctx context.Context, lock string) error {
 	return c.life.Poll(ctx, firstPoll, slowPoll, func() (time.Duration, error) {
-		return c.left(ctx, lock, func(ctx context.Context) rueidis.RedisResult { return c.do(ctx, c.pttl(lock)) })
+		return c.left(ctx, func(ctx context.Context) rueidis.RedisResult { return c.do(ctx, one("PTTL", lock)) })
 	})
-}
-
-func (c *core) pttl(lock string) rueidis.Completed {
-	return c.client.B().Arbitrary("PTTL").Keys(lock).Build()
 }
 
 // left asks how long the lease may last, and returns for how long to sleep at
 // most; 0 for a lease that nobody holds.
-func (c *core) left(ctx context.Context, lock string, ask func(context.Context) rueidis.RedisResult) (time.Duration, error) {
+func (c *core) left(ctx context.Context, ask func(context.Context) rueidis.RedisResult) (time.Duration, error) {
 	ctx, cancel, err := c.begin(ctx)
 	if err != nil {
 		return 0, err
@@ -87,14 +83,19 @@ func (c *core) left(ctx context.Context, lock string, ask func(context.Context) 
 func (f *feed) wait(ctx context.Context, lock string) error {
 	woken := f.enter(lock)
 	defer f.leave(lock, woken)
-	left, err := f.core.left(ctx, lock, func(ctx context.Context) rueidis.RedisResult { return f.conn.Do(ctx, f.core.pttl(lock)) })
-	switch e, ok := rueidis.IsRedisErr(errors.Unwrap(err)); {
-	case ok:
+	pttl := one("PTTL", lock)
+	left, err := f.core.left(ctx, func(ctx context.Context) rueidis.RedisResult { return f.conn.Do(ctx, pttl.build(f.conn.B())) })
+	var e *rueidis.RedisError
+	switch {
+	case errors.As(err, &e):
 		if addr, moved := e.IsMoved(); moved {
 			// Return early: the caller finds the lease held, waits again, and is
 			// then led to the right node.
 			f.core.feeds.learn(uint16(slot(lock)), addr)
 			return nil
+		}
+		if _, moving := e.IsAsk(); moving {
+			return f.core.poll(ctx, lock)
 		}
 		return err
 	case err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errClosed):

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -50,46 +49,6 @@ func OpenTells(t *testing.T, open func(url string) error, faults []Fault) {
 			t.Errorf("Open(%.60s) = %v, want %q in it", f.URL, err, f.Want)
 		}
 	}
-}
-
-// OpenWithoutServer checks what driver.Open says where there is no server, at
-// once or within the time-out. scheme is one for a single server.
-func OpenWithoutServer(t *testing.T, scheme string) {
-	t.Run("nobody listens", func(t *testing.T) {
-		t.Parallel()
-		addr := "127.0.0.1:" + FreePort(t)
-		_, err := driver.Open(t.Context(), scheme+"://u:"+Secret+"@"+addr)
-		if want := "dogpile: open " + scheme + "://" + addr + ": connection refused"; err == nil || err.Error() != want {
-			t.Errorf("Open = %v, want %s", err, want)
-		}
-	})
-	t.Run("nobody answers", func(t *testing.T) {
-		t.Parallel()
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		OK(t, err)
-		defer l.Close()
-		done := make(chan error, 1)
-		go func() {
-			_, err := driver.Open(context.Background(), scheme+"://"+l.Addr().String())
-			done <- err
-		}()
-		select {
-		case err := <-done:
-			if err == nil {
-				t.Error("Open succeeded")
-			}
-		case <-time.After(20 * time.Second): // the default is 1 s
-			t.Error("Open hangs")
-		}
-	})
-	t.Run("the context is done", func(t *testing.T) {
-		t.Parallel()
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := driver.Open(ctx, scheme+"://127.0.0.1:"+FreePort(t)); !errors.Is(err, context.Canceled) {
-			t.Errorf("Open = %v", err)
-		}
-	})
 }
 
 // Options checks that each field of a struct of options, o, is the argument of a
