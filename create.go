@@ -36,7 +36,7 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 		keys[n] = k.key
 		k.ran.Store(true)
 		k.behind.Store(cr.background(k))
-		k.began = now()
+		k.began, k.since = now(), cr.s.pending.now()
 	}
 	v, values, notFound, err := cr.run(ctx, at, keys)
 	if err != nil {
@@ -290,6 +290,7 @@ func (cr *creation[V]) stored(ctx context.Context, i int, err error) (held bool)
 	case err == nil:
 		k.lease.give() // the store has used it up
 		s.region.stats.add(countStores, 1)
+		s.pending.settle(k.since, k.mangled)
 		return true
 	case errors.Is(err, driver.ErrLeaseLost):
 		s.region.stats.add(countLost, 1)

@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ type creationKey[V any] struct {
 
 	began   int64       // when the creation began, on the clock of now
 	endedAt int64       // and when it ended
+	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
 	made    *lookup[V] // what came of it; nil: nothing yet
@@ -67,6 +69,7 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
 		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
+		Space: cr.s.space,
 	}
 	if cr.ahead && c.Runner == nil {
 		c.Runner = Background
@@ -261,6 +264,15 @@ func (cr *creation[V]) Unlock(at int) {
 	if l := cr.keys[at].lease.give(); l != nil {
 		cr.s.release(l, Event{Op: "unlock", Name: cr.c.o.Name, Key: cr.keys[at].key})
 	}
+}
+
+// Name implements flight.Source.
+func (cr *creation[V]) Name(at int) string {
+	name := strconv.Quote(cr.keys[at].key)
+	if region := cr.s.region.name; region != "" {
+		name = region + " " + name // the same key of another region is another key
+	}
+	return name
 }
 
 // Backoff implements flight.Source. While another process renews a stale value, this

@@ -161,5 +161,5 @@ func (s *state) over() bool {
 			return false
 		}
 	}
-	return s.flights.Running() == 0
+	return s.flights.Running() == 0 && s.pending.len() == 0
 }

@@ -93,7 +93,7 @@ func TestErrorTexts(t *testing.T) {
 			t.Errorf("%q, want %q", err, want)
 		}
 	}
-	for _, err := range []error{dogpile.ErrClosed, dogpile.ErrNotConfigured, dogpile.ErrConfigured, dogpile.ErrRecursive, dogpile.ErrLeaseLost, dogpile.ErrCreateTimeout, dogpile.ErrBackend} {
+	for _, err := range []error{dogpile.ErrClosed, dogpile.ErrNotConfigured, dogpile.ErrConfigured, dogpile.ErrRecursive, dogpile.ErrLeaseLost, dogpile.ErrCreateTimeout, dogpile.ErrBackend, dogpile.ErrPending} {
 		if !strings.Contains(err.Error(), " ") || strings.Contains(err.Error(), "dogpile:") {
 			t.Errorf("%q does not say what it is about, or has a prefix of its own", err)
 		}

@@ -103,7 +103,7 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 	// 1. A creates.  2. This Set stores.  3. B calls, and must not join A. The store
 	// revokes A's lease, so that A's value does not replace this one.
 	s.flights.Forget(mangled...)
-	began := now()
+	began, since := now(), s.pending.now()
 	shared, err := s.versions.shared(ctx, nil)
 	if err != nil {
 		return s.region.backendError(ctx, "set", keys[0], err)
@@ -122,7 +122,7 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 		}
 		items = append(items, it)
 	}
-	return c.put(ctx, s, keys, mangled, items, errs)
+	return c.put(ctx, s, keys, mangled, items, errs, since)
 }
 
 // firsts returns the keys without those that are mangled like one before them: they
@@ -144,8 +144,8 @@ func firsts(s *state, keys, mangled []string) (_, _ []string) {
 }
 
 // put stores items unconditionally and tells of each key; errs are the errors of those
-// that could not be packed, by mangled key.
-func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError) error {
+// that could not be packed, by mangled key. since is when the Set began, for s.pending.
+func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError, since int64) error {
 	err := s.set(ctx, items)
 	itemErrs := itemErrors(items)
 	var failed []*OpError
@@ -159,6 +159,7 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 			failed, e.Err = append(failed, oe), oe
 		} else {
 			s.region.stats.add(countStores, 1)
+			s.pending.settle(since, mangled[i])
 		}
 		s.event(ctx, s.o.Hooks.Store, e)
 	}

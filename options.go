@@ -93,6 +93,19 @@ type Options struct {
 	// [Hooks.Error], and the creator runs.
 	Strict bool
 
+	// RetryDeletes is how many failed deletes and invalidations are kept and tried again, in
+	// the background with growing pauses, until they are done: one for each key, and one
+	// for the region. 0: none. Their errors wrap [ErrPending]. Until it is done this region
+	// takes what was deleted for missing, and after a hard invalidation everything; what is
+	// set, or has begun to be created, after the error was returned replaces what was to
+	// be deleted. Other processes may read the old entries until then. When there are too
+	// many the newest are kept: the oldest are given up, which [Hooks.Error] is told. A
+	// call with more keys than that is not kept. What is done at last counts in [Stats]
+	// and is told to [Hooks.Delete] or [Hooks.Invalidate]. What is kept is lost with the
+	// process; [Region.Close] tries once more. It has no effect over a backend in the
+	// memory of this process.
+	RetryDeletes int
+
 	// Hooks are told what happens. nil: nobody is.
 	Hooks *Hooks
 	// Logger gets a record, at warn level, of each error that no caller gets, as
@@ -210,6 +223,9 @@ func (o *Options) check(region string) error {
 	}
 	if o.MaxCreators < 0 {
 		fault("MaxCreators", "%d is negative", o.MaxCreators)
+	}
+	if o.RetryDeletes < 0 {
+		fault("RetryDeletes", "%d is negative", o.RetryDeletes)
 	}
 	if p := o.prefix(region); reserved(p) {
 		fault("Prefix", "%q begins with a word kept for locks and invalidation", p)

@@ -57,6 +57,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		items[n].Key = ask
 		asked = now()
 	}
+	veil := s.pending.veil(items[:n])
 	if err := s.get(ctx, items); err != nil {
 		return s.region.backendError(ctx, op, keys[0], err)
 	}
@@ -71,6 +72,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		if l.token = t; t != nil {
 			l.version = t.Version
 		}
+		veil.over(i, &items[i])
 		version, err := c.unpack(s, &items[i], l, at)
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
@@ -79,7 +81,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.err = err
 		}
 		if l.found {
-			l.classify(s, exp, s.versions.judge(t, keys[i], version, l.began()))
+			l.classify(s, exp, max(veil.verdict, s.versions.judge(t, keys[i], version, l.began())))
 		}
 	}
 	return nil

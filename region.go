@@ -108,6 +108,7 @@ func commit(plans []*plan) error {
 		if p.before != nil {
 			p.before.retire()
 			p.before.end(false)
+			p.before.pending.dropped()
 		}
 	}
 	return nil
@@ -145,6 +146,7 @@ func (r *Region) adopt(p *plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.before = r.current.Load()
+	p.state.pending.inherit(p.before)
 	r.put(p.state)
 }
 
@@ -169,7 +171,8 @@ func (r *Region) Backend() driver.Backend {
 
 // Delete removes the entries of keys. When it returns nil no read that begins
 // from then on returns a value whose creation had begun before. An error means
-// that the entries may still be there.
+// that the entries may still be there; it wraps [ErrPending] where
+// [Options.RetryDeletes] is going to change that.
 func (r *Region) Delete(ctx context.Context, keys ...string) error {
 	s, err := r.enter("delete")
 	if err != nil {
@@ -202,7 +205,8 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 
 // Invalidate makes every entry invalid that was stored before, or whose
 // creation had begun before; see Mode. An error means that nothing may have
-// been invalidated.
+// been invalidated; it wraps [ErrPending] where [Options.RetryDeletes] is going to
+// change that.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -215,8 +219,15 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	// Forgetting first lets no creation in progress store what it has made from old
 	// data. Forgetting again lets no later caller wait for one that began in between.
 	s.flights.ForgetAll(ctx)
-	if err = s.versions.invalidate(ctx, mode); err != nil {
-		err = r.backendError(ctx, "invalidate", "", err)
+	began := s.pending.now()
+	if err = s.versions.invalidate(ctx, mode); err == nil {
+		s.pending.settleInvalidation(began, mode)
+	} else {
+		oe := r.backendError(ctx, "invalidate", "", err)
+		if s.pending.keepInvalidation(mode, err) {
+			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
+		}
+		err = oe
 	}
 	s.flights.ForgetAll(ctx)
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
@@ -228,24 +239,25 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 
 // Close lets nobody use the region any more, waits for the creations in
 // progress, and cancels them when ctx ends; their callers then get [ErrClosed],
-// and Close returns ctx's error. Backends that the region has opened itself,
+// and Close returns an error that wraps ctx's and tells what is still going on. Backends that the region has opened itself,
 // from settings, are closed once the calls in progress are over, and at once when
-// ctx ends; one given to Configure is not closed. A further call waits for what is
-// left.
+// ctx ends; one given to Configure is not closed. What [Options.RetryDeletes] has kept
+// is tried once more, and the error tells what is left of it. A further call waits for
+// what is left.
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error
-	late := false
+	retried := retryAll(ctx, states)
 	for _, s := range states {
-		late = s.flights.Close(ctx) != nil || late
+		errs = append(errs, s.flights.Close(ctx))
 	}
+	errs = append(errs, <-retried)
 	for _, s := range states {
 		done, err := s.ended(ctx)
-		late = late || !done
+		if !done {
+			err = fmt.Errorf("%w: the backend is still being closed", ctx.Err())
+		}
 		errs = append(errs, err)
-	}
-	if late {
-		errs = append(errs, ctx.Err())
 	}
 	r.journal.close(ctx)
 	return r.wrap("close", "", errors.Join(errs...))
@@ -260,6 +272,7 @@ func (r *Region) shut() []*state {
 	r.closed = true
 	r.current.Store(nil)
 	for _, s := range r.states {
+		s.usage.hold() // for retryAll
 		s.end(true)
 	}
 	return r.states

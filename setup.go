@@ -88,7 +88,8 @@ func (s Setup) Check(ctx context.Context) error {
 //	                  name for expiration
 //	jitter, refresh_ahead
 //	                  a fraction
-//	max_creators      a whole number
+//	max_creators, retry_deletes
+//	                  a whole number
 //	prefix            "none" for NoPrefix
 //	mangler, codec, invalidator
 //	                  a registered name

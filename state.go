@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -31,12 +32,14 @@ type state struct {
 	locker  driver.Locker
 	caps    driver.Caps
 	mangle  Mangler
+	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
 	usage    *usage        // nil: the backend is the user's
 	flights  *flight.Table // of this configuration alone: another one has other entries
 	versions versions
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
+	pending  *pending // deletes that have failed; nil: they are not tried again
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
@@ -110,6 +113,8 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true
+	} else {
+		s.space = leaseSpace(s.chain)
 	}
 	s.locker = s.backend.(driver.Locker)
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
@@ -122,6 +127,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		s.creators = make(limit, complete.MaxCreators)
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
+	s.pending = newPending(s)
 	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
 	s.scratches.New = func() any {
 		sc := &scratch{stripe: int(s.stripe.Add(1)) % stripes}
@@ -129,6 +135,22 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return sc
 	}
 	return s, nil
+}
+
+// leaseSpace returns the backend inside all proxies, which keeps the leases. nil: it
+// cannot be compared.
+func leaseSpace(b driver.Backend) any {
+	for {
+		u, ok := b.(interface{ Unwrap() driver.Backend })
+		if !ok {
+			break
+		}
+		b = u.Unwrap()
+	}
+	if !reflect.ValueOf(b).Comparable() {
+		return nil
+	}
+	return b
 }
 
 func (s *state) chooseVersions() error {
@@ -303,10 +325,17 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	s.flights.Forget(mangled...)
+	began := s.pending.now()
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
-	if err = s.backend.Delete(bounded, mangled); err != nil {
-		err = s.region.backendError(ctx, "delete", keys[0], err)
+	if err = s.backend.Delete(bounded, mangled); err == nil {
+		s.pending.settle(began, mangled...)
+	} else {
+		oe := s.region.backendError(ctx, "delete", keys[0], err)
+		if s.pending.keep(ctx, keys, mangled, err) {
+			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
+		}
+		err = oe
 	}
 	for _, key := range keys {
 		s.event(ctx, s.o.Hooks.Delete, Event{Op: "delete", Key: key, Err: err})

@@ -20,6 +20,7 @@ type Stats struct {
 	Invalidations int64
 	Errors        int64 // errors that no caller got, see Hooks.Error
 	Running       int64 // flights of creations in progress now
+	Pending       int64 // deletes and invalidations that have failed and are tried again, see Options.RetryDeletes
 }
 
 type counter int
@@ -66,9 +67,10 @@ func (r *Region) Stats() Stats {
 		hits += c.hits[i].Load()
 	}
 	r.mu.Lock()
-	running := int64(0)
+	running, pending := int64(0), int64(0)
 	for _, s := range r.states {
 		running += int64(s.flights.Running())
+		pending += s.pending.len()
 	}
 	r.mu.Unlock()
 	return Stats{
@@ -85,5 +87,6 @@ func (r *Region) Stats() Stats {
 		Invalidations: c.rest[countInvalidations].Load(),
 		Errors:        c.rest[countErrors].Load(),
 		Running:       running,
+		Pending:       pending,
 	}
 }

@@ -26,6 +26,8 @@ func (r *Region) swap(b driver.Backend, o *Options) (restore func() error, err e
 		last, err := r.exchange(before)
 		if last != nil {
 			last.end(false) // it may have been configured from settings in the meantime
+			(*pending)(nil).inherit(last)
+			last.pending.dropped()
 		}
 		return err
 	}, nil

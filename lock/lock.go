@@ -9,6 +9,7 @@ package lock
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/dogpile-go/dogpile/internal/flight"
@@ -114,6 +115,7 @@ func (l *Lock[V]) Do(ctx context.Context) (V, error) {
 	}
 	call := flight.Call[V]{
 		Table: &l.table, Keys: []string{""}, Source: s, Called: called, Runner: l.Runner, Timeout: l.Timeout,
+		Space: l.space(),
 	}
 	results, err := call.Do(ctx, readings)
 	if err != nil {
@@ -178,6 +180,17 @@ func (s source[V]) Store(ctx context.Context, _ []int, values []flight.Result[V]
 }
 
 func (source[V]) Enter(context.Context, bool) (leave func(), err error) { return func() {}, nil }
+
+// space is the mutex: Locks with one mutex wait for each other.
+func (l *Lock[V]) space() any {
+	if l.Mutex == nil || !reflect.ValueOf(l.Mutex).Comparable() {
+		return nil
+	}
+	return l.Mutex
+}
+
+// Name implements flight.Source. A Lock has no name.
+func (source[V]) Name(int) string { return "" }
 
 // Unseen implements flight.Source. A Lock has nobody to tell: see Lock.Runner.
 func (source[V]) Unseen(context.Context, []int, error) {}

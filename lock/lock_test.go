@@ -498,22 +498,3 @@ func TestRecursionWithAStaleValue(t *testing.T) {
 		}
 	})
 }
-
-// TestCreatorsThatWaitForEachOther cannot be told from slow ones; their time runs
-// out.
-func TestCreatorsThatWaitForEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		locks := make([]*lock.Lock[string], 2)
-		for i := range locks {
-			locks[i] = &lock.Lock[string]{
-				Timeout: time.Second,
-				Read:    func(context.Context) (string, time.Time, error) { return "", time.Time{}, nil },
-				Create:  func(ctx context.Context) (string, error) { time.Sleep(time.Millisecond); return locks[1-i].Do(ctx) },
-			}
-		}
-		a, b := async(locks[0].Do, t.Context()), async(locks[1].Do, t.Context())
-		time.Sleep(time.Minute)
-		want(t, "A", a, "", lock.ErrTimeout)
-		want(t, "B", b, "", lock.ErrTimeout)
-	})
-}

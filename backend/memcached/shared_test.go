@@ -32,6 +32,8 @@ func kinds(t *testing.T, f func(t *testing.T, k backendtest.Kind)) {
 	}
 }
 
+func TestRetriesDeletes(t *testing.T) { kinds(t, backendtest.RetriesDeletes) }
+
 func TestFailures(t *testing.T) { kinds(t, backendtest.Failures) }
 
 func TestLeases(t *testing.T) { kinds(t, backendtest.Leases) }

@@ -16,6 +16,8 @@ import (
 	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
+func TestRetriesDeletes(t *testing.T) { t.Parallel(); backendtest.RetriesDeletes(t, kind) }
+
 func TestFailures(t *testing.T) { t.Parallel(); backendtest.Failures(t, kind) }
 
 func TestLeases(t *testing.T) { t.Parallel(); backendtest.Leases(t, kind) }

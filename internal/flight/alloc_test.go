@@ -36,6 +36,7 @@ func (f *frugal) Store(_ context.Context, at []int, _ []flight.Result[int]) []bo
 func (f *frugal) Enter(context.Context, bool) (func(), error) { return leave, nil }
 func (f *frugal) Backoff(int) time.Duration                   { return 0 }
 func (f *frugal) Unseen(context.Context, []int, error)        {}
+func (f *frugal) Name(int) string                             { return "" }
 
 func leave() {}
 

@@ -203,6 +203,9 @@ func (s *source) idle(t *testing.T) {
 	if n := s.table.Running(); n != 0 {
 		t.Errorf("%d groups still run", n)
 	}
+	if n := s.table.Waiting(); n != 0 {
+		t.Errorf("the graph of those that wait still knows %d creations and locks", n)
+	}
 	for _, key := range s.keys {
 		if s.table.Busy(key) {
 			t.Errorf("the table is still busy with %s", key)
@@ -274,6 +277,8 @@ func (s *source) Store(ctx context.Context, at []int, values []flight.Result[str
 func (s *source) Enter(ctx context.Context, wait bool) (func(), error) { return s.enter(ctx, wait) }
 
 func (s *source) Backoff(int) time.Duration { return 100 * time.Millisecond }
+
+func (s *source) Name(at int) string { return s.keys[at] }
 
 func (s *source) Unseen(_ context.Context, at []int, err error) {
 	s.mu.Lock()

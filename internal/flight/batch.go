@@ -34,18 +34,18 @@ type task[V any] struct {
 	at      int
 	reading Reading[V]
 	flight  *flight
-	held    bool            // its lock is taken
-	revoked bool            // its lock was taken, and given back because the flight was forgotten
-	tried   int64           // when its lock was tried, on the table's clock
-	busy    <-chan struct{} // closed when the flight that has the lock within this process may be done
-	err     error           // what trying or waiting for its lock failed with
-	out     *outcome[V]     // what came of it
+	held    bool        // its lock is taken
+	revoked bool        // its lock was taken, and given back because the flight was forgotten
+	tried   int64       // when its lock was tried, on the table's clock
+	busy    *holder     // the lock within this process, which another flight has; nil: it was not that
+	err     error       // what trying or waiting for its lock failed with
+	out     *outcome[V] // what came of it
 }
 
 func newBatch[V any](ctx context.Context, c *Call[V]) *batch[V] {
 	ctx = context.WithoutCancel(ctx)
 	unseen := func(at []int, err error) { c.Source.Unseen(ctx, at, err) }
-	return &batch[V]{call: c, caller: ctx, group: &group{table: c.Table, unseen: unseen}}
+	return &batch[V]{call: c, caller: ctx, group: &group{table: c.Table, space: c.Space, unseen: unseen}}
 }
 
 // launch gives the batch its goroutine, or hands it to runner.
@@ -65,7 +65,7 @@ func (b *batch[V]) hold() {
 	for i := range b.tasks {
 		keys[i] = b.call.Keys[b.tasks[i].at]
 	}
-	b.ctx = holding(b.base, b.call.Table, keys)
+	b.ctx = holding(b.base, b.group, keys)
 }
 
 // run carries the flights to their ends, whichever way the creator leaves.

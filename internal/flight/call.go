@@ -73,6 +73,8 @@ type Source[V any] interface {
 	// Backoff returns for how long this process should not try again for the lock
 	// on a key, which another one holds while it renews a stale value.
 	Backoff(at int) time.Duration
+	// Name returns what the user calls a key, for messages.
+	Name(at int) string
 	// Unseen is told of an error of flights that no caller waits for.
 	Unseen(ctx context.Context, at []int, err error)
 }
@@ -98,6 +100,10 @@ type Call[V any] struct {
 	Optional bool
 	// Unshared lets nobody share the creation, nor wait for it.
 	Unshared bool
+	// Space is what the Source's locks are kept in: where two Calls have equal spaces,
+	// also with different Tables, equal keys have one lock. It is comparable. nil: the
+	// locks are those of this Table alone.
+	Space any
 	// NoStale tells that the caller takes no stale value. Its Source reads stale values
 	// as missing.
 	NoStale bool
@@ -230,6 +236,7 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 	}
 	now.launch(nil)
 	if later != now {
+		defer c.handing(ctx, later).end()
 		later.launch(c.Runner)
 	}
 	return waiting
@@ -264,18 +271,14 @@ func (c *Call[V]) join(w want[V], g *group) (f *flight, made bool, err error) {
 // start over. lost tells that it is because a creator lost its lock, which may
 // happen only if again is true.
 func (c *Call[V]) collect(ctx context.Context, waiting []want[V], results []Result[V], again bool) (wants []want[V], lost bool) {
+	n := c.nest(ctx, waiting)
+	defer n.end()
 	wants = waiting[:0]
 	for _, w := range waiting {
-		select {
-		case <-w.flight.done: // whether or not ctx has ended
-		default:
-			select {
-			case <-w.flight.done:
-			case <-ctx.Done():
-				w.flight.leave()
-				results[w.at].Err = ctx.Err()
-				continue
-			}
+		if err := n.wait(ctx, w.flight); err != nil {
+			c.part(w, err)
+			results[w.at].Err = err
+			continue
 		}
 		// A flight of the same key may be one of values of another type.
 		out, same := w.flight.result.(*outcome[V])

@@ -50,6 +50,29 @@
 // the lock given back. Others may join a flight until it stores, or is forgotten
 // because its value was deleted.
 //
+// # Circles
+//
+// A creator may ask for other values. If the creator of one of these asks, in turn, for
+// what the first one creates, both would wait for ever. So the flights of a process are
+// nodes of a graph, which spans all Tables. A flight waits for the lock that it was
+// refused, and by that for the creation that has it: within the process that is known,
+// and for a Source's lock [Call].Space tells which creation of another Table it may be.
+// A flight that has its lock waits for all that callers inside its creator wait for; the
+// context tells which creation a caller is inside of. Whenever such a caller begins to
+// wait, and whenever a flight is refused a lock, the graph is searched. A caller inside
+// a creation that what it waits for leads back to gets an ErrRecursive that names the
+// keys; the flights and their other callers go on. Under the graph's mutex,
+//
+//  1. A's creator notes that it waits for b, and finds nothing.
+//  2. B's creator notes that it waits for a, and finds 1.
+//
+// or the other way round: of two that begin at the same moment one finds the other. A
+// flight that a Runner carries is waited for until the Runner has returned. Since that may
+// be a moment away, a circle through a Runner counts once it has lasted for a while.
+// Callers outside of creators are no part of it and pay nothing. A creator that asks with
+// another context than its own is such a caller. Two processes do not see each other's
+// creators: there it is the time-out that ends a circle.
+//
 // # Late callers
 //
 // A caller is late for a flight if it called after the flight's cutoff, which is its

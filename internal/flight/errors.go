@@ -3,6 +3,7 @@ package flight
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -18,6 +19,21 @@ var (
 	// ErrGoexit is returned when a creator called runtime.Goexit.
 	ErrGoexit = errors.New("creator called runtime.Goexit")
 )
+
+// circleError is an ErrRecursive: creators wait for each other.
+type circleError struct{ names []string }
+
+// Error names the keys in the order in which their creators wait, the first one again at
+// the end.
+func (e *circleError) Error() string {
+	if e.names[0] == "" {
+		return "creators wait for each other"
+	}
+	return "creators wait for each other: " + strings.Join(e.names, ", ")
+}
+
+// Unwrap returns ErrRecursive.
+func (e *circleError) Unwrap() error { return ErrRecursive }
 
 // PanicError is the error of a creator that panicked.
 type PanicError struct {

@@ -29,6 +29,10 @@ type flight struct {
 	holder   *holder       // the lock within this process; nil: not held
 	unlock   func()        // gives back the Source's lock; nil: not held
 	unlocked chan struct{} // closed once the Source's lock is given back
+
+	// guarded by the mu of circles
+	blocker *blocker  // the lock that it waits for; nil: it waits for none
+	nested  []*nested // callers inside creators that wait for it
 }
 
 // setCutoff makes late every caller that calls after moment.
@@ -44,8 +48,8 @@ func (f *flight) setCutoff(moment int64) {
 func (f *flight) late(called int64) bool { return f.cutoff != 0 && f.cutoff <= called }
 
 // occupy takes the lock on the key within this process. If another flight has it,
-// busy is closed when that may be over.
-func (f *flight) occupy() (busy <-chan struct{}) {
+// busy.free is closed when that may be over.
+func (f *flight) occupy() (busy *holder) {
 	if f.unshared {
 		return nil
 	}
@@ -55,12 +59,12 @@ func (f *flight) occupy() (busy <-chan struct{}) {
 	if h := sh.holders[f.key]; h != nil {
 		// 1. This flight waits for h.free.  2. h's flight gives back the Source's lock, and
 		// then this one.  3. This flight tries the Source's lock, and finds it free.
-		return h.free
+		return h
 	}
 	if sh.holders == nil {
 		sh.holders = make(map[string]*holder)
 	}
-	f.holder = &holder{free: make(chan struct{})}
+	f.holder = &holder{flight: f, free: make(chan struct{})}
 	sh.holders[f.key] = f.holder
 	return nil
 }
@@ -201,6 +205,22 @@ func (f *flight) leave() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.waiters--
+}
+
+// wanted reports whether a caller waits for the flight.
+func (f *flight) wanted() bool {
+	sh := f.table.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return f.waiters > 0
+}
+
+// holdsLock reports whether the flight has the Source's lock.
+func (f *flight) holdsLock() bool {
+	sh := f.table.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return f.unlock != nil && !f.unshared
 }
 
 // hasten has the flight's group run now, for a caller that cannot do without its

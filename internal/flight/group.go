@@ -10,6 +10,7 @@ import (
 // it. Its end is theirs: when the time is up, all callers are freed.
 type group struct {
 	table *Table
+	space any // of the Call
 
 	mu      sync.Mutex
 	flights []*flight
@@ -146,11 +147,19 @@ func (g *group) leaveSlot() {
 // gives their locks back.
 func (g *group) abandon(cause error) { g.abandonIf(cause, func() bool { return true }) }
 
-func (g *group) abandonIf(cause error, still func() bool) {
+func (g *group) abandonIf(cause error, still func() bool) { g.freeIf(cause, still)() }
+
+// free is abandon without giving back the locks, which is left to giveBack: that may take
+// as long as the Source's Unlock does.
+func (g *group) free(cause error) (giveBack func()) {
+	return g.freeIf(cause, func() bool { return true })
+}
+
+func (g *group) freeIf(cause error, still func() bool) (giveBack func()) {
 	g.mu.Lock()
 	if g.over || !still() {
 		g.mu.Unlock()
-		return
+		return func() {}
 	}
 	g.over, g.cause = true, cause
 	g.setTimer(0)
@@ -173,9 +182,11 @@ func (g *group) abandonIf(cause error, still func() bool) {
 		cancel(cause)
 	}
 	g.leaveSlot()
-	releaseAll(flights)
-	if !begun {
-		g.table.ended(g) // no goroutine will say so
+	return func() {
+		releaseAll(flights)
+		if !begun {
+			g.table.ended(g) // no goroutine will say so
+		}
 	}
 }
 

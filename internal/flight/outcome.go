@@ -57,6 +57,7 @@ func (c *Call[V]) mayUse(out *outcome[V], w want[V]) bool {
 // it are creating.
 type held struct {
 	table *Table
+	group *group
 	keys  []string
 	up    *held
 }
@@ -68,10 +69,10 @@ func apartFrom(ctx context.Context) context.Context {
 	return context.WithValue(ctx, heldKey{}, (*held)(nil))
 }
 
-// holding returns a context for creators of keys.
-func holding(ctx context.Context, t *Table, keys []string) context.Context {
+// holding returns a context for the creator of keys, whose flights are in g.
+func holding(ctx context.Context, g *group, keys []string) context.Context {
 	up, _ := ctx.Value(heldKey{}).(*held)
-	return context.WithValue(ctx, heldKey{}, &held{t, keys, up})
+	return context.WithValue(ctx, heldKey{}, &held{g.table, g, keys, up})
 }
 
 // Creating reports whether ctx belongs to a creator of any key of t.

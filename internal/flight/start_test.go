@@ -2,7 +2,6 @@ package flight_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,30 +141,6 @@ func TestStartsNothingInAClosedTable(t *testing.T) {
 			}
 		}}
 		want(t, "A", b.call(&table, "a", "b").start(ctx), "", flight.ErrClosed)
-		b.idle(t)
-	})
-}
-
-// TestCreatorsThatWaitForEachOther cannot be told from slow ones; their time runs out.
-func TestCreatorsThatWaitForEachOther(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var table flight.Table
-		b := newBackend("a", "b")
-		asks := func(key, other string) *call {
-			c := b.call(&table, key).creates(func(ctx context.Context, _ []int) error {
-				time.Sleep(time.Millisecond)
-				return b.call(&table, other).do(ctx).err
-			})
-			c.Timeout = time.Second
-			return c
-		}
-		callA, callB := asks("a", "b").start(t.Context()), asks("b", "a").start(t.Context())
-		for _, c := range []chan results{callA, callB} {
-			if got := <-c; !errors.Is(got.err, flight.ErrTimeout) {
-				t.Errorf("got %v, %v", got.values, got.err)
-			}
-		}
 		b.idle(t)
 	})
 }

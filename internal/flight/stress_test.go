@@ -232,6 +232,7 @@ func (v *visit) Enter(ctx context.Context, wait bool) (leave func(), err error) 
 func (v *visit) Backoff(int) time.Duration { return 100 * time.Microsecond }
 
 func (v *visit) Unseen(context.Context, []int, error) {}
+func (v *visit) Name(int) string                      { return "" }
 
 // call makes one call, and returns what is wrong with its results.
 func (w *world) call(ctx context.Context, rnd *rand.Rand) error {

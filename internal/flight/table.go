@@ -2,6 +2,7 @@ package flight
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,8 @@ type shard struct {
 
 // holder is the lock on a key within this process, in the hands of one flight.
 type holder struct {
-	free chan struct{} // closed when the flight gives the lock back, or is forgotten
+	flight *flight
+	free   chan struct{} // closed when the flight gives the lock back, or is forgotten
 }
 
 var seed = maphash.MakeSeed()
@@ -261,10 +263,14 @@ func (t *Table) Running() int {
 	return len(t.running)
 }
 
+// parting is for how long Close goes on past the end of its context, so that locks which
+// can be given back at once are.
+const parting = 25 * time.Millisecond
+
 // Close lets no new flight start and waits until the running ones have ended. If
 // ctx ends before, it cancels them, frees their callers with ErrClosed, and returns
-// ctx's error; creators that ignore their context may run on. Close may be called
-// again.
+// an error that wraps ctx's; creators that ignore their context may run on, and locks
+// of a Source that hangs are given back in the background. Close may be called again.
 func (t *Table) Close(ctx context.Context) error {
 	t.mu.Lock()
 	// From here on no group is added: running can only become smaller, and idle is
@@ -295,12 +301,25 @@ func (t *Table) Close(ctx context.Context) error {
 		left = append(left, g)
 	}
 	t.mu.Unlock()
+	if len(left) == 0 {
+		return nil // they have ended at the same moment
+	}
 	var all sync.WaitGroup
 	for _, g := range left {
-		all.Go(func() { g.abandon(ErrClosed) })
+		all.Go(g.free(ErrClosed))
 	}
-	all.Wait()
-	return ctx.Err()
+	given := make(chan struct{})
+	go func() {
+		defer close(given)
+		all.Wait()
+	}()
+	timer := time.NewTimer(parting)
+	defer timer.Stop()
+	select {
+	case <-given:
+	case <-timer.C:
+	}
+	return fmt.Errorf("%w: creations in progress: %d", ctx.Err(), len(left))
 }
 
 // add adds f to g, and notes that g is running.

@@ -467,6 +467,7 @@ func (numbers) Store(_ context.Context, at []int, _ []flight.Result[int]) []bool
 func (numbers) Enter(context.Context, bool) (func(), error) { return func() {}, nil }
 func (numbers) Backoff(int) time.Duration                   { return time.Millisecond }
 func (numbers) Unseen(context.Context, []int, error)        {}
+func (numbers) Name(int) string                             { return "" }
 
 func TestCreating(t *testing.T) {
 	t.Parallel()

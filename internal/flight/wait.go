@@ -69,11 +69,17 @@ func (b *batch[V]) waitFor(ctx context.Context, t *task[V]) {
 			t.err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
+	on := &blocker{holder: t.busy}
+	if on.holder == nil {
+		on.lock = t.flight.lockID()
+	}
+	t.flight.block(on)
+	defer t.flight.unblock()
 	if t.busy != nil {
 		// The flight that has the lock within the process may hold the Source's too, or
 		// may only be asking for it. In both cases the next step is to try again.
 		select {
-		case <-t.busy:
+		case <-t.busy.free:
 			t.err = nil
 		case <-ctx.Done():
 			t.err = ctx.Err()

@@ -1,0 +1,42 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// TestRegionIsClosedWhileTheServerHangs keeps to its context: with a creator that runs, and a lease
+// that cannot be given back.
+func TestRegionIsClosedWhileTheServerHangs(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	r := dogpile.NewRegion("closing")
+	ok(t, r.ConfigureFrom(t.Context(), map[string]string{"backend": s.URL()}, ""))
+	c := dogpile.NewCache[int](r, nil)
+	creating, got := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.GetOrCreate(t.Context(), "k", func(ctx context.Context) (int, error) {
+			close(creating)
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		got <- err
+	}()
+	<-creating
+	s.Stop(t)
+	defer s.Resume(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := r.Close(ctx)
+	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 1200*time.Millisecond {
+		t.Errorf("Close = %v after %v", err, took)
+	}
+	if err := <-got; !errors.Is(err, dogpile.ErrClosed) {
+		t.Errorf("the caller got %v", err)
+	}
+}

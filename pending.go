@@ -1,0 +1,332 @@
+package dogpile
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// ErrPending is what errors.Is finds in the error of a Delete or Invalidate that has failed
+// and will be tried again; see [Options.RetryDeletes].
+var ErrPending = errors.New("it is tried again until it is done")
+
+// pending is the deletes, and the invalidation, that have failed and are tried again. Until
+// one is done this region takes what it was for as missing. A nil pending keeps nothing.
+//
+// What was stored since is better than nothing stored. Each kept delete has a moment on a
+// clock that counts events, and so has the beginning of each creation and each Set:
+//
+//  1. A creates.  2. A delete fails: kept at moment 7.  3. A, which began at 6, stores.
+//     What A has read may be from before the change: the delete remains to be done, and
+//     what A has stored is taken as missing until then.
+//
+//  1. A delete fails: kept at moment 7.  2. B creates, from 7 on, and stores.  What was to
+//     be deleted is replaced: nothing remains to be done.
+//
+// Other processes know nothing of what is kept here:
+//
+//  1. A delete fails.  2. Another process reads the old entry: its caller was not told that
+//     the delete was done.  3. It creates the entry anew.  4. The delete is tried again, and
+//     takes the new entry with it. That costs a creation, and no more.
+//
+// A reading takes what is missing as it was when the reading began:
+//
+//  1. The old entry is read.  2. The delete is done at last, and no longer kept.  3. What was
+//     read is judged: nothing is kept that would tell that it is old.
+type pending struct {
+	s     *state
+	most  int
+	n     atomic.Int64 // how much is kept
+	clock atomic.Int64
+
+	mu    sync.Mutex
+	order *list.List // of *kept, the oldest first
+	keys  map[string]*list.Element
+	inv   *kept    // the invalidation; nil: none
+	lost  []kept   // that the next configuration does not keep, and nobody was told of yet
+	heir  *pending // of the region's next configuration
+	over  bool     // nothing is kept any more
+	stop  context.CancelFunc
+	ended chan struct{} // closed when no goroutine tries again; nil: none does
+	turn  int           // where the next round begins, if keys have to be tried one by one
+}
+
+// kept is a delete of one key, or an invalidation.
+type kept struct {
+	key, mangled string
+	mode         Mode  // of an invalidation
+	at           int64 // when it was kept; see pending
+	err          error // what it failed with last
+}
+
+func newPending(s *state) *pending {
+	if s.o.RetryDeletes == 0 || s.direct || s.caps.Discards {
+		return nil
+	}
+	return &pending{s: s, most: s.o.RetryDeletes, order: list.New(), keys: make(map[string]*list.Element)}
+}
+
+// pendingError is an error of what is kept.
+type pendingError struct{ err error }
+
+// Error returns the text of what has failed, and that it is tried again.
+func (e *pendingError) Error() string { return e.err.Error() + "; " + ErrPending.Error() }
+
+// Unwrap returns what has failed, and ErrPending.
+func (e *pendingError) Unwrap() []error { return []error{e.err, ErrPending} }
+
+// now returns the moment at which something begins.
+func (p *pending) now() int64 {
+	if p == nil {
+		return 0
+	}
+	return p.clock.Load()
+}
+
+// len returns how much is kept.
+func (p *pending) len() int64 {
+	if p == nil {
+		return 0
+	}
+	return p.n.Load()
+}
+
+// keep keeps the delete of keys, which has failed with err, and reports whether it did: all
+// of them, or none.
+func (p *pending) keep(ctx context.Context, keys, mangled []string, err error) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	if heir := p.heir; heir != nil {
+		p.mu.Unlock()
+		if mangled, err := heir.s.keys("delete", keys); err == nil {
+			return heir.keep(ctx, keys, mangled, err)
+		}
+		return false
+	}
+	if p.over || len(keys) > p.most {
+		p.mu.Unlock()
+		return false
+	}
+	at := p.clock.Add(1)
+	for i := range keys {
+		p.put(&kept{key: keys[i], mangled: mangled[i], at: at, err: err})
+	}
+	lost := p.crowdedOut()
+	p.start()
+	p.mu.Unlock()
+	p.giveUp(ctx, lost)
+	return true
+}
+
+// put keeps the delete of one key, in the place of an earlier one. mu is held.
+func (p *pending) put(k *kept) {
+	if e := p.keys[k.mangled]; e != nil {
+		p.order.Remove(e)
+		p.n.Add(-1)
+	}
+	p.keys[k.mangled] = p.order.PushBack(k)
+	p.n.Add(1)
+}
+
+// crowdedOut removes the oldest of what is too much. mu is held.
+func (p *pending) crowdedOut() (lost []kept) {
+	for p.order.Len() > p.most {
+		k := p.order.Front().Value.(*kept)
+		p.remove(k)
+		lost = append(lost, *k)
+	}
+	return lost
+}
+
+// remove forgets k, unless it was kept anew. mu is held.
+func (p *pending) remove(k *kept) (removed bool) {
+	e := p.keys[k.mangled]
+	if e == nil || e.Value.(*kept) != k {
+		return false
+	}
+	p.order.Remove(e)
+	delete(p.keys, k.mangled)
+	p.n.Add(-1)
+	return true
+}
+
+// keepInvalidation is keep for an invalidation. Of two the newer counts, and a hard one is
+// not replaced by a soft one.
+func (p *pending) keepInvalidation(mode Mode, err error) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.heir != nil:
+		return p.heir.keepInvalidation(mode, err)
+	case p.over:
+		return false
+	}
+	p.putInvalidation(&kept{mode: mode, err: err})
+	p.start()
+	return true
+}
+
+// putInvalidation notes an invalidation, which happens now. mu is held.
+func (p *pending) putInvalidation(k *kept) {
+	if p.inv == nil {
+		p.n.Add(1)
+	} else if p.inv.mode == Hard {
+		k.mode = Hard
+	}
+	k.at = p.clock.Add(1)
+	p.inv = k
+}
+
+// settle forgets the delete of a key of which something has been stored, or which was
+// deleted, by what began at a moment.
+func (p *pending) settle(began int64, mangled ...string) {
+	if p.len() == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range mangled {
+		if e := p.keys[key]; e != nil && e.Value.(*kept).at <= began {
+			p.remove(e.Value.(*kept))
+		}
+	}
+}
+
+// settleInvalidation forgets the invalidation if one that began at a moment was carried out.
+func (p *pending) settleInvalidation(began int64, mode Mode) {
+	if p.len() == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inv != nil && p.inv.at <= began && (mode == Hard || p.inv.mode == Soft) {
+		p.inv = nil
+		p.n.Add(-1)
+	}
+}
+
+// veil is what a reading must not see: it is taken before the reading.
+type veil struct {
+	keys    []bool // by the position of the item; nil: none
+	verdict State  // what entries are worth at most
+}
+
+// veil returns what is not to be seen of items.
+func (p *pending) veil(items []driver.Item) (v veil) {
+	if p.len() == 0 {
+		return v
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inv != nil {
+		v.verdict = Stale
+		if p.inv.mode == Hard {
+			v.verdict = Invalidated
+		}
+	}
+	for i := range items {
+		if p.keys[items[i].Key] != nil {
+			if v.keys == nil {
+				v.keys = make([]bool, len(items))
+			}
+			v.keys[i] = true
+		}
+	}
+	return v
+}
+
+// over puts the veil over what was read under the key at position i.
+func (v *veil) over(i int, it *driver.Item) {
+	if v.keys != nil && v.keys[i] {
+		it.Data, it.Object = nil, nil
+	}
+}
+
+// giveUp reports what is not tried again, though its caller was told that it would be.
+func (p *pending) giveUp(ctx context.Context, lost []kept) {
+	for _, k := range lost {
+		op := "delete"
+		if k.mangled == "" {
+			op = "invalidate"
+		}
+		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: fmt.Errorf("given up: %w", k.err)})
+	}
+}
+
+// inherit has p keep what another configuration of the region has kept. If p keeps nothing,
+// dropped tells of what is given up by that.
+func (p *pending) inherit(before *state) {
+	if before == nil || before.pending == nil {
+		return
+	}
+	old := before.pending
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	inv, all := old.takeAll()
+	if p == nil {
+		for _, k := range all {
+			old.lost = append(old.lost, *k)
+		}
+		if inv != nil {
+			old.lost = append(old.lost, *inv)
+		}
+		return
+	}
+	old.heir = p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if inv != nil {
+		p.putInvalidation(&kept{mode: inv.mode, err: inv.err})
+	}
+	at := p.clock.Add(1)
+	for _, k := range all {
+		mangled, err := p.s.key("delete", k.key)
+		if err != nil {
+			old.lost = append(old.lost, kept{key: k.key, mangled: k.mangled, err: err})
+			continue
+		}
+		p.put(&kept{key: k.key, mangled: mangled, at: at, err: k.err})
+	}
+	old.lost = append(old.lost, p.crowdedOut()...)
+	if p.n.Load() > 0 {
+		p.start()
+	}
+}
+
+// takeAll empties p, which keeps nothing any more. mu is held.
+func (p *pending) takeAll() (inv *kept, keys []*kept) {
+	p.over = true
+	if p.ended != nil {
+		p.stop()
+	}
+	inv, p.inv = p.inv, nil
+	for e := p.order.Front(); e != nil; e = e.Next() {
+		keys = append(keys, e.Value.(*kept))
+	}
+	p.order.Init()
+	clear(p.keys)
+	p.n.Store(0)
+	return inv, keys
+}
+
+// dropped tells of what no later configuration keeps.
+func (p *pending) dropped() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	lost := p.lost
+	p.lost = nil
+	p.mu.Unlock()
+	p.giveUp(context.Background(), lost)
+}

@@ -1,0 +1,152 @@
+package dogpile_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// TestCloseTriesOnceMore what has failed, and tells what is left.
+func TestCloseTriesOnceMore(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		trouble trouble
+		left    string // that the error tells of; "": it is nil
+	}{
+		{"all is well again", nil, ""},
+		{"it still fails", failing("delete"), `deletes not done: 2 ("a", "b"): connection refused`},
+		{"the server hangs", hanging("delete"), `deletes not done: 2 ("a", "b"): context deadline exceeded`},
+		{"one of them fails", func(_ context.Context, op string, keys []string) error {
+			if op == "delete" && strings.HasSuffix(keys[len(keys)-1], "b") {
+				return errBackend
+			}
+			return nil
+		}, `deletes not done: 1 ("b"): connection refused`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{})
+				r, _ := failedDelete(t, b, dogpile.Options{}, "a", "b")
+				b.in(row.trouble)
+				ctx, cancel := context.WithTimeout(bg, 500*time.Millisecond)
+				defer cancel()
+				began := time.Now()
+				err := r.Close(ctx)
+				if took := time.Since(began); took > 600*time.Millisecond {
+					t.Errorf("Close took %v", took)
+				}
+				if row.left == "" {
+					wantErr(t, "Close", err, nil)
+				} else if wantErr(t, "Close", err, dogpile.ErrBackend); !strings.Contains(err.Error(), row.left) || errors.Is(err, dogpile.ErrPending) {
+					t.Errorf("Close = %v", err)
+				}
+				n := b.called("delete")
+				time.Sleep(time.Minute)
+				if more := b.called("delete") - n; more != 0 {
+					t.Errorf("%d deletes after Close", more)
+				}
+				b.in(nil)
+				wantErr(t, "Close again", r.Close(bg), nil)
+				_, others := processes[int](t, 1, b, nil)
+				wantGone(t, "at last", others[0], "a")
+				wantGone(t, "at last", others[0], "b")
+			})
+		})
+	}
+}
+
+// TestDeleteThatFailsAfterClose is not kept: nobody would try it again.
+func TestDeleteThatFailsAfterClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		r := newRegion(t, b, &dogpile.Options{RetryDeletes: 10})
+		b.in(hanging("delete"))
+		deleted := start(func() (int, error) { return 0, r.Delete(bg, "k") })
+		synctest.Wait()
+		wantErr(t, "Close", r.Close(bg), nil)
+		got := <-deleted
+		if wantErr(t, "Delete", got.err, dogpile.ErrBackend); errors.Is(got.err, dogpile.ErrPending) {
+			t.Errorf("Delete = %v", got.err)
+		}
+		if n := r.Stats().Pending; n != 0 {
+			t.Errorf("%d pending", n)
+		}
+	})
+}
+
+// TestReconfigureKeepsFailedDeletes: what is kept goes with the region to its next
+// configuration. One that keeps nothing gives it up, and says so.
+func TestReconfigureKeepsFailedDeletes(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		most int
+		lost int
+	}{
+		{"as many", 10, 0},
+		{"fewer", 1, 1},
+		{"none", 0, 3}, // the invalidation is the third
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{})
+				var rec recorder
+				o := dogpile.Options{Hooks: rec.hooks()}
+				r, c := failedDelete(t, b, o, "a", "b")
+				b.in(failing("delete", "set"))
+				wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Soft), dogpile.ErrPending)
+				rec.take("error")
+				wantErr(t, "Reconfigure", r.Reconfigure(b, &dogpile.Options{Prefix: "test:", RetryDeletes: row.most, Hooks: o.Hooks}), nil)
+				if lost := rec.take("error"); len(lost) != row.lost {
+					t.Errorf("given up: %v", lost)
+				}
+				if row.most == 0 {
+					return
+				}
+				wantGone(t, "in the next configuration", c, "b")
+				heals(t, b, r)
+				_, others := processes[int](t, 1, b, nil)
+				wantGone(t, "at last", others[0], "b")
+				if n := r.Stats().Invalidations; n != 1 {
+					t.Errorf("%d invalidations", n)
+				}
+			})
+		})
+	}
+}
+
+// TestDeleteThatFailsAfterReconfigure was begun before. It is kept by the configuration
+// that is in force.
+func TestDeleteThatFailsAfterReconfigure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		r := newRegion(t, b, &dogpile.Options{RetryDeletes: 10})
+		c := dogpile.NewCache[int](r, nil)
+		wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		b.in(hanging("delete"))
+		deleted := start(func() (int, error) { return 0, r.Delete(bg, "k") })
+		synctest.Wait()
+		wantErr(t, "Reconfigure", r.Reconfigure(b, &dogpile.Options{Prefix: "test:", RetryDeletes: 10}), nil)
+		got := <-deleted
+		wantErr(t, "Delete", got.err, dogpile.ErrPending)
+		wantGone(t, "in the next configuration", c, "k")
+		heals(t, b, r)
+		wantGone(t, "at last", c, "k")
+	})
+}
+
+// TestRetryDeletesInMemory has no effect, and costs a hit nothing.
+func TestRetryDeletesInMemory(t *testing.T) {
+	r := newRegion(t, newMemory(t), &dogpile.Options{RetryDeletes: 10})
+	c := dogpile.NewCache[int](r, nil)
+	wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = c.Get(bg, "k") }); n != 0 {
+		t.Errorf("%v allocations for a hit", n)
+	}
+	wantErr(t, "Delete", c.Delete(bg, "k"), nil)
+	wantGone(t, "deleted", c, "k")
+}
