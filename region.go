@@ -263,13 +263,13 @@ func (r *Region) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close lets nobody use the region any more, waits for the creations in
-// progress, and cancels them when ctx ends; their callers then get [ErrClosed],
-// and Close returns an error that wraps ctx's and tells what is still going on.
-// Backends that the region has opened itself, from settings, are closed once the calls
-// in progress are over, and at once when ctx ends; one given to Configure is not
-// closed. What [Options.RetryDeletes] has kept is tried once more, and the error tells
-// what is left of it. A further call waits for what is left.
+// Close lets nobody use the region any more, waits for the creations in progress, and
+// cancels them when ctx ends; their callers then get [ErrClosed], and Close returns an
+// error that wraps ctx's and tells what is still going on. Backends that the region has
+// opened itself, from settings, are closed once the calls in progress are over, and at
+// once when ctx ends; one given to Configure is not closed. What [Options.RetryDeletes]
+// has kept is tried once more, and the error tells what is left of it. A further call
+// waits for what is left.
 func (r *Region) Close(ctx context.Context) error {
 	states := r.shut()
 	var errs []error

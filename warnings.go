@@ -124,7 +124,7 @@ func (src *source) place() string {
 	}
 	scheme, rest, _ := strings.Cut(src.url, "://")
 	where, _, _ := strings.Cut(rest, "?")
-	where = where[strings.LastIndexByte(where, '@')+1:] // whoever asks, it is the same server
+	where = where[strings.LastIndexByte(where, '@')+1:] // the same server for every user
 	path := src.arguments["path"].value
 	if where == "" && path == "" {
 		return ""

@@ -9,9 +9,9 @@ import (
 	"github.com/dogpile-go/dogpile"
 )
 
-// TestCloseWhileTheServerHangs keeps to its context: with a creator that runs, and a lease
+// TestRegionIsClosedWhileTheServerHangs keeps to its context: with a creator that runs, and a lease
 // that cannot be given back.
-func TestRegionClosesWhileTheServerHangs(t *testing.T) {
+func TestRegionIsClosedWhileTheServerHangs(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := dogpile.NewRegion("closing")

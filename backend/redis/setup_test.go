@@ -3,6 +3,8 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -155,5 +157,30 @@ func TestReloadsLeaveTheConnectionsOfOne(t *testing.T) {
 			eventually(t, "all connections to end", func() bool { return w.count(t) == 0 })
 			eventually(t, "all goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		})
+	}
+}
+
+// TestPasswordBesideTheURL: as it is, with what would need an escape in a URL.
+func TestPasswordBesideTheURL(t *testing.T) {
+	t.Parallel()
+	const password = "p@ss/w?rd#%20"
+	s := startServer(t, "--requirepass", password)
+	file := filepath.Join(t.TempDir(), "password")
+	ok(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
+	for name, argument := range map[string]map[string]string{
+		"password":      {"r.arguments.password": password},
+		"password file": {"r.arguments.password_file": file},
+	} {
+		t.Run(name, func(t *testing.T) {
+			argument["r.backend"], argument["r.strict"] = s.URL(), "true"
+			r := dogpile.NewRegion("r")
+			ok(t, dogpile.ConfigureAll(t.Context(), argument, "", r))
+			use(t, r)
+			ok(t, r.Close(t.Context()))
+		})
+	}
+	err := dogpile.ConfigureAll(t.Context(), map[string]string{"r.backend": s.URL(), "r.arguments.password": password, "r.arguments.password_file": file}, "", dogpile.NewRegion("r"))
+	if err == nil || !strings.Contains(err.Error(), "r.arguments.password_file: ") || strings.Contains(err.Error(), password) {
+		t.Errorf("both = %v", err)
 	}
 }

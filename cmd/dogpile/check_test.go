@@ -1,9 +1,12 @@
 package main_test
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -67,5 +70,67 @@ func TestCheckHelpTellsTheExitCodes(t *testing.T) {
 		if got := dogpile(t, t.TempDir(), args...); got.code != 2 || got.stdout != "" {
 			t.Errorf("%q: %+v", args, got)
 		}
+	}
+}
+
+// TestCheckConnectsNowhere: a server that is down, or that is not to be disturbed, is no
+// matter of the settings.
+func TestCheckConnectsNowhere(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections atomic.Int64
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			conn.Close()
+		}
+	}()
+	var content strings.Builder
+	for i, url := range []string{"redis://:p@HOST/0", "rediss://HOST", "redis+cluster://HOST", "redis+sentinel://HOST/mymaster", "memcached://HOST", "memcacheds://u:p@HOST", "memory", "null"} {
+		fmt.Fprintf(&content, "[cache.r%d]\nbackend = %q\n", i, strings.ReplaceAll(url, "HOST", l.Addr().String()))
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(content.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := dogpile(t, dir, "check", "app.toml")
+	if want := (ran{0, "app.toml: nothing is wrong\n", ""}); got != want {
+		t.Errorf("got %+v", got)
+	}
+	l.Close()
+	<-ended
+	if n := connections.Load(); n > 0 {
+		t.Errorf("it made %d connections", n)
+	}
+}
+
+// TestCheckOfTheExampleForPython: what docs/settings.md makes of a dict of dogpile.cache
+// has no fault.
+func TestCheckOfTheExampleForPython(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```toml\n")
+	example, _, found := strings.Cut(example, "```")
+	if !found {
+		t.Fatal("the page has no example in TOML")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := dogpile(t, dir, "check", "app.toml"); got != (ran{0, "app.toml: nothing is wrong\n", ""}) {
+		t.Errorf("got %+v", got)
 	}
 }
