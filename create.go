@@ -91,7 +91,7 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 				return cr.s.region.backendError(ctx, cr.op, k.key, err)
 			}
 			// The others would only fail in the same way, one time-out after another.
-			cr.disconnect(ctx, cr.op, err, at[n:]...)
+			cr.disconnect(ctx, "version", err, at[n:]...)
 			return nil
 		}
 		k.meta.Version = version
@@ -112,7 +112,7 @@ func (cr *creation[V]) keepLeases(ctx context.Context, at []int, lost context.Ca
 	for _, i := range at {
 		if k := &cr.keys[i]; k.lease.lease != nil {
 			offline := k.offline
-			stops = append(stops, cr.s.keep(ctx, k.lease.lease, func(cause error) {
+			stops = append(stops, cr.s.keep(ctx, k.lease.lease, Event{Op: "extend", Name: cr.c.o.Name, Key: k.key}, func(cause error) {
 				// A creation that goes on without the backend does not depend on the lease,
 				// which keeps others from creating for as long as it lasts.
 				if !offline && left.Add(-1) == 0 {
@@ -168,7 +168,7 @@ func (cr *creation[V]) creatorFailed(ctx context.Context, at []int, err error) e
 
 // Unseen implements flight.Source: it reports what no caller waits for.
 func (cr *creation[V]) Unseen(ctx context.Context, at []int, err error) {
-	e := Event{Op: cr.op, Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
+	e := Event{Op: "create", Name: cr.c.o.Name, Key: cr.keys[at[0]].key, Err: cr.s.region.wrap(cr.op, cr.keys[at[0]].key, err)}
 	if len(at) > 1 {
 		for _, i := range at {
 			e.Keys = append(e.Keys, cr.keys[i].key)
@@ -235,7 +235,11 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 		return false, true
 	}
 	if k.noStore {
-		return cr.s.extend(ctx, l) == nil, true
+		err := cr.s.extend(ctx, l)
+		if err != nil && !errors.Is(err, driver.ErrLeaseLost) {
+			cr.c.failed(ctx, cr.s, "extend", k.key, err)
+		}
+		return err == nil, true
 	}
 	return true, false
 }
@@ -244,7 +248,7 @@ func (cr *creation[V]) refuses(ctx context.Context, k *creationKey[V]) (held, do
 // whether the lease is known to have been held.
 func (cr *creation[V]) stored(ctx context.Context, k *creationKey[V], err error) (held bool) {
 	s := cr.s
-	s.event(ctx, s.o.Hooks.Store, Event{Op: cr.op, Name: cr.c.o.Name, Key: k.key, Err: err})
+	s.event(ctx, s.o.Hooks.Store, Event{Op: "store", Name: cr.c.o.Name, Key: k.key, Err: err})
 	switch {
 	case err == nil:
 		k.lease.give() // the store has used it up

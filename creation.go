@@ -124,7 +124,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 		if strict || gaveUp(ctx, err) {
 			return err
 		}
-		cr.disconnect(ctx, cr.op, err, at...)
+		cr.disconnect(ctx, "get", err, at...)
 		return nil
 	}
 	var without []int // a version
@@ -135,7 +135,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 			if strict {
 				return err
 			}
-			cr.disconnect(ctx, cr.op, err, i)
+			cr.disconnect(ctx, "get", err, i)
 			continue
 		}
 		k.last = l
@@ -169,7 +169,7 @@ func (cr *creation[V]) share(ctx context.Context, at []int) error {
 		case cr.s.o.Strict || gaveUp(ctx, v.err):
 			return cr.s.region.backendError(ctx, cr.op, cr.keys[keys[0]].key, v.err)
 		default:
-			cr.disconnect(ctx, cr.op, v.err, keys...)
+			cr.disconnect(ctx, "version", v.err, keys...)
 		}
 	}
 	return nil
@@ -251,7 +251,7 @@ func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) 
 // is not given back.
 func (cr *creation[V]) Unlock(at int) {
 	if l := cr.keys[at].lease.give(); l != nil {
-		cr.s.release(l)
+		cr.s.release(l, Event{Op: "unlock", Name: cr.c.o.Name, Key: cr.keys[at].key})
 	}
 }
 

@@ -3,6 +3,7 @@ package dogpile_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -255,7 +256,8 @@ func hanging(ops ...string) trouble {
 }
 
 // newRegion configures a region that is closed when the test ends. All regions
-// have one prefix: over one backend they are one cache in several processes.
+// have one prefix: over one backend they are one cache in several processes. A nil
+// Logger stands for none.
 func newRegion(t *testing.T, b driver.Backend, o *dogpile.Options) *dogpile.Region {
 	t.Helper()
 	var own dogpile.Options
@@ -264,6 +266,9 @@ func newRegion(t *testing.T, b driver.Backend, o *dogpile.Options) *dogpile.Regi
 	}
 	if own.Prefix == "" {
 		own.Prefix = "test:"
+	}
+	if own.Logger == nil {
+		own.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := dogpile.NewRegion("test")
 	if err := r.Configure(b, &own); err != nil {

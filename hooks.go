@@ -26,14 +26,19 @@ type Hooks struct {
 	Store      func(ctx context.Context, e Event) // a value was stored, or not: Err
 	Delete     func(ctx context.Context, e Event) // a key was deleted, or not: Err
 	Invalidate func(ctx context.Context, e Event) // the region was invalidated, or not: Err
-	Error      func(ctx context.Context, e Event) // an error that no caller gets: of the backend, a codec, a creator in the background
+
+	// Error is told of an error that no caller gets. Op is the step that failed: "get",
+	// the reading of an entry; "decode", what was read; "version", the reading or writing
+	// of the region's version; "lock", "extend" and "unlock", a lease; "create", a creator
+	// in the background; "store", the storing of its value.
+	Error func(ctx context.Context, e Event)
 }
 
 // Event is something that happened in a region.
 type Event struct {
 	Region   string
 	Name     string        // of the cache or function; empty where there is none
-	Op       string        // "get", "refresh", "set", "delete", "store", "lock", …
+	Op       string        // what was done: "get", "refresh", "set", "store", "delete", "invalidate"; for Error see there
 	Key      string        // the user's key; empty where there is none
 	Keys     []string      // of a creation of several keys: all of them, not to be changed
 	Duration time.Duration // how long a creation or a wait took

@@ -272,7 +272,7 @@ func (ts *tokens) tryUpdate(ctx context.Context, change func(old *token) *token)
 	if l == nil || err != nil {
 		return nil, false, err
 	}
-	defer ts.s.release(l)
+	defer ts.s.release(l, Event{Op: "unlock"})
 	old, err := ts.read(ctx, l)
 	if err != nil {
 		return nil, false, err

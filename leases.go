@@ -17,12 +17,12 @@ func (s *state) tryLock(ctx context.Context, key string) (driver.Lease, error) {
 }
 
 // release gives a lease back in its own time: the context under which it was
-// taken may have ended. If that fails the lease runs out.
-func (s *state) release(l driver.Lease) {
+// taken may have ended. If that fails the lease runs out, and e tells of it.
+func (s *state) release(l driver.Lease, e Event) {
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
-	if err := l.Release(ctx); err != nil {
-		s.failed(ctx, Event{Op: "unlock", Err: err})
+	if e.Err = l.Release(ctx); e.Err != nil {
+		s.failed(ctx, e)
 	}
 }
 
@@ -69,44 +69,57 @@ func (h *holding) give() driver.Lease {
 // keep renews a lease at a third of its time until stop is called. A renewal that
 // fails is tried again while the lease lasts, which a backend that hangs for a
 // moment does not end. When it is lost, or nothing was heard from the backend for
-// as long as it lasts, lost is called with ErrLeaseLost.
-func (s *state) keep(ctx context.Context, l driver.Lease, lost context.CancelCauseFunc) (stop func()) {
+// as long as it lasts, lost is called with ErrLeaseLost. e tells of each that fails.
+func (s *state) keep(ctx context.Context, l driver.Lease, e Event, lost context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	every := s.o.LockTTL / 3
 	var timer *time.Timer
 	turn := make(chan struct{}, 1)     // taken while renewing, so that stop waits for it
 	sure := now() + int64(s.o.LockTTL) // until then it holds, as far as we know
-	renew := func() {
+	renew := func() (failed error) {
 		turn <- struct{}{}
 		defer func() { <-turn }()
 		// 1. The timer fires.  2. stop cancels ctx and takes the turn.  3. It returns.
 		// 4. It is this function's turn, and the lease may be another holder's by now.
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		began := now()
 		left := time.Duration(sure - began)
 		if left <= 0 {
 			lost(driver.ErrLeaseLost)
-			return
+			return nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, min(every, left))
+		bounded, cancel := context.WithTimeout(ctx, min(every, left))
 		defer cancel()
 		next := every
-		switch err := s.extend(ctx, l); {
+		err := s.extend(bounded, l)
+		if ctx.Err() == nil && !errors.Is(err, driver.ErrLeaseLost) {
+			failed = err
+		}
+		switch {
 		case err == nil:
 			// Counted from before the backend was asked: when it did its part nobody knows.
 			sure = began + int64(s.o.LockTTL)
 		case errors.Is(err, driver.ErrLeaseLost), now() >= sure:
 			lost(driver.ErrLeaseLost)
-			return
+			return failed
 		default:
 			next = min(every/4, time.Duration(sure-now()))
 		}
 		timer.Reset(next)
+		return failed
+	}
+	tell := func() {
+		// A hook that waits for the creation must not hold up stop, which that waits for.
+		if err := renew(); err != nil {
+			e := e
+			e.Err = err
+			s.failed(ctx, e)
+		}
 	}
 	turn <- struct{}{} // renew uses timer, which is set only when AfterFunc has returned
-	timer = time.AfterFunc(every, renew)
+	timer = time.AfterFunc(every, tell)
 	<-turn
 	return func() {
 		cancel()

@@ -85,8 +85,15 @@ type Options struct {
 
 	// Hooks are told what happens. nil: nobody is.
 	Hooks *Hooks
-	// Logger gets a record for each error of the backend, at warn level. nil:
-	// none.
+	// Logger gets a record, at warn level, of each error that no caller gets, as
+	// Hooks.Error does, and of each panic in a hook or in ShouldCache. nil: slog.Default()
+	// as it is at that time; slog.New(slog.DiscardHandler): nobody does.
+	//
+	// A region writes one record a second, at the most, of each kind of trouble, which is a
+	// step that fails and the type of the error at the bottom. The first is written at once;
+	// of those that follow within a second the last is, at its end, with the number of the
+	// others as left_out. Close writes what it finds. The attributes are region, name, key
+	// and error, and left_out; name and key only where there is one.
 	Logger *slog.Logger
 }
 

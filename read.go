@@ -76,7 +76,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		version, err := c.unpack(s, &items[i], l, at)
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
-			c.failed(ctx, s, op, keys[i], err)
+			c.failed(ctx, s, "decode", keys[i], err)
 		default:
 			l.err = err
 		}

@@ -27,6 +27,7 @@ type Region struct {
 	name    string
 	current atomic.Pointer[state] // nil: not configured, or closed
 	stats   counters
+	journal journal
 
 	mu     sync.Mutex
 	closed bool
@@ -267,6 +268,7 @@ func (r *Region) Close(ctx context.Context) error {
 	for _, b := range owned {
 		errs = append(errs, driver.Close(b))
 	}
+	r.journal.close(ctx)
 	return r.wrap("close", "", errors.Join(errs...))
 }
 

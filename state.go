@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -320,45 +318,4 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 		s.region.stats.add(countDeletes, len(keys))
 	}
 	return err
-}
-
-// event tells a hook of something. A hook that panics takes nothing with it: whatever
-// it is told of has happened.
-func (s *state) event(ctx context.Context, hook func(context.Context, Event), e Event) {
-	if hook == nil {
-		return
-	}
-	defer s.contain(ctx, "hook")
-	e.Region = s.region.name
-	hook(ctx, e)
-}
-
-// failed reports an error that is not returned to a caller: of the backend, a codec, a
-// creator that nobody waits for.
-func (s *state) failed(ctx context.Context, e Event) {
-	s.region.stats.add(countErrors, 1)
-	s.event(ctx, s.o.Hooks.Error, e)
-	s.log(ctx, e)
-}
-
-func (s *state) log(ctx context.Context, e Event) {
-	if s.o.Logger == nil {
-		return
-	}
-	defer func() {
-		if recover() != nil {
-			s.region.stats.add(countErrors, 1) // there is nobody else to tell
-		}
-	}()
-	s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "dogpile: "+e.Op+" failed",
-		slog.String("region", s.region.name), slog.String("key", e.Key), slog.Any("error", e.Err))
-}
-
-// contain ends a panic in a function of the user's that must not matter to the value
-// at hand, and tells of it.
-func (s *state) contain(ctx context.Context, what string) {
-	if p := recover(); p != nil {
-		s.region.stats.add(countErrors, 1)
-		s.log(ctx, Event{Op: what, Err: &PanicError{Value: p, Stack: debug.Stack()}})
-	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func BenchmarkBackend(b *testing.B) {
-	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		b.Run(name, func(b *testing.B) {
 			drivertest.Bench(b, func(b *testing.B) driver.Backend {
 				backend, err := memcached.Open(b.Context(), "memcached://"+sharedServer(b).Addr(), o)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 	"github.com/dogpile-go/dogpile/internal/memcache"
@@ -33,7 +34,7 @@ func newCore(r *ring.Ring, list []ring.Server, o *Options, secure backendurl.TLS
 		ring:       r,
 		lockPrefix: o.LockPrefix,
 		maxValue:   o.MaxValue,
-		lockByName: o.PythonLock || o.Binary,
+		lockByName: o.PythonLock || o.Protocol == protocolBinary,
 		python:     o.PythonLock,
 		life:       lifetime.New(errClosed),
 	}
@@ -42,7 +43,7 @@ func newCore(r *ring.Ring, list []ring.Server, o *Options, secure backendurl.TLS
 	}
 	c.parts.New = func() any { return &parts{} }
 	for _, s := range list {
-		c.servers = append(c.servers, newServer(s.Addr, o, secure))
+		c.servers = append(c.servers, newServer(s.Addr, o, secure, c.limit))
 	}
 	return c
 }
@@ -61,14 +62,16 @@ func (c *core) close() error {
 // bound limits ctx to what a call may take. Calls of one round trip need not be
 // limited, since a client answers in time by itself.
 func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return c.boundSince(ctx, time.Now())
+	return boundSince(ctx, time.Now(), c.limit)
 }
 
-func (c *core) boundSince(ctx context.Context, began time.Time) (context.Context, context.CancelFunc) {
-	if c.limit == 0 {
+// boundSince limits ctx to what is left of limit; 0: to nothing. Its cause tells
+// breakers that it was not the caller who had no time.
+func boundSince(ctx context.Context, began time.Time, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit == 0 {
 		return ctx, func() {}
 	}
-	return context.WithDeadline(ctx, began.Add(c.limit))
+	return context.WithDeadlineCause(ctx, began.Add(limit), driver.ErrTimeout)
 }
 
 // begin is where every call starts.

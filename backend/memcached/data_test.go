@@ -118,7 +118,7 @@ func TestMangle(t *testing.T) {
 
 func TestLongestKeys(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": nil, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		b := open(t, "memcached://"+sharedServer(t).Addr(), o)
 		key := unique(t)
 		key += strings.Repeat("l", b.Caps().MaxKeyLen-len(key))
@@ -134,7 +134,7 @@ func TestValueOverTheServersItemSize(t *testing.T) {
 	s := startServer(t, "-I", "1m")
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	for name, o := range map[string]*memcached.Options{
-		"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}, "MaxValue": {MaxValue: 1<<20 - 1},
+		"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}, "MaxValue": {MaxValue: 1<<20 - 1},
 	} {
 		b, ctx := open(t, "memcached://"+s.Addr(), o), t.Context()
 		key := unique(t)

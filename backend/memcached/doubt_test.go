@@ -190,7 +190,7 @@ func TestServerWithoutRoom(t *testing.T) {
 func TestServerWithoutCAS(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "-C")
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		b := open(t, "memcached://"+s.Addr(), o)
 		key := unique(t)
 		ok(t, try(t.Context(), b, driver.Item{Key: key, Data: []byte("v")}))

@@ -35,6 +35,13 @@ func passwordServer() string {
 	return startServer(t, "-Y", file).Addr()
 }
 
+func secretFile(text string) string {
+	t := backendtest.ForExamples()
+	file := filepath.Join(t.TempDir(), "secret")
+	ok(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
 // show keeps a value in b and finds it again.
 func show(b driver.Backend) {
 	ctx := context.Background()
@@ -144,9 +151,54 @@ func ExampleOpen_password() {
 	// Output: value <nil>
 }
 
+// A password in a file, which is read for each connection.
+func ExampleOpen_passwordFile() {
+	file := secretFile("secret\n") // "/run/secrets/memcached" or the like
+	b, err := memcached.Open(context.Background(), "memcached://ann@"+passwordServer()+"?password_file="+file, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+// Passwords that rotate: each connection asks for the one of now.
+func ExampleOptions_credentials() {
+	b, err := memcached.New([]string{passwordServer()}, &memcached.Options{
+		Credentials: func(context.Context) (user, password string, err error) {
+			return "ann", "secret", nil // of a vault, say
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	show(b)
+	// Output: value <nil>
+}
+
+func ExampleBackend_Shard() {
+	b, err := memcached.New([]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+	for _, key := range []string{"anchovy", "bream", "cod"} {
+		fmt.Println(key, b.Shard(key))
+	}
+	// Output:
+	// anchovy 10.0.0.1:11211
+	// bream 10.0.0.2:11211
+	// cod 10.0.0.2:11211
+}
+
 // A server that was started with -S.
 func ExampleOpen_sasl() {
-	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?binary=true", nil)
+	b, err := memcached.Open(context.Background(), "memcached://ann:secret@"+saslServer()+"?protocol=binary", nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -22,15 +22,23 @@ func (f fenced) TryLock(ctx context.Context, key string, ttl time.Duration) (dri
 	ctx, cancel := f.bound(ctx)
 	defer cancel()
 	s, lock := f.lockAt(key)
-	on, err := s.session(ctx)
-	if err != nil {
-		return nil, failed(err)
-	}
-	l := &fencedLease{c: f.core, s: s, on: on, lock: lock, token: newToken(), reading: reading{key: key}}
-	switch held, err := l.take(ctx, ttl); {
-	case err != nil:
+	l := &fencedLease{c: f.core, s: s, lock: lock, token: newToken(), reading: reading{key: key}}
+	sent := false
+	var held bool
+	err := twice(ctx, func() (err error) {
+		if l.on, err = s.session(ctx); err != nil {
+			return err
+		}
+		held, err = l.take(ctx, ttl, sent)
+		sent = true
+		return err
+	})
+	switch {
+	case err != nil && sent:
 		// The lease may have been granted, be it that only the rest has failed.
 		f.giveUp(s, lock, l.token, ttl, err)
+		return nil, failed(err)
+	case err != nil:
 		return nil, failed(err)
 	case !held:
 		return nil, nil
@@ -90,7 +98,7 @@ func (f fenced) Set(ctx context.Context, items []driver.Item) error {
 		}
 	})
 	if len(again) > 0 {
-		ctx, cancel := f.boundSince(ctx, began)
+		ctx, cancel := boundSince(ctx, began, f.limit)
 		defer cancel()
 		for _, i := range again {
 			if err := items[i].Lease.(*fencedLease).setAlone(ctx, &items[i]); err == driver.ErrLeaseLost {

@@ -61,29 +61,38 @@ var (
 
 // take tries to take the lease, and reads what is under the key, or makes a
 // placeholder there, in the same round trip. A program that does not get the
-// lease makes one as well: own does not take it for its own.
-func (l *fencedLease) take(ctx context.Context, ttl time.Duration) (bool, error) {
-	began, secs := time.Now(), seconds(ttl)
+// lease makes one as well: own does not take it for its own. The second time it
+// may find that it has taken the lease the first time.
+func (l *fencedLease) take(ctx context.Context, ttl time.Duration, second bool) (bool, error) {
+	secs := seconds(ttl)
+	if !second {
+		// Counted from before the command was sent: the holder gives up before the
+		// server lets another have the lease.
+		l.until = time.Now().Add(ttl)
+	}
 	ops := [...]memcache.Op{
-		{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: secs, Add: true},
+		{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: secs, Add: true},
 		{Kind: memcache.Get, Key: l.key, Vivify: secs},
 	}
 	err := l.on.Do(ctx, ops[:])
 	switch {
-	case ops[0].Status == memcache.Refused:
+	case ops[0].Status == memcache.Refused && !second:
 		// An answer, even if the connection ended before the next one.
 		return false, nil
 	case err != nil:
 		return false, err
+	case ops[0].Status == memcache.Refused:
+		var mine bool
+		if l.lockCAS, mine, err = lockItem(ctx, l.on, l.lock, l.token); !mine || err != nil {
+			return false, err
+		}
 	case ops[0].Err != nil:
 		return false, ops[0].Err
 	case ops[0].CAS == 0:
 		return false, errNoCAS
+	default:
+		l.lockCAS = ops[0].CAS
 	}
-	l.lockCAS = ops[0].CAS
-	// Counted from before the command was sent: the holder gives up before the
-	// server lets another have the lease.
-	l.until = began.Add(whole(ttl))
 	found, err := l.own(ctx, &ops[1], ttl)
 	if err != nil {
 		return false, err
@@ -143,12 +152,6 @@ func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Dura
 
 func (l *fencedLease) setOp(value []byte, flags, secs uint32) memcache.Op {
 	return memcache.Op{Kind: memcache.Set, Key: l.key, Value: value, Flags: flags, TTL: secs, CAS: l.cas}
-}
-
-// whole returns d in whole seconds, rounded up.
-func whole(d time.Duration) time.Duration {
-	const most = time.Duration(1<<63-1) / time.Second
-	return min(time.Duration(ceil(d)), most) * time.Second
 }
 
 // sync finds out whether the lease is still held, over a connection that
@@ -217,9 +220,9 @@ func (l *fencedLease) extend(ctx context.Context, ttl time.Duration) error {
 	if err := l.ready(ctx); err != nil {
 		return err
 	}
-	until := time.Now().Add(whole(ttl))
+	until := time.Now().Add(ttl)
 	ops := append(make([]memcache.Op, 0, 2),
-		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: []byte(l.token), TTL: seconds(ttl), CAS: l.lockCAS})
+		memcache.Op{Kind: memcache.Set, Key: l.lock, Value: lockValue(l.token, ttl), TTL: seconds(ttl), CAS: l.lockCAS})
 	if !l.lasts.IsZero() && l.lasts.Before(until) {
 		// What the lease compares with has to last as long as the lease.
 		ops = append(ops, l.setOp(l.value, l.flags, seconds(ttl)))

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,26 @@ const mark = "dogpile-go."
 func newToken() string { return mark + rand.Text() }
 
 func ours(token []byte) bool { return strings.HasPrefix(string(token), mark) }
+
+// lockValue is what the item of a lease holds: the token, and the ttl in
+// milliseconds for those who wait.
+func lockValue(token string, ttl time.Duration) []byte {
+	return strconv.AppendInt(append([]byte(token), '.'), int64((ttl-1)/time.Millisecond)+1, 10)
+}
+
+// splitLock takes a lockValue apart. The ttl of another value is 0.
+func splitLock(value []byte) (token string, ttl time.Duration) {
+	token = string(value)
+	at := strings.LastIndexByte(token, '.')
+	if !ours(value) || at < len(mark) {
+		return token, 0
+	}
+	ms, err := strconv.ParseInt(token[at+1:], 10, 64)
+	if err != nil || ms <= 0 || ms > math.MaxInt64/int64(2*time.Millisecond) {
+		return token[:at], 0
+	}
+	return token[:at], time.Duration(ms) * time.Millisecond
+}
 
 // reading is what TryLock has read, for the Get that follows. Every lease has
 // one.
@@ -123,7 +145,8 @@ func do1(ctx context.Context, to doer, op memcache.Op) (memcache.Op, error) {
 // CAS.
 func lockItem(ctx context.Context, to doer, lock, token string) (cas uint64, held bool, err error) {
 	got, err := do1(ctx, to, memcache.Op{Kind: memcache.Get, Key: lock})
-	return got.CAS, got.Status == memcache.Done && string(got.Value) == token, err
+	found, _ := splitLock(got.Value)
+	return got.CAS, got.Status == memcache.Done && found == token, err
 }
 
 // freeLock deletes the item of a lease if it has token, and reports whether it

@@ -3,8 +3,8 @@
 //
 //	backend, err := memcached.New([]string{"10.0.0.1:11211", "10.0.0.2:11211*2"}, nil)
 //
-// makes one without connecting; memcached.Open, or driver.Open after an import
-// of this package, makes one of a URL and connects:
+// makes one; memcached.Open, or driver.Open after an import of this package, makes
+// one of a URL. Neither connects: calls do.
 //
 //	memcached://host1:11211,host2*2/?hash=ketama   host2 has twice as many keys
 //	memcacheds://host/?ca_file=/etc/ca.pem         with TLS
@@ -34,7 +34,7 @@
 //   - The creation takes longer than the server keeps the old entry. Its value is
 //     not stored, because the entry may be gone by a Delete of Python's.
 //
-// With Options.Binary leases are the same kind, and the first two are true.
+// With Options.Protocol "binary" leases are the same kind, and the first two are true.
 //
 // A server that has no room evicts leases and empty items like any other. Then
 // two programs may create the same key at once; but only one of them stores.
@@ -65,6 +65,11 @@ const (
 	DefaultHash = "ketama"
 )
 
+const (
+	protocolMeta   = "meta"
+	protocolBinary = "binary"
+)
+
 // Options says how a Backend uses the servers. The zero value is ready to use.
 // A Backend copies its Options. In a URL each field is the argument of the same
 // name in snake case, as connect_timeout.
@@ -92,12 +97,13 @@ type Options struct {
 	// dogpile.cache. They are weaker: see the package comment.
 	PythonLock bool
 
-	// Binary is for servers that authenticate by SASL: it has the binary protocol
-	// spoken in place of the meta one. Leases are then as with PythonLock.
-	Binary bool
+	// Protocol is what is spoken: "meta", which servers have since 1.6, or "binary"
+	// for servers that authenticate by SASL. Over the binary protocol leases are
+	// as weak as with PythonLock. "": "meta".
+	Protocol string
 
 	// Username and Password are for servers that authenticate: those that were
-	// started with -Y, or with Binary those with -S. In a URL they may also come
+	// started with -Y, or over the binary protocol those with -S. In a URL they may also come
 	// before the hosts.
 	Username, Password string
 
@@ -137,6 +143,7 @@ func (o *Options) complete() (*Options, error) {
 	setDefault(&c.Timeout, DefaultTimeout)
 	setDefault(&c.ConnectTimeout, DefaultTimeout)
 	setDefault(&c.LockPrefix, DefaultLockPrefix)
+	setDefault(&c.Protocol, protocolMeta)
 	if c.Breaker == nil {
 		c.Breaker = &proxy.BreakerOptions{}
 	}
@@ -147,6 +154,8 @@ func (o *Options) complete() (*Options, error) {
 		return nil, fmt.Errorf("option ConnectTimeout (connect_timeout) is %v; it is positive or 0", c.ConnectTimeout)
 	case !fits(c.LockPrefix, 100):
 		return nil, errors.New("option LockPrefix (lock_prefix) is longer than 100 bytes, or has a space or control byte")
+	case c.Protocol != protocolMeta && c.Protocol != protocolBinary:
+		return nil, fmt.Errorf("option Protocol (protocol) is %q; there are meta and binary", c.Protocol)
 	case c.MaxValue < 0:
 		return nil, fmt.Errorf("option MaxValue (max_value) is %d; it is positive or 0", c.MaxValue)
 	case c.Password != "" && c.Username == "":
@@ -184,6 +193,7 @@ var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
+	_ driver.Sharder   = (*Backend)(nil)
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or
@@ -237,9 +247,9 @@ func (b *Backend) Get(ctx context.Context, items []driver.Item) error {
 // Set stores the Data of each item, with its TTL in seconds. An item with a
 // lease is stored, and its lease released, if the lease is held, and else has
 // driver.ErrLeaseLost. One without revokes the lease on its key; with PythonLock
-// or Binary, a lock that dogpile.cache holds is left alone. It is one round trip
+// or the binary protocol, a lock that dogpile.cache holds is left alone. It is one round trip
 // to each server that has any of the keys, at the same time; with PythonLock or
-// Binary two, or three if there is a lease to release or revoke.
+// the binary protocol two, or three if there is a lease to release or revoke.
 func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 	return b.leases.Set(ctx, items)
 }
@@ -253,7 +263,7 @@ func (b *Backend) Delete(ctx context.Context, keys []string) error {
 
 // TryLock takes the lease on key for ttl, in seconds, and returns nil if another
 // holds it. In the same round trip the entry is read for the Get that follows. It
-// is another round trip if there is an entry, or with PythonLock or Binary if
+// is another round trip if there is an entry, or with PythonLock or the binary protocol if
 // that is on another server than the lease. If the answer does not come in
 // time, a lease that was granted all the same is given back in the background.
 func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
@@ -262,7 +272,9 @@ func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (d
 
 // Wait returns when the lease on key was released or revoked or has run out,
 // or with the error of ctx. memcached announces nothing, so Wait asks: at first
-// after 5 ms, then ever less often, but at least every 100 ms.
+// after 5 ms, then ever less often, but at least every 100 ms. The server keeps a
+// lease for longer than its ttl, by up to two seconds; Wait ends one that nobody
+// has extended while it looked on for the ttl, and never one of dogpile.cache.
 func (b *Backend) Wait(ctx context.Context, key string) error { return b.core.wait(ctx, key) }
 
 // Locked reports whether anybody holds the lease on key; with PythonLock that
@@ -276,7 +288,7 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 }
 
 // Caps says that entries and leases are shared, and fenced unless PythonLock or
-// Binary is set; that a TTL has seconds; that a key has at most 250 bytes
+// the binary protocol is used; that a TTL has seconds; that a key has at most 250 bytes
 // together with LockPrefix; and that no call but Wait takes longer than Timeout
 // and ConnectTimeout together. Its Mangle keeps keys that memcached can have, and
 // hashes others.

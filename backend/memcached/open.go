@@ -7,8 +7,6 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendurl"
-	"github.com/dogpile-go/dogpile/internal/memcache"
-	"github.com/dogpile-go/dogpile/internal/neterr"
 )
 
 const (
@@ -21,18 +19,20 @@ var opener = backendurl.Opener[Options, *Backend]{Schemes: []string{scheme, sche
 
 func init() { opener.Register() }
 
-// Open returns a Backend over the servers that rawURL names, after connecting
-// to them. It fails if none can be reached; one that cannot, while others can,
-// fails the calls that need it, until it can. A nil o stands for the zero
+// Open returns a Backend over the servers that rawURL names. It checks all that
+// rawURL and o say and does not connect: calls do, so that a server which is down
+// fails those that need it until it is there. A nil o stands for the zero
 // Options. What both rawURL and o say is as o says.
 //
 // Hosts without a port have 11211, and "*n" after one gives it n times as many
 // keys. Without a host there is localhost.
 //
 // Arguments are the fields of Options in snake case: hash, timeout,
-// connect_timeout, lock_prefix, python_lock, binary, username, password,
+// connect_timeout, lock_prefix, python_lock, protocol, username, password,
 // max_value, breaker, breaker_failures, breaker_cooldown; user, which is username,
-// and password_file; with TLS ca_file, cert_file, key_file, server_name and
+// and password_file; binary=true, which settings for pylibmc have, and which
+// changes nothing here, since the binary protocol has weaker leases than the meta
+// one: protocol=binary asks for it; with TLS ca_file, cert_file, key_file, server_name and
 // insecure. Files are read now, to tell what is wrong with them, and again for
 // each connection. Errors never show a value of the URL but scheme, hosts, path
 // and the names of files.
@@ -43,6 +43,7 @@ func Open(ctx context.Context, rawURL string, o *Options) (*Backend, error) {
 func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) {
 	load := backendurl.TLS(args, args.Scheme == schemeTLS)
 	login, contradiction := backendurl.ReadLogin(args)
+	args.Bool("binary", false) // pylibmc's, which says nothing about leases there: see Open
 	setDefault(&o.Username, login.User)
 	setDefault(&o.Password, login.Password)
 	servers, misplaced := place(args)
@@ -64,14 +65,10 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 			return nil, err
 		}
 	}
-	b, err := newBackend(servers, o, secure)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := b.core.reach(ctx); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	return b, nil
+	return newBackend(servers, o, secure)
 }
 
 // place returns the servers that a URL names.
@@ -88,28 +85,4 @@ func place(args *driver.Args) ([]string, error) {
 		return []string{"localhost"}, nil
 	}
 	return args.Hosts, nil
-}
-
-// reach returns an error if no server answers.
-func (c *core) reach(ctx context.Context) error {
-	errs := make(chan error, len(c.servers))
-	for _, s := range c.servers {
-		go func() {
-			_, err := do1(ctx, s, memcache.Op{Kind: memcache.Get, Key: c.lockPrefix, NoValue: true})
-			errs <- err
-		}()
-	}
-	var all []error
-	for range c.servers {
-		all = append(all, <-errs)
-	}
-	for _, err := range all {
-		if err == nil {
-			return nil
-		}
-	}
-	if of := (*memcache.ServerError)(nil); len(all) == 1 && errors.As(all[0], &of) {
-		return neterr.WithoutAddr(of.Err) // the URL, which has the address, precedes it
-	}
-	return errors.Join(all...)
 }

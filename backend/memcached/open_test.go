@@ -1,8 +1,6 @@
 package memcached_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,9 +26,15 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		{URL: "memcached://h?lock_prefix=a+b", Want: "LockPrefix (lock_prefix)"},
 		{URL: "memcached://h?lock_prefix=" + strings.Repeat("l", 101), Want: "LockPrefix (lock_prefix)"},
 		{URL: "memcached://h?binary=ascii", Want: `"binary" is neither true nor false`},
+		{URL: "memcached://h?protocol=ascii", Want: "Protocol (protocol)"},
 		{URL: "memcached://h?max_value=-1", Want: "MaxValue (max_value)"},
 		{URL: "memcached://h?max_value=much", Want: `"max_value" is not a whole number`},
 		{URL: "memcached://h?password=" + backendtest.Secret, Want: "Username"},
+		{URL: "memcached://h?password_file=/nonexistent/x", Want: `"password_file" goes with a user`},
+		{URL: "memcached://u@h?password_file=/nonexistent/x", Want: "password_file: open /nonexistent/x"},
+		{URL: "memcached://u@h?user=" + backendtest.Secret, Want: `"user" differs`},
+		{URL: "memcached://u@h?username=" + backendtest.Secret, Want: `"username" differs`},
+		{URL: "memcached://u:p@h?password=" + backendtest.Secret, Want: `"password" differs`},
 		{URL: "memcached+unix://h/s", Want: "has its path and no host"},
 		{URL: "memcached+unix://", Want: "has its path and no host"},
 	}...))
@@ -63,23 +67,6 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestOpenNeedsOneServerOfSeveral(t *testing.T) {
-	t.Parallel()
-	open(t, "memcached://"+nobody+","+sharedServer(t).Addr(), nil)
-	other := "127.0.0.1:" + backendtest.FreePort(t)
-	_, err := memcached.Open(t.Context(), "memcached://u:"+backendtest.Secret+"@"+nobody+","+other, nil)
-	for _, s := range []string{nobody, other} {
-		if err == nil || !strings.Contains(err.Error(), "memcached "+s+": connection refused") || strings.Contains(err.Error(), backendtest.Secret) {
-			t.Errorf("Open of two servers that are not there = %v", err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := memcached.Open(ctx, sharedServer(t).URL(), nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("Open with a context that is done = %v", err)
-	}
-}
-
 func TestArguments(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t)
@@ -87,7 +74,7 @@ func TestArguments(t *testing.T) {
 	for _, url := range []string{
 		"memcached://" + s.Addr() + "*3/?hash=ketama_weighted&timeout=24s&connect_timeout=23&lock_prefix=l.&breaker_cooldown=0.5&max_value=1MiB",
 		"memcached://" + s.Addr() + "?breaker=false&python_lock=true&timeout=never",
-		"memcached://" + s.Addr() + "?binary=true",
+		"memcached://" + s.Addr() + "?protocol=binary",
 		"MEMCACHED://" + s.Addr() + "?binary=false&max_value=None&timeout=None",
 	} {
 		var b driver.Backend
@@ -100,7 +87,7 @@ func TestArguments(t *testing.T) {
 		})
 		wantValue(t, b, key, url)
 		caps := driver.CapsOf(b)
-		plain := strings.Contains(url, "python_lock=true") || strings.Contains(url, "binary=true")
+		plain := strings.Contains(url, "python_lock=true") || strings.Contains(url, "protocol=binary")
 		if caps.Name != "memcached" || !caps.Shared || !caps.Locks || caps.Fenced == plain || caps.TTLUnit != time.Second || caps.Mangle == nil {
 			t.Errorf("%s: %+v", url, caps)
 		}
@@ -113,6 +100,20 @@ func TestArguments(t *testing.T) {
 			t.Error("a closed backend answers")
 		}
 	}
+}
+
+// Settings of a Python program say binary=True, for pylibmc. Leases stay fenced.
+func TestPylibmcsBinaryKeepsTheFence(t *testing.T) {
+	t.Parallel()
+	b, err := driver.OpenWith(t.Context(), sharedServer(t).URL(), map[string]string{"binary": "True"})
+	ok(t, err)
+	defer driver.Close(b)
+	if !driver.CapsOf(b).Fenced {
+		t.Error("leases are not fenced")
+	}
+	key := unique(t)
+	ok(t, b.Set(t.Context(), []driver.Item{{Key: key, Data: []byte("v")}}))
+	wantValue(t, b, key, "v")
 }
 
 func TestOptionsGoBeforeTheURL(t *testing.T) {

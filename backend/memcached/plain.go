@@ -24,7 +24,11 @@ func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	defer cancel()
 	l := &plainLease{c: p.core, token: newToken(), reading: reading{key: key}}
 	l.s, l.lock = p.lockAt(key)
-	switch held, err := l.take(ctx, ttl); {
+	held, err := l.take(ctx, ttl, false)
+	if cutOff(ctx, err) {
+		held, err = l.take(ctx, ttl, true)
+	}
+	switch {
 	case err != nil:
 		p.giveUp(l.s, l.lock, l.token, ttl, err)
 		return nil, failed(err)
@@ -73,7 +77,8 @@ func (p plain) look(ctx context.Context, steps []step, key func(i int) string, b
 		st := &steps[i]
 		st.looked, st.failed, st.lockCAS = true, err != nil, 0
 		bad.note(i, err)
-		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || string(got.Value) == st.lease.token) {
+		token, _ := splitLock(got.Value)
+		if got.Status == memcache.Done && ours(got.Value) && (st.lease == nil || token == st.lease.token) {
 			st.lockCAS = got.CAS
 		}
 	})

@@ -97,7 +97,7 @@ func TestPlainLeaseAndDelete(t *testing.T) {
 
 func TestPlainLeaseOverAnEntryThatIsGone(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]*memcached.Options{"python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		// 1. P takes the lease over an entry.  2. That is gone.  3. P stores: not if it
 		// may have been deleted by Python, which does not revoke the lease.
 		b, raw, ctx := open(t, "memcached://"+sharedServer(t).Addr(), o), sharedServer(t).dial(t), t.Context()
@@ -135,7 +135,7 @@ func TestPlainLeaseAndDeleteOverTheBinaryProtocol(t *testing.T) {
 	// the lease, which held.  3. The key is deleted.  4. P finds the entry gone, looks
 	// again, and does not store.
 	s, ctx := sharedServer(t), t.Context()
-	o := &memcached.Options{Binary: true}
+	o := &memcached.Options{Protocol: "binary"}
 	b, n := through(t, s, o)
 	other, key := open(t, "memcached://"+s.Addr(), o), unique(t)
 	ok(t, try(ctx, b, driver.Item{Key: key, Data: []byte("old")}))

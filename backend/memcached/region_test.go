@@ -13,7 +13,7 @@ func TestSlowCreationIsStoredThoughTheEntryRunsOut(t *testing.T) {
 	t.Parallel()
 	// 1. An entry of a second is stale.  2. A creates anew, and takes longer than
 	// the server would have kept the old one.  3. What A has made is stored.
-	for name, o := range map[string]*memcached.Options{"meta": {}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, "memcached://"+sharedServer(t).Addr(), o)

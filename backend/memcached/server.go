@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/backendurl"
 	"github.com/dogpile-go/dogpile/internal/breaker"
@@ -25,6 +26,7 @@ type server struct {
 	addr    string
 	client  client
 	breaker *breaker.Breaker // nil: none
+	limit   time.Duration    // of a call that is made again; 0: none
 }
 
 const (
@@ -38,7 +40,7 @@ type doer interface {
 }
 
 // newServer does not connect: the client does when it is used.
-func newServer(addr string, o *Options, secure backendurl.TLSConfig) *server {
+func newServer(addr string, o *Options, secure backendurl.TLSConfig, limit time.Duration) *server {
 	co := &memcache.Options{
 		Conns: sharedConns, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, TLS: secure, Credentials: o.Credentials,
 	}
@@ -46,8 +48,8 @@ func newServer(addr string, o *Options, secure backendurl.TLSConfig) *server {
 		user, password := o.Username, o.Password
 		co.Credentials = func(context.Context) (string, string, error) { return user, password, nil }
 	}
-	s := &server{addr: dialed(addr)}
-	if o.Binary {
+	s := &server{addr: dialed(addr), limit: limit}
+	if o.Protocol == protocolBinary {
 		co.Conns = binaryConns
 		s.client = binary.New(s.addr, co)
 	} else {
@@ -65,7 +67,7 @@ func newServer(addr string, o *Options, secure backendurl.TLSConfig) *server {
 
 // Do sends ops to the server, unless its breaker is open.
 func (s *server) Do(ctx context.Context, ops []memcache.Op) error {
-	return s.guard(ctx, func() error { return s.client.Do(ctx, ops) })
+	return s.guard(ctx, func() error { return s.try(ctx, ops) })
 }
 
 // ask returns the ops of a question that any server answers quickly.

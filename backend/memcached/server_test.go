@@ -32,6 +32,7 @@ var (
 
 func TestMain(m *testing.M) {
 	fleettest.Play()
+	holdForGood()
 	// Most tests wait, for memcached's clock, and keep no processor busy.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
@@ -50,13 +51,16 @@ func hold(t testing.TB, b *memcached.Backend, key string, ttl time.Duration) dri
 const nobody = "127.0.0.1:1"
 
 // server is a memcached that these tests have started.
-type server struct{ *backendtest.Memcached }
+type server struct {
+	*backendtest.Memcached
+	db string // of its users, if it has SASL
+}
 
 // startServer starts a memcached that is stopped when the test ends. It takes
 // values of 8 MiB unless args say otherwise.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	return &server{backendtest.StartMemcached(t, append([]string{"-t", "2", "-I", "8m"}, args...)...)}
+	return &server{Memcached: backendtest.StartMemcached(t, append([]string{"-t", "2", "-I", "8m"}, args...)...)}
 }
 
 func (s *server) URL() string {

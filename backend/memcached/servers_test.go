@@ -103,7 +103,7 @@ func TestLostServerFailsItsKeysAlone(t *testing.T) {
 	// 1. One of three servers is gone.  2. Keys of the others are found.  3. Those of
 	// the lost one have errors, and no other server is given them.  4. It is back,
 	// and empty: so are its keys.
-	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Binary: true}} {
+	for name, o := range map[string]*memcached.Options{"meta": {}, "python_lock": {PythonLock: true}, "binary": {Protocol: "binary"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t)

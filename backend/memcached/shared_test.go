@@ -12,7 +12,7 @@ import (
 )
 
 // modes are the arguments for the ways of keeping leases.
-var modes = map[string]string{"meta": "", "python_lock": "python_lock=true", "binary": "binary=true"}
+var modes = map[string]string{"meta": "", "python_lock": "python_lock=true", "binary": "protocol=binary"}
 
 // kinds runs f with what these tests share with those of other backends over
 // servers, in each mode.
@@ -38,14 +38,12 @@ func TestLeases(t *testing.T) { kinds(t, backendtest.Leases) }
 
 func TestErrors(t *testing.T) { kinds(t, backendtest.Errors) }
 
-func TestOpenWithoutServer(t *testing.T) { t.Parallel(); backendtest.OpenWithoutServer(t, "memcached") }
-
 func TestBackendIsOpaque(t *testing.T) { t.Parallel(); backendtest.Opaque(t, new(memcached.Backend)) }
 
 func TestOptionsAreArguments(t *testing.T) {
 	t.Parallel()
 	backendtest.Options(t, memcached.Options{}, sharedServer(t).URL(), map[string]string{
-		"hash": "crc32", "password": "x&username=ann",
+		"hash": "crc32", "password": "x&username=ann", "protocol": "binary",
 	})
 }
 

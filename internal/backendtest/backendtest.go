@@ -19,6 +19,7 @@ package backendtest
 import (
 	"context"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -131,11 +132,18 @@ func Open(t testing.TB, url string) Backend {
 	return b.(Backend)
 }
 
-// Region returns a region over b.
+// Region returns a region over b. A nil Logger stands for none.
 func Region(t testing.TB, name string, b driver.Backend, o *dogpile.Options) *dogpile.Region {
 	t.Helper()
 	r := dogpile.NewRegion(name)
-	OK(t, r.Configure(b, o))
+	var own dogpile.Options
+	if o != nil {
+		own = *o
+	}
+	if own.Logger == nil {
+		own.Logger = slog.New(slog.DiscardHandler) // tests break servers all the time
+	}
+	OK(t, r.Configure(b, &own))
 	return r
 }
 

@@ -182,6 +182,9 @@ func Failures(t *testing.T, k Kind) {
 		},
 		"a server that hangs costs nothing after a while": func(t *testing.T) { hangs(t, k) },
 		"a lock that timed out is given back":             func(t *testing.T) { givenBack(t, k) },
+		"callers without time":                            func(t *testing.T) { hasty(t, k) },
+		"a server that hangs, and callers without time":   func(t *testing.T) { hangsInHaste(t, k) },
+		"a server that restarts is used again at once":    func(t *testing.T) { restarts(t, k) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -46,8 +46,14 @@ func StartMemcached(t testing.TB, args ...string) *Memcached {
 // StartMemcachedSocket starts one that listens on a unix socket.
 func StartMemcachedSocket(t testing.TB, args ...string) *Memcached {
 	t.Helper()
+	return StartMemcachedAt(t, filepath.Join(t.TempDir(), "s"), args...)
+}
+
+// StartMemcachedAt starts one that listens on the unix socket at path.
+func StartMemcachedAt(t testing.TB, path string, args ...string) *Memcached {
+	t.Helper()
 	m := NewMemcached(t, args...)
-	m.addr = filepath.Join(t.TempDir(), "s")
+	m.addr = path
 	m.Start(t)
 	return m
 }

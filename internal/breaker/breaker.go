@@ -15,6 +15,9 @@ const (
 	// that fails doubles it, up to Options.Cooldown.
 	firstPause = 50 * time.Millisecond
 
+	// askAgain is when a Check is repeated that was ended before its time.
+	askAgain = 10 * time.Millisecond
+
 	// A server that no call was for during idle is forgotten: it may have left.
 	idle = time.Minute
 
@@ -275,14 +278,29 @@ func (b *Breaker) checked(c *circuit, err error) {
 	}
 }
 
-// ask is Check, whose panics no caller would recover from.
+// ask makes Checks until one has had its time, and contains their panics, which no
+// caller would recover from. A client whose calls share a connection, or the
+// making of one, may hand one call the deadline of another:
+//
+//  1. A hasty caller needs a connection, and has it made under its own deadline.
+//  2. The Check needs one too, and waits for that one.
+//  3. The deadline passes, and both get the error.
 func (b *Breaker) ask(ctx context.Context, server, key string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrPanic, p)
 		}
 	}()
-	return b.o.Check(ctx, server, key)
+	for {
+		if err = b.o.Check(ctx, server, key); !timeout(err) {
+			return err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // failed counts a failure while the breaker is closed. b.mu is held.

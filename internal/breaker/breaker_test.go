@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -298,6 +300,22 @@ func TestTimeoutOfTheRegionCounts(t *testing.T) {
 	})
 }
 
+// A client that looks at the clock itself gives up before the context's timer has
+// fired. That is the caller's haste all the same.
+func TestDeadlineBeforeItsTimer(t *testing.T) {
+	t.Parallel()
+	b := breaker.New(breaker.Options{Failures: 1})
+	_ = b.Do(late{t.Context()}, "", "k", func() error { return context.DeadlineExceeded })
+	if err := b.Refused(""); err != nil {
+		t.Error(err)
+	}
+}
+
+// late is a context whose deadline has passed, and whose timer has not fired yet.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now(), true }
+
 func TestCloseEndsChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
 		s := newServer(breaker.Options{Failures: 1, Patience: time.Hour})
@@ -316,6 +334,26 @@ func TestCloseEndsChecks(t *testing.T) {
 		}
 		if n := s.checks.Load(); n != 1 {
 			t.Errorf("%d checks after Close", n-1)
+		}
+	})
+}
+
+// A Check may get the deadline of a call that shares something with it.
+func TestCheckWithTheDeadlineOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		checks := 0
+		b := breaker.New(breaker.Options{Failures: 1, Check: func(context.Context, string, string) error {
+			if checks++; checks < 3 {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_ = b.Do(ctx, "", "k", func() error { return hang(ctx) })
+		time.Sleep(time.Second)
+		if err := b.Refused(""); err != nil || b.Trouble() {
+			t.Errorf("Refused = %v", err)
 		}
 	})
 }
@@ -381,6 +419,65 @@ func TestServersAreForgotten(t *testing.T) {
 		if b.Trouble() {
 			t.Error("servers that nobody asked for in an hour are remembered")
 		}
+	})
+}
+
+// Whatever calls of many goroutines come to, no server is refused for ever.
+func TestManyCallsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ill atomic.Bool
+		ill.Store(true)
+		answer := func(ctx context.Context) error {
+			if !ill.Load() {
+				return nil
+			}
+			switch rand.IntN(5) {
+			case 0:
+				return nil
+			case 1:
+				return breaker.ErrNothing
+			case 2:
+				return hang(ctx)
+			case 3:
+				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+			}
+			return errX
+		}
+		b := breaker.New(breaker.Options{Check: func(ctx context.Context, _, _ string) error { return answer(ctx) }})
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				for range 1000 {
+					server := fmt.Sprint(rand.IntN(3))
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(50))*time.Millisecond)
+					func() {
+						defer func() { _ = recover() }()
+						_ = b.Do(ctx, server, "k", func() error {
+							if ill.Load() && rand.IntN(10) == 0 {
+								panic("boom")
+							}
+							return answer(ctx)
+						})
+					}()
+					cancel()
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		all.Wait()
+		ill.Store(false)
+		time.Sleep(4 * time.Second) // a Check and a pause
+		for server := range 3 {
+			for range 2 {
+				if err := b.Do(t.Context(), fmt.Sprint(server), "k", func() error { return nil }); err != nil {
+					t.Errorf("server %d, which is well: %v", server, err)
+				}
+			}
+		}
+		if b.Trouble() {
+			t.Error("something is remembered of servers that are well")
+		}
+		b.Close()
 	})
 }
 

@@ -85,7 +85,13 @@ func (b *Breaker) judge(ctx context.Context, result error) verdict {
 // hasty reports whether an error of a call under ctx is due to its caller, who has
 // left or had no time, and not to a server that took too long.
 func hasty(ctx context.Context) bool {
-	return ctx.Err() != nil && context.Cause(ctx) != ErrTimeout
+	if ctx.Err() != nil {
+		return context.Cause(ctx) != ErrTimeout
+	}
+	// A client that looks at the clock itself is ahead of the context's timer. Whose
+	// deadline it was nobody knows then, and a Check finds out.
+	d, ok := ctx.Deadline()
+	return ok && !time.Now().Before(d)
 }
 
 // uncounted reports whether err says nothing about a server.
@@ -113,6 +119,12 @@ func unavailable(err error) (says, down bool) {
 		return false, false
 	}
 	return true, u.Unavailable()
+}
+
+// timeout reports whether err is a time-out.
+func timeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 // Down reports whether err, of one item of a batch, tells of a server that

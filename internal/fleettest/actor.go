@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -83,8 +84,10 @@ func (a *actor) configure(b driver.Backend) error {
 		CreateTimeout:  dogpile.Never,
 		BackendTimeout: patience,
 		Strict:         true,
+		Logger:         slog.New(slog.DiscardHandler), // Hooks say what is wrong
 		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
-			if !errors.Is(e.Err, errOrigin) {
+			// A renewal that fails is tried again, and a lease that is lost is told of.
+			if !errors.Is(e.Err, errOrigin) && e.Op != "extend" {
 				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
 			}
 		}},

@@ -140,7 +140,7 @@ func (c *Client) pick(ctx context.Context) (*conn, error) {
 	for i := range c.slots {
 		s := &c.slots[i]
 		conn := s.conn.Load()
-		if conn == nil || conn.broken.Load() {
+		if conn == nil || conn.broken.Load() || conn.ended() {
 			if vacant == nil {
 				vacant = s
 			}

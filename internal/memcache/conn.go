@@ -53,6 +53,7 @@ type conn struct {
 	noted    bool           // Client.health has been told of its end; guarded by Client.mu
 	broken   atomic.Bool    // err and wasted are set, and stay as they are
 	load     atomic.Int64   // bytes under way, as far as is known
+	used     atomic.Int64   // Unix time in ns of the last call; 0: there was none
 	wake     chan struct{}  // has run read, or end
 	tasks    sync.WaitGroup // goroutines other than run
 
@@ -172,6 +173,7 @@ func (c *conn) enqueue(cl *call) {
 	}
 	c.last = cl
 	cl.at = time.Now()
+	c.used.Store(cl.at.UnixNano())
 	c.lookIn(c.timeout)
 }
 
@@ -266,6 +268,23 @@ func (c *conn) look() {
 	if late {
 		c.fail(&TimeoutError{c.timeout})
 	}
+}
+
+// ended reports whether the server has closed the connection while nobody used
+// it, and fails it if so. For the first second after a call nobody reads, and
+// would notice.
+func (c *conn) ended() bool {
+	if !Idle(time.Unix(0, c.used.Load())) {
+		return false
+	}
+	c.mu.Lock()
+	busy := c.first != nil // then what is to be read is an answer, and its reader notices
+	c.mu.Unlock()
+	if busy || !Ended(c.raw) {
+		return false
+	}
+	c.fail(errEnded)
+	return true
 }
 
 // fail closes the connection and ends all its calls. Only the first reason

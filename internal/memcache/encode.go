@@ -34,7 +34,7 @@ func appendOp(b []byte, op *Op, opaque uint32) []byte {
 		if !op.NoValue {
 			b = append(b, " v"...)
 		}
-		if op.Vivify > 0 {
+		if op.Vivify > 0 || op.AskLeft {
 			b = append(b, " t"...)
 		}
 		b = appendFlag(b, 'N', seconds(op.Vivify))

@@ -88,7 +88,7 @@ func (e *TimeoutError) Unwrap() error { return os.ErrDeadlineExceeded }
 // ReadError returns err, or for an end of the input what that means here.
 func ReadError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server closed the connection")
+		return errEnded
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (e *Endpoint) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 
 const (
 	minBackoff = 50 * time.Millisecond
-	maxBackoff = 2 * time.Second
+	maxBackoff = 500 * time.Millisecond
 )
 
 // Health is what a client knows of its server, so that calls fail at once while
@@ -205,7 +205,7 @@ func (h *Health) Try(probe time.Duration) error {
 func (h *Health) Reached() { h.err = nil }
 
 // Failed notes an attempt that came to nothing. Each in a row doubles the pause
-// before the next, up to 2 s. The jitter keeps many clients from coming back at
+// before the next, up to half a second. The jitter keeps many clients from coming back at
 // the same moment.
 func (h *Health) Failed(err error) {
 	pause := min(minBackoff<<min(h.failures, 10), maxBackoff)

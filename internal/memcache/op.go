@@ -37,6 +37,7 @@ type Op struct {
 	// Get
 	NoValue bool   // do not ask for the value
 	Vivify  uint32 // make an empty item for that many seconds if there is none; 0: do not
+	AskLeft bool   // ask for Left, as Vivify does
 	// Set
 	Value []byte
 	Flags uint32
@@ -48,7 +49,7 @@ type Op struct {
 	// The answer. After a Get, Value, Flags and CAS are the item's; after a Set
 	// that stored, CAS is the new one.
 	Status Status
-	Left   int64 // seconds that a Get with Vivify has found to be left of the item; -1: it has no end
+	Left   int64 // seconds that are left of the item, if asked for; -1: it has no end; 0: unknown
 	Won    bool  // W: this caller is the first to be told of this stub or invalidated item
 	Stale  bool  // X: another program has invalidated the item
 	Err    error // what the server said of this command alone, as "too large"

@@ -274,11 +274,11 @@ func TestServerThatIsDown(t *testing.T) {
 			for _, tries := range tries[30:] {
 				n += tries
 			}
-			if n < 15 || n > 30 {
+			if n < 60 || n > 120 { // pauses of half a second, give or take a half
 				t.Errorf("%d attempts in the last 30 seconds", n)
 			}
 			d.up.Store(true)
-			time.Sleep(2 * time.Second)
+			time.Sleep(500 * time.Millisecond)
 			isFor(t, do(t, c, memcache.Op{Key: "k"})[0], "k")
 			d.goDown()
 			synctest.Wait()
@@ -408,7 +408,7 @@ func TestServerThatGreetsAndBreaks(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := f.dials.Load(); n < 5 || n > 20 {
+		if n := f.dials.Load(); n < 20 || n > 44 {
 			t.Errorf("%d connections in 10 seconds", n)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
@@ -126,7 +127,7 @@ func (c *Client) idleConn() (*conn, error) {
 	for n := len(c.idle); n > 0; n-- {
 		conn := c.idle[n-1]
 		c.idle[n-1], c.idle = nil, c.idle[:n-1]
-		if conn.works() {
+		if conn.works() && !conn.ended() {
 			return conn, nil
 		}
 	}
@@ -138,6 +139,7 @@ func (c *Client) idleConn() (*conn, error) {
 func (c *Client) give(conn *conn) {
 	if conn != nil && conn.works() {
 		c.mu.Lock()
+		conn.used = time.Now()
 		c.idle = append(c.idle, conn)
 		c.mu.Unlock()
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -44,14 +43,15 @@ func (cl *call) skip() bool {
 // conn is one connection. One call at a time writes to it; a goroutine of its
 // own reads from it, and so notices also when the server closes it.
 type conn struct {
-	raw    io.Closer // carries TLS, if there is TLS
+	raw    net.Conn // carries TLS, if there is TLS
 	in     *bufio.Reader
 	out    *bufio.Writer
 	max    int // bytes of a value
 	header [gomemcached.HDR_LEN]byte
 	req    gomemcached.MCRequest
 	extras [8]byte
-	worked bool // a call was answered; belongs to the reading goroutine
+	worked bool      // a call was answered; belongs to the reading goroutine
+	used   time.Time // when it became idle; guarded by Client.mu
 
 	mu   sync.Mutex
 	call *call // under way
@@ -68,6 +68,10 @@ func newConn(stream, raw net.Conn, maxValue int) *conn {
 	c.req.Opaque = rand.Uint32()
 	return c
 }
+
+// ended reports whether the server has closed the connection while it was idle.
+// The goroutine that reads would find out as well, but perhaps too late.
+func (c *conn) ended() bool { return memcache.Idle(c.used) && memcache.Ended(c.raw) }
 
 func (c *conn) works() bool {
 	c.mu.Lock()

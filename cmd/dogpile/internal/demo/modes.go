@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -130,6 +131,7 @@ func (t *Task) region(b driver.Backend, hooks *dogpile.Hooks) (*dogpile.Region, 
 		Prefix:      t.Prefix + string(t.Mode) + ":",
 		Invalidator: new(dogpile.LocalInvalidator),
 		Hooks:       hooks,
+		Logger:      slog.New(slog.DiscardHandler), // errors are counted and shown as a number
 	})
 	return region, err
 }

@@ -1,0 +1,148 @@
+package memcached_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile/backend/memcached"
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
+)
+
+// holdForGood makes a process of this test binary a holder of a lease, if the
+// environment names one: it prints a line once it has the lease.
+func holdForGood() {
+	args := strings.Fields(os.Getenv("DOGPILE_HOLD")) // URL, key and ttl
+	if len(args) != 3 {
+		return
+	}
+	t := backendtest.ForExamples()
+	ttl, err := time.ParseDuration(args[2])
+	ok(t, err)
+	b, err := driver.Open(context.Background(), args[0])
+	ok(t, err)
+	l, err := b.(*memcached.Backend).TryLock(context.Background(), args[1], ttl)
+	ok(t, err)
+	if l != nil {
+		fmt.Println("held")
+		time.Sleep(time.Hour) // it is killed
+	}
+}
+
+// killedHolder has another process take the lease on key, and kills it. It
+// returns when that was at the earliest and at the latest.
+func killedHolder(t *testing.T, url, key string, ttl time.Duration) (from, to time.Time) {
+	t.Helper()
+	self, err := os.Executable()
+	ok(t, err)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("DOGPILE_HOLD=%s %s %v", url, key, ttl))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	ok(t, err)
+	from = time.Now()
+	ok(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	to = time.Now()
+	ok(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	if line != "held\n" || err != nil {
+		t.Fatalf("the other process says %q, %v", line, err)
+	}
+	return from, to
+}
+
+// A holder that was killed is followed within the ttl and a second, whenever the
+// next one comes, and not before the ttl has passed.
+func TestKilledHolderIsFollowedInTime(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t)
+	for mode, args := range modes {
+		url := backendtest.WithArgs(s.URL(), strings.Fields(args)...)
+		for _, ttl := range []time.Duration{time.Second, 1200 * time.Millisecond, 2100 * time.Millisecond} {
+			for _, late := range []time.Duration{0, 1300 * time.Millisecond} {
+				t.Run(fmt.Sprint(mode, ttl, " late by ", late), func(t *testing.T) {
+					t.Parallel()
+					b := open(t, s.URL(), options(mode))
+					key := unique(t)
+					from, to := killedHolder(t, url, key, ttl)
+					pause(late)
+					for {
+						ok(t, b.Wait(t.Context(), key))
+						if l, err := b.TryLock(t.Context(), key, ttl); err == nil && l != nil {
+							break
+						} else {
+							ok(t, err)
+						}
+					}
+					now := time.Now()
+					if early := now.Sub(from); early < ttl {
+						t.Errorf("the lease was taken over after %v", early)
+					}
+					most := ttl + time.Second
+					if late > 0 {
+						most += 500 * time.Millisecond // for asking, and a busy machine
+					}
+					if mode == "binary" && late > 0 {
+						most = ttl + 2500*time.Millisecond // it does not say what is left
+					}
+					if took := now.Sub(to); took > most {
+						t.Errorf("the lease was taken over after %v", took)
+					}
+					t.Log(now.Sub(from), now.Sub(to))
+				})
+			}
+		}
+	}
+}
+
+func options(mode string) *memcached.Options {
+	switch mode {
+	case "python_lock":
+		return &memcached.Options{PythonLock: true}
+	case "binary":
+		return &memcached.Options{Protocol: "binary"}
+	}
+	return &memcached.Options{}
+}
+
+// A lease that is extended all the time lasts, however long others have waited
+// for it.
+func TestWaitersLeaveALeaseThatIsExtended(t *testing.T) {
+	t.Parallel()
+	for mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			b, other, key := open(t, sharedServer(t).URL(), options(mode)), open(t, sharedServer(t).URL(), options(mode)), unique(t)
+			l := hold(t, b, key, 3*time.Second)
+			ctx, cancel := context.WithCancel(t.Context())
+			var waiting sync.WaitGroup
+			for range 4 {
+				waiting.Go(func() {
+					for ctx.Err() == nil {
+						if other.Wait(ctx, key) == nil && ctx.Err() == nil {
+							t.Error("Wait says that the lease is free")
+						}
+					}
+				})
+			}
+			for range 14 {
+				pause(500 * time.Millisecond)
+				ok(t, l.Extend(t.Context(), 3*time.Second))
+			}
+			if got, err := other.TryLock(t.Context(), key, time.Minute); got != nil || err != nil {
+				t.Errorf("TryLock = %v, %v", got, err)
+			}
+			cancel()
+			waiting.Wait()
+			ok(t, l.Release(t.Context()))
+		})
+	}
+}
