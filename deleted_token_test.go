@@ -138,3 +138,31 @@ func (f *fake) put(t *testing.T, key, data string) {
 		t.Fatal(err)
 	}
 }
+
+// Of four servers one is full, and perhaps one is down: only the latter is an error.
+func TestInvalidateWithOneServerFull(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		t.Run(fmt.Sprintf("one more down=%v", down), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newCluster(t, 4, like{bytes: true})
+				rs, cs := processes[int](t, 2, b, nil)
+				for server := range b.servers {
+					wantErr(t, "Set", cs[0].Set(bg, b.keysOn(server, 1)[0], 1), nil)
+				}
+				b.servers[1].in(full)
+				if down {
+					b.servers[2].in(failing("get", "set", "delete"))
+				}
+				err := rs[0].Invalidate(bg, dogpile.Hard)
+				if down && (!contains(err, "server2") || contains(err, "server1")) || !down && err != nil {
+					t.Errorf("Invalidate = %v", err)
+				}
+				for server := range b.servers {
+					if _, ok, _ := cs[1].Get(bg, b.keysOn(server, 1)[0]); ok {
+						t.Errorf("the entry of server %d is fresh", server)
+					}
+				}
+			})
+		})
+	}
+}

@@ -16,6 +16,13 @@ import (
 // [Options.InvalidationLag] allows less. If the backend loses the version, older
 // entries are invalid.
 //
+// Over a [driver.Sharder] it keeps versions on every server, so that an entry and its
+// version come from the same one: a server that is down takes its own entries and no
+// others. An entry whose key has gone to another server is missing once.
+//
+// Entries of other programs, which have no version, are judged by the time of the last
+// invalidation. A process that has never seen a version takes them for valid.
+//
 // It is a marker without methods of its own: only the region can do what it says. All
 // its values mean the same.
 type SharedInvalidator struct{ regionInvalidator }

@@ -210,7 +210,9 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 // invalid.
 //
 // A hard invalidation needs no room in the backend: where a [SharedInvalidator] cannot
-// write it deletes. A soft one does, and is an error where there is none.
+// write it deletes. A soft one does, and is an error where there is none. A
+// [driver.Dropper] with a [LocalInvalidator] drops the entries a second later, in the
+// background.
 //
 // An error wraps [ErrPending] where [Options.RetryDeletes] has the invalidation done later.
 func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
@@ -239,6 +241,9 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
 	if err == nil {
 		r.stats.add(countInvalidations, 1)
+		if mode == Hard {
+			s.dropInvalid()
+		}
 	}
 	return err
 }

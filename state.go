@@ -40,7 +40,8 @@ type state struct {
 	versions versions
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
-	pending  *pending // deletes that have failed; nil: they are not tried again
+	pending  *pending    // deletes that have failed; nil: they are not tried again
+	dropping atomic.Bool // what was invalidated will be dropped in a moment
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.

@@ -145,6 +145,19 @@ type Sharder interface {
 	Shard(key string) string
 }
 
+// Dropper is implemented by backends that keep entries in the memory of this process
+// and can look through them. A region has it drop what a hard invalidation has made
+// invalid, which would take up memory until somebody asks for it. [As] finds it below
+// proxies, so that what a proxy has changed is offered as the backend keeps it.
+type Dropper interface {
+	// Drop removes the entries for which drop returns true. drop is given what Get would
+	// return, and must not keep the Item or change what it points to; it is quick and
+	// calls nothing of the backend. An entry that is stored meanwhile may be offered or
+	// not; one that takes the place of another that was offered is not removed for it.
+	// Leases stay as they are.
+	Drop(drop func(it *Item) bool)
+}
+
 // Lease is a lock held for a limited time. Its methods may be called from any
 // goroutine.
 type Lease interface {

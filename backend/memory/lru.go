@@ -79,6 +79,21 @@ func (l *lru) expire(key string) {
 	})
 }
 
+// drop removes the records that match. By the time one is removed another may have
+// taken its place, so that is looked at again.
+func (l *lru) drop(match func(key string, rec record) bool) {
+	for key, rec := range l.cache.All() {
+		if match(key, rec) {
+			l.cache.ComputeIfPresent(key, func(rec record) (record, otter.ComputeOp) {
+				if match(key, rec) {
+					return rec, otter.InvalidateOp
+				}
+				return rec, otter.CancelOp
+			})
+		}
+	}
+}
+
 func (l *lru) len() int {
 	l.cache.CleanUp()
 	return l.cache.EstimatedSize()

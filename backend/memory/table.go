@@ -2,22 +2,31 @@ package memory
 
 import (
 	"hash/maphash"
+	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
 // table is the unbounded map: shards of the built-in one, which docs/performance.md
-// compares with others. It has no goroutine of its own: each Set pays for a part of the
-// sweep that drops what is past its deadline.
+// compares with others. What is past its deadline is dropped by Sets, each of which pays
+// for a part of a sweep, so that dead entries are never many more than live ones; and by
+// a timer, so that they go when there are no Sets.
 type table struct {
 	shards [256]shard
 
 	timed  atomic.Bool  // some entry had a deadline
 	credit atomic.Int64 // Sets since the last shard was swept
 	price  atomic.Int64 // Sets that pay for the next one
-	mu     sync.Mutex   // held by who sweeps
+	mu     sync.Mutex   // held by who sweeps for a Set
 	next   int          // shard to sweep
+
+	due     atomic.Int64 // when a timer sweeps all shards, since base; 0: none is set
+	rested  atomic.Int64 // when one may at the earliest
+	alarm   sync.Mutex   // guards what follows, and due while it is set or cleared
+	cleared bool
 }
 
 type shard struct {
@@ -25,6 +34,13 @@ type shard struct {
 	entries map[string]record
 	_       [32]byte // a cache line each
 }
+
+// All shards are swept when the first deadline has passed by grace, and not so often
+// that it takes more than a hundredth of the time.
+const (
+	grace = 10 * time.Second
+	share = 100
+)
 
 // sweepFee is what a shard costs in addition to its entries, so that small ones are
 // not swept all the time.
@@ -52,8 +68,14 @@ func (t *table) store(key string, rec record) {
 	}
 	s.entries[key] = rec
 	s.mu.Unlock()
-	if rec.deadline != 0 && !t.timed.Load() {
-		t.timed.Store(true)
+	if rec.deadline != 0 {
+		if !t.timed.Load() {
+			t.timed.Store(true)
+		}
+		due := time.Duration(t.due.Load())
+		if due == 0 || rec.deadline < due-grace && due > time.Duration(t.rested.Load()) {
+			t.wake(rec.deadline)
+		}
 	}
 	if t.timed.Load() && t.credit.Add(1) > t.price.Load() {
 		t.sweep()
@@ -68,21 +90,92 @@ func (t *table) sweep() {
 		return
 	}
 	defer t.mu.Unlock()
-	now := time.Since(base)
-	s := &t.shards[t.next]
-	s.mu.Lock()
-	for key, rec := range s.entries {
-		if rec.deadline != 0 && now >= rec.deadline {
-			delete(s.entries, key)
-		}
-	}
-	s.mu.Unlock()
+	t.shards[t.next].sweep(time.Since(base))
 	t.next = (t.next + 1) % len(t.shards)
 	due := &t.shards[t.next]
 	due.mu.RLock()
 	t.price.Store(int64(len(due.entries)) + sweepFee)
 	due.mu.RUnlock()
 	t.credit.Store(0)
+}
+
+// sweep drops what is past its deadline, and returns the first of those that are left.
+func (s *shard) sweep(now time.Duration) (first time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = never
+	for key, rec := range s.entries {
+		switch {
+		case rec.deadline == 0:
+		case now >= rec.deadline:
+			delete(s.entries, key)
+		default:
+			first = min(first, rec.deadline)
+		}
+	}
+	return first
+}
+
+// never is a deadline that does not come.
+const never time.Duration = math.MaxInt64
+
+// wake has a timer sweep all shards for a deadline, though not before they have rested. The
+// timer does not keep the table in memory: a backend that is dropped without Close goes,
+// and its timer then finds nothing.
+func (t *table) wake(deadline time.Duration) {
+	t.alarm.Lock()
+	defer t.alarm.Unlock()
+	now := time.Since(base)
+	at := max(min(deadline, never-grace)+grace, time.Duration(t.rested.Load()))
+	if due := time.Duration(t.due.Load()); t.cleared || due != 0 && due <= at {
+		return
+	}
+	t.due.Store(int64(at))
+	there := weak.Make(t)
+	time.AfterFunc(at-now, func() {
+		if t := there.Value(); t != nil {
+			t.sweepAll(at)
+		}
+	})
+}
+
+// sweepAll is what a timer does at its time. A new one is set while there are deadlines.
+func (t *table) sweepAll(at time.Duration) {
+	// 1. A shard is swept, and has no deadlines.  2. An entry with one is stored there. If
+	// due were cleared only afterwards, no timer would be set for that entry.
+	t.alarm.Lock()
+	overtaken := time.Duration(t.due.Load()) != at // by a timer that was set for earlier
+	if !overtaken {
+		t.due.Store(0)
+	}
+	t.alarm.Unlock()
+	if overtaken {
+		return
+	}
+	began, first := time.Since(base), never
+	for i := range t.shards {
+		first = min(first, t.shards[i].sweep(began))
+	}
+	now := time.Since(base)
+	t.rested.Store(int64(now + share*(now-began)))
+	if first != never {
+		t.wake(first)
+	}
+}
+
+// drop removes the records that match.
+func (t *table) drop(match func(key string, rec record) bool) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for key, rec := range s.entries {
+			if match(key, rec) {
+				delete(s.entries, key)
+			}
+		}
+		s.mu.Unlock()
+		runtime.Gosched() // for those who have waited for the shard
+	}
 }
 
 // expire removes the record under key if it is past its deadline: by now
@@ -114,7 +207,11 @@ func (t *table) len() int {
 	return n
 }
 
+// clear removes everything, for good.
 func (t *table) clear() {
+	t.alarm.Lock()
+	t.cleared = true // a timer that is set finds nothing, and sets no other
+	t.alarm.Unlock()
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()

@@ -57,6 +57,7 @@ var capsRows = []row{
 			}
 		}
 	}},
+	{"data/Drop removes what is chosen, and neither others nor leases", keepsValues, dropsChosen},
 	{"close/a closed backend returns from every call", 0, func(e *env) {
 		c, ok := e.b.(io.Closer)
 		if !ok {
@@ -250,6 +251,37 @@ func deadContext(e *env) {
 		e.wantMissing(e.key("gone"))
 	}
 	e.want(e.key("k"), "v")
+}
+
+// dropsChosen is about a driver.Dropper.
+func dropsChosen(e *env) {
+	d, ok := e.b.(driver.Dropper)
+	if !ok {
+		return
+	}
+	want := map[string]string{e.key("a"): "A", e.key("b"): "B", e.key("c"): "C"}
+	for key, data := range want {
+		e.set(item(key, data))
+	}
+	if e.lock != nil {
+		e.hold(e.key("b"), longTTL)
+	}
+	offered := map[string]string{}
+	d.Drop(func(it *driver.Item) bool {
+		offered[it.Key] = string(it.Data)
+		return it.Key == e.key("b")
+	})
+	for key, data := range want {
+		if offered[key] != data {
+			e.Errorf("%s was offered with %s, want %s", clip(key), clip(offered[key]), clip(data))
+		}
+	}
+	e.wantMissing(e.key("b"))
+	e.want(e.key("a"), "A")
+	e.want(e.key("c"), "C")
+	if e.lock != nil {
+		e.wantHeld(e.key("b"))
+	}
 }
 
 // oddKeys returns keys that some backend has refused or taken for each other. The

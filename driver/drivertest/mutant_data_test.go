@@ -36,6 +36,23 @@ var dataMutants = []broken{
 		}
 		return ""
 	}}},
+	{"Drop removes the others", "data/Drop", mutant{drop: func(m *mutant, drop func(*driver.Item) bool) {
+		m.Reference.Drop(func(it *driver.Item) bool { return !drop(it) })
+	}}},
+	{"Drop removes nothing", "data/Drop", mutant{drop: func(*mutant, func(*driver.Item) bool) {}}},
+	{"Drop offers keys alone", "data/Drop", mutant{drop: func(m *mutant, drop func(*driver.Item) bool) {
+		m.Reference.Drop(func(it *driver.Item) bool { return drop(&driver.Item{Key: it.Key}) })
+	}}},
+	{"Drop revokes leases", "data/Drop", mutant{drop: func(m *mutant, drop func(*driver.Item) bool) {
+		var keys []string
+		m.Reference.Drop(func(it *driver.Item) bool {
+			if drop(it) {
+				keys = append(keys, it.Key)
+			}
+			return false
+		})
+		_ = m.Reference.Delete(context.Background(), keys)
+	}}},
 	{"second Close panics", "close/", mutant{close: func(m *mutant) error {
 		if m.n.Add(1) > 1 {
 			panic("close of closed channel")

@@ -25,6 +25,7 @@ type mutant struct {
 	close   func(m *mutant) error
 	caps    func(c *driver.Caps)
 	shard   func(m *mutant, key string) string
+	drop    func(m *mutant, drop func(*driver.Item) bool)
 
 	*memory
 }
@@ -93,6 +94,14 @@ func (m *mutant) Shard(key string) string {
 		return m.shard(m, key)
 	}
 	return ""
+}
+
+func (m *mutant) Drop(drop func(*driver.Item) bool) {
+	if m.drop != nil {
+		m.drop(m, drop)
+		return
+	}
+	m.Reference.Drop(drop)
 }
 
 func (m *mutant) Close() error {

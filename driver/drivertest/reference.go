@@ -88,6 +88,16 @@ func (r *reference) remove(keys []string) error {
 	return nil
 }
 
+func (r *reference) Drop(drop func(it *driver.Item) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, e := range r.entries {
+		if drop(&driver.Item{Key: key, Data: e.data, Object: e.object}) {
+			delete(r.entries, key)
+		}
+	}
+}
+
 func (r *reference) TryLock(ctx context.Context, key string, ttl time.Duration) (driver.Lease, error) {
 	return r.leases.TryLock(ctx, key, ttl)
 }
