@@ -49,7 +49,9 @@ func (c *core) Shard(key string) string {
 	}
 	m := c.topology.now.Load()
 	if m == nil {
-		c.topology.want()
+		if c.link.now.Load() != nil { // else it is read when a call has the client made
+			c.topology.want()
+		}
 		return unknownShard
 	}
 	return m.names[m.of[slot(key)]]
