@@ -167,19 +167,7 @@ func Failures(t *testing.T, k Kind) {
 			}
 			l.Healed()
 		},
-		"the network is cut": func(t *testing.T) {
-			s := k.Start(t)
-			n := NewNetwork(t, s.Addr())
-			l := load(t, via(s, n))
-			for range 3 {
-				n.Cut()
-				l.GoesOn("without a network")
-				l.wantDeleteError()
-				n.Mend()
-				l.GoesOn("afterwards")
-			}
-			l.Healed()
-		},
+		"the network is cut":                              func(t *testing.T) { cut(t, k) },
 		"a server that hangs costs nothing after a while": func(t *testing.T) { hangs(t, k) },
 		"a lock that timed out is given back":             func(t *testing.T) { givenBack(t, k) },
 		"callers without time":                            func(t *testing.T) { hasty(t, k) },
@@ -191,6 +179,21 @@ func Failures(t *testing.T, k Kind) {
 			test(t)
 		})
 	}
+}
+
+// cut is a network that is cut and mended.
+func cut(t *testing.T, k Kind) {
+	s := k.Start(t)
+	n := NewNetwork(t, s.Addr())
+	l := StartLoad(t, Open(t, k.URL(via(s, n), Hasty...)), 5, "")
+	for range 3 {
+		n.Cut()
+		l.GoesOn("without a network")
+		l.wantDeleteError()
+		n.Mend()
+		l.GoesOn("afterwards")
+	}
+	l.Healed()
 }
 
 // via returns the URL of s by way of n.
