@@ -104,6 +104,12 @@ func (a *actor) configure(b driver.Backend) error {
 	if a.Trouble {
 		o.BackendTimeout = a.LockTTL
 		o.Proxies = append(o.Proxies, a.cutOff()...)
+		if a.Proc < 2 { // the one that is cut off, and one that is not
+			o.RetryDeletes = 100
+		}
+	}
+	if a.Role == "history" && a.Proc >= 2 {
+		o.RefreshAhead = 0.5
 	}
 	if a.Role == "history" && a.Proc%2 == 1 {
 		o.Runner = dogpile.Background
