@@ -206,6 +206,40 @@ func TestReadingWhileADeleteIsDoneAtLast(t *testing.T) {
 	})
 }
 
+// TestReadingWhileAnInvalidationIsDoneAtLast: 1. The old entry is read, and is missing because
+// an invalidation is pending.  2. That is done.  3. The flight has its lease and reads again.
+// The token of 1 must not judge what is read then.
+func TestReadingWhileAnInvalidationIsDoneAtLast(t *testing.T) {
+	for _, mode := range []dogpile.Mode{dogpile.Hard, dogpile.Soft} {
+		t.Run(mode.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{bytes: true})
+				r := newRegion(t, b, &dogpile.Options{RetryDeletes: 1})
+				c := dogpile.NewCache[int](r, nil)
+				wantErr(t, "Set", c.SetMulti(bg, map[string]int{"k": 1, "l": 1}), nil)
+				b.in(failing("set", "delete"))
+				wantErr(t, "Invalidate", r.Invalidate(bg, mode), dogpile.ErrPending)
+				var healed atomic.Bool
+				b.slow = func(_ context.Context, op string) error {
+					if op == "lock" && r.Stats().Running > 0 && healed.CompareAndSwap(false, true) {
+						b.in(nil)
+						time.Sleep(time.Second) // less than a call may take
+						if n := r.Stats().Pending; n != 0 {
+							t.Errorf("%d are still pending", n)
+						}
+					}
+					return nil
+				}
+				v, err := c.GetOrCreate(bg, "k", constant(2).create)
+				wantValue(t, "GetOrCreate", v, err, 2)
+				if !healed.Load() {
+					t.Error("no lease was asked for")
+				}
+			})
+		})
+	}
+}
+
 // TestDeleteDoneLate: 1. A delete fails.  2. Another process renews the entry.  3. The
 // delete is done: that costs another creation, and no more.
 func TestDeleteDoneLate(t *testing.T) {

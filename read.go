@@ -85,6 +85,12 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		if l.found {
 			l.classify(s, exp, max(veil.verdict, l.history.judge(l.token, keys[i], version, l.began())))
 		}
+		if veil.verdict != Fresh {
+			// 1. The entry is read while an invalidation is pending.  2. That is done, and
+			// nothing is pending any more.  3. The entry is read again, under a lease. By
+			// the token of 1 it would be valid.
+			l.token = nil
+		}
 	}
 	return nil
 }
