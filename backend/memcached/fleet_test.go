@@ -12,7 +12,7 @@ import (
 
 // TestFleet has several processes share a server.
 func TestFleet(t *testing.T) {
-	fleettest.Run(t, fleettest.Config{URL: "memcached://" + startServer(t).Addr() + "?timeout=30s&breaker=false"})
+	fleettest.Run(t, fleettest.Config{URL: "memcached://" + startServer(t).Addr() + "?timeout=30s&connect_timeout=30s&breaker=false"})
 }
 
 // TestFleetAmidTrouble has one server of four hang now and then.

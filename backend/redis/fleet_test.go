@@ -8,7 +8,7 @@ import (
 )
 
 func fleetConfig(t *testing.T) fleettest.Config {
-	return fleettest.Config{URL: "redis://" + startServer(t).addr + "?timeout=30s&breaker=false"}
+	return fleettest.Config{URL: "redis://" + startServer(t).addr + "?timeout=30s&connect_timeout=30s&breaker=false"}
 }
 
 func TestFleet(t *testing.T) { fleettest.Run(t, fleetConfig(t)) }

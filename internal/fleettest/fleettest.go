@@ -54,7 +54,7 @@ var historyFor = flag.Duration("history", 20*time.Second, "how long the history 
 type Config struct {
 	// URL is what each process opens the backend with, by [driver.Open]: the test
 	// binary imports the package that registers it. No call may fail, so its
-	// timeouts are longer than a process is stopped, which is LockTTL and some
+	// timeouts, that for connecting too, are longer than a process is stopped, which is LockTTL and some
 	// seconds, and it has no breaker. What is stored there already does no harm.
 	URL string
 
