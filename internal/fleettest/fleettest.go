@@ -53,9 +53,10 @@ var historyFor = flag.Duration("history", 20*time.Second, "how long the history 
 // Config says what [Run] checks.
 type Config struct {
 	// URL is what each process opens the backend with, by [driver.Open]: the test
-	// binary imports the package that registers it. No call may fail, so its
-	// timeouts, that for connecting too, are longer than a process is stopped, which is LockTTL and some
-	// seconds, and it has no breaker. What is stored there already does no harm.
+	// binary imports the package that registers it. No call may fail, so its timeouts,
+	// that for connecting too, are longer than a process is stopped, which is LockTTL
+	// and some seconds, and it has no breaker. What is stored there already does no
+	// harm.
 	URL string
 
 	// LockTTL is the lease of the holders that are killed and stopped: a multiple
