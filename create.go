@@ -173,7 +173,7 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
 	w := ctl.of(k.key)
 	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
-	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took, schema: cr.c.o.Schema}
 	return k.made
 }
 

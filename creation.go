@@ -69,7 +69,7 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
 		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
-		Space: cr.s.space,
+		Space: cr.s.space, Fits: cr.fits,
 	}
 	if cr.ahead && c.Runner == nil {
 		c.Runner = Background
@@ -79,6 +79,10 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	}
 	return c
 }
+
+// fits reports whether what came of another caller's flight is an entry for this one: its
+// view of the region may have another schema, or know of no answer that there is no value.
+func (cr *creation[V]) fits(l *lookup[V]) bool { return cr.c.reads(l.schema, l.notFound) }
 
 // Read implements flight.Source.
 func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lookup[V]], error) {

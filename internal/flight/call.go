@@ -111,6 +111,9 @@ type Call[V any] struct {
 	// that have no value, in place of a creation: a *[Remembered]. nil: no error is.
 	// Renewers neither leave such errors nor get them.
 	FailFor func(err error) time.Duration
+	// Fits reports whether a value that another caller's flight has come to is one for
+	// this caller, which otherwise starts over. nil: every value of type V is.
+	Fits func(V) bool
 	// Class keeps callers apart: those of different classes share no flights they wait
 	// for.
 	Class string
