@@ -97,6 +97,11 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 	if err := cr.share(ctx, without); err != nil {
 		return err
 	}
+	for _, i := range without {
+		if err := cr.keys[i].err; err != nil {
+			return err
+		}
+	}
 	for n, i := range at {
 		k := &cr.keys[i]
 		if k.offline {
@@ -105,7 +110,7 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 		version, err := k.last.history.entry(ctx, k.last.version, k.key)
 		if err != nil {
 			if cr.strict() {
-				return cr.s.region.backendError(ctx, cr.op, k.key, err)
+				return cr.fails(ctx, k.key, err)
 			}
 			// The others would only fail in the same way, one time-out after another.
 			cr.disconnect(ctx, "version", err, at[n:]...)
