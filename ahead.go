@@ -71,6 +71,29 @@ func (cr *creation[V]) leaveAlone(at ...int) {
 // strict reports whether errors of the backend end the creation.
 func (cr *creation[V]) strict() bool { return cr.s.o.Strict || cr.ahead }
 
+// fails returns the error of a creation that the backend has ended.
+func (cr *creation[V]) fails(ctx context.Context, key string, err error) error {
+	oe := cr.s.region.backendError(ctx, cr.op, key, err)
+	if cr.ahead && !cr.s.o.Strict {
+		return &OpError{oe.Region, oe.Op, oe.Key, &unneeded{oe.Err}}
+	}
+	return oe
+}
+
+// unneeded is the error of a renewal ahead of expiration that was given up, as nobody
+// needed its value yet. To a caller that needs it by then it is a lost lock: that caller
+// starts over, and creates without the backend.
+//
+//  1. A renews ahead, and asks for the lease.  2. The entry expires.  3. B finds nothing,
+//     and joins A's flight.  4. The backend fails A.
+type unneeded struct{ error }
+
+// Is reports whether target is flight.ErrLost.
+func (e *unneeded) Is(target error) bool { return target == flight.ErrLost }
+
+// Unwrap returns the error of the backend.
+func (e *unneeded) Unwrap() error { return e.error }
+
 // background reports whether no caller waits for the creation of k, which has been read
 // under the lock.
 func (cr *creation[V]) background(k *creationKey[V]) bool {

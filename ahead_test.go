@@ -343,3 +343,22 @@ func TestRefreshAheadByTheRunner(t *testing.T) {
 		wantValue(t, "a caller afterwards", v, err, 2)
 	})
 }
+
+// A caller that joins a renewal ahead of expiration is not given its backend error.
+func TestCallerThatJoinsRefreshAheadDoesWithoutTheBackend(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true})
+		r := newRegion(t, b, &dogpile.Options{Expiration: 10 * time.Second, StaleFor: time.Millisecond, RefreshAhead: 0.5})
+		c := dogpile.NewCache[int](r, nil)
+		wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+		pass(9900 * time.Millisecond)
+		b.in(hanging("lock"))
+		v, err := c.GetOrCreate(bg, "k", constant(2).create)
+		wantValue(t, "early", v, err, 1)
+		synctest.Wait()
+		pass(200 * time.Millisecond)
+		v, err = c.GetOrCreate(bg, "k", constant(3).create)
+		wantValue(t, "expired meanwhile", v, err, 3)
+		b.in(nil)
+	})
+}

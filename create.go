@@ -97,6 +97,11 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 	if err := cr.share(ctx, without); err != nil {
 		return err
 	}
+	for _, i := range without {
+		if err := cr.keys[i].err; err != nil {
+			return err
+		}
+	}
 	for n, i := range at {
 		k := &cr.keys[i]
 		if k.offline {
@@ -105,7 +110,7 @@ func (cr *creation[V]) findVersions(ctx context.Context, at []int) error {
 		version, err := k.last.history.entry(ctx, k.last.version, k.key)
 		if err != nil {
 			if cr.strict() {
-				return cr.s.region.backendError(ctx, cr.op, k.key, err)
+				return cr.fails(ctx, k.key, err)
 			}
 			// The others would only fail in the same way, one time-out after another.
 			cr.disconnect(ctx, "version", err, at[n:]...)
@@ -173,7 +178,7 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
 	w := ctl.of(k.key)
 	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
-	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took}
+	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took, schema: cr.c.o.Schema}
 	return k.made
 }
 

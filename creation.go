@@ -46,6 +46,7 @@ type creationKey[V any] struct {
 	last    *lookup[V] // what was read last; never nil
 	lease   holding
 	offline bool        // the backend has failed: create without it
+	err     error       // the backend has failed, and it has to be there
 	ran     atomic.Bool // the creator was run here
 	behind  atomic.Bool // and no caller waits for it
 
@@ -69,7 +70,7 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 		Table: cr.s.flights, Keys: keys, Source: cr,
 		Called: cr.called, Runner: cr.s.o.Runner, Timeout: cr.s.o.CreateTimeout,
 		Renew: cr.renew, Optional: cr.one == nil, Unshared: cr.apart, NoStale: cr.noStale, Class: cr.class,
-		Space: cr.s.space,
+		Space: cr.s.space, Fits: cr.fits,
 	}
 	if cr.ahead && c.Runner == nil {
 		c.Runner = Background
@@ -79,6 +80,10 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	}
 	return c
 }
+
+// fits reports whether what came of another caller's flight is an entry for this one: its
+// view of the region may have another schema, or know of no answer that there is no value.
+func (cr *creation[V]) fits(l *lookup[V]) bool { return cr.c.reads(l.schema, l.notFound) }
 
 // Read implements flight.Source.
 func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lookup[V]], error) {
@@ -139,7 +144,7 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 	strict := cr.strict()
 	if err != nil {
 		if strict || gaveUp(ctx, err) {
-			return err
+			return cr.fails(ctx, cr.keys[at[0]].key, err)
 		}
 		cr.disconnect(ctx, "get", err, at...)
 		return nil
@@ -148,14 +153,14 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 	for n, i := range at {
 		k, l := &cr.keys[i], lookups[n]
 		if l.err != nil {
-			err := cr.s.region.backendError(ctx, cr.op, k.key, l.err)
 			if strict {
-				return err
+				k.err = cr.fails(ctx, k.key, l.err)
+			} else {
+				cr.disconnect(ctx, "get", cr.s.region.backendError(ctx, cr.op, k.key, l.err), i)
 			}
-			cr.disconnect(ctx, "get", err, i)
 			continue
 		}
-		k.last = l
+		k.last, k.err = l, nil
 		// Those that create together have to know of the same version, so there has
 		// to be one. What is fresh needs none.
 		if l.version == "" && l.use != flight.Fresh {
@@ -165,8 +170,8 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 	return cr.share(ctx, without)
 }
 
-// share gives each of the keys the version of its history: what one key finds out is
-// right for all that have the same.
+// share gives each of the keys the version of its history, or its error: what one key
+// finds out is right for all that have the same.
 func (cr *creation[V]) share(ctx context.Context, at []int) error {
 	var shared sharedVersions
 	for _, i := range at {
@@ -183,8 +188,12 @@ func (cr *creation[V]) share(ctx context.Context, at []int) error {
 		}
 		switch {
 		case v.err == nil:
-		case cr.s.o.Strict || gaveUp(ctx, v.err):
+		case gaveUp(ctx, v.err):
 			return cr.s.region.backendError(ctx, cr.op, cr.keys[keys[0]].key, v.err)
+		case cr.s.o.Strict:
+			for _, i := range keys {
+				cr.keys[i].err = cr.s.region.backendError(ctx, cr.op, cr.keys[i].key, v.err)
+			}
 		default:
 			cr.disconnect(ctx, "version", v.err, keys...)
 		}
@@ -197,7 +206,7 @@ func (cr *creation[V]) readings(at []int) []flight.Reading[*lookup[V]] {
 	out := make([]flight.Reading[*lookup[V]], len(at))
 	for n, i := range at {
 		k := &cr.keys[i]
-		out[n] = flight.Reading[*lookup[V]]{Value: k.last, Version: k.last.version}
+		out[n] = flight.Reading[*lookup[V]]{Value: k.last, Version: k.last.version, Err: k.err}
 		r := &out[n]
 		switch {
 		case k.offline:
@@ -241,7 +250,11 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 	l, err := cr.s.tryLock(ctx, k.mangled)
 	switch {
 	case err != nil && (cr.strict() || gaveUp(ctx, err)):
-		return false, cr.s.region.backendError(ctx, cr.op, k.key, err)
+		err = cr.fails(ctx, k.key, err)
+		if cr.s.sharder != nil {
+			err = &flight.KeyError{Err: err} // the other servers may be there
+		}
+		return false, err
 	case err != nil:
 		cr.disconnect(ctx, "lock", err, at)
 		return true, nil

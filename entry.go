@@ -101,7 +101,8 @@ type lookup[V any] struct {
 	draw     float64
 	expireIn time.Duration
 	staleFor time.Duration // its own; 0: it has none
-	notFound bool          // there is an answer, that there is no value
+	schema   string
+	notFound bool // there is an answer, that there is no value
 
 	version string  // the region's when this was read; "" if it has none yet
 	history history // that it belongs to
@@ -315,7 +316,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
 		l.created = at.Add(-l.age)
 		l.expireIn, l.draw = e.expireIn, e.draw
-		l.staleFor, l.notFound = more.staleFor, more.notFound
+		l.staleFor, l.schema, l.notFound = more.staleFor, more.schema, more.notFound
 		return e.version, nil
 	}
 	if it.Data == nil {
@@ -339,7 +340,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
 	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
-	l.staleFor, l.notFound = m.StaleFor, m.NotFound
+	l.staleFor, l.schema, l.notFound = m.StaleFor, m.Schema, m.NotFound
 	return m.Version, nil
 }
 

@@ -275,3 +275,30 @@ func TestBatchWhoseCallerLeavesHasWhatThereWas(t *testing.T) {
 		<-b
 	})
 }
+
+// One server refuses locks; a strict batch.
+func TestStrictBatchOverSeveralServers(t *testing.T) {
+	for _, ops := range [][]string{{"lock"}, {"set", "lock"}} {
+		for _, tokens := range []bool{true, false} {
+			t.Run(fmt.Sprint(ops, tokens), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					b := newCluster(t, 4, like{bytes: true})
+					c := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Strict: true}), nil)
+					var keys []string
+					for server := range b.servers {
+						keys = append(keys, b.keysOn(server, 3)[:2]...)
+						if tokens || server != 2 {
+							wantErr(t, "Set", c.Set(bg, b.keysOn(server, 3)[2], 1), nil)
+						}
+					}
+					b.servers[2].in(failing(ops...))
+					var calls [][]string
+					vals, err := c.GetOrCreateMulti(bg, keys, many(0, &calls))
+					if len(vals) != 6 || !errors.Is(err, dogpile.ErrBackend) {
+						t.Errorf("%v, %v", vals, err)
+					}
+				})
+			})
+		}
+	}
+}

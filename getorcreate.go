@@ -157,7 +157,10 @@ func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, m
 	cr := c.creation(ctx, s, op, called, []creationKey[V]{{key: key, mangled: mangled}})
 	cr.one = create
 	if !cr.keys[0].offline {
-		if err := cr.note(ctx, only, []*lookup[V]{l}, err); err != nil {
+		if err = cr.note(ctx, only, []*lookup[V]{l}, err); err == nil {
+			err = cr.keys[0].err
+		}
+		if err != nil {
 			return nil, 0, c.region.wrap(op, key, err)
 		}
 	}

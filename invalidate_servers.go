@@ -106,12 +106,32 @@ func (a *anchors) firstOn(name string) *tokens {
 	return p.first[name]
 }
 
-func (a *anchors) invalidate(ctx context.Context, mode Mode) error {
-	if mode == Soft {
-		return a.soften(ctx)
+func (a *anchors) invalidate(ctx context.Context, mode Mode, only []*tokens) (err error) {
+	if only == nil {
+		only = a.all[:]
 	}
-	return a.s.byServer(a.s.replaceTokens(ctx, a.all[:]))
+	var failed map[string]error
+	if mode == Hard {
+		failed = a.s.replaceTokens(ctx, only, Hard)
+	} else if failed, err = a.soften(ctx, only); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	left := slices.DeleteFunc(slices.Clone(only), func(ts *tokens) bool { return failed[ts.key] == nil })
+	return &partError{a.s.byServer(failed), left}
 }
+
+// partError is the error of an invalidation that has reached some tokens, and not those
+// that are left.
+type partError struct {
+	error
+	left []*tokens
+}
+
+// Unwrap returns what the servers have failed with.
+func (e *partError) Unwrap() error { return e.error }
 
 // soften gives each token a successor that remembers it. One that is absent has nothing
 // to remember, but has to be written all the same:
@@ -122,17 +142,17 @@ func (a *anchors) invalidate(ctx context.Context, mode Mode) error {
 //
 // It is written without a lease, so that P's is revoked: P writes nothing, or its T is
 // replaced.
-func (a *anchors) soften(ctx context.Context) error {
-	items := make([]driver.Item, anchorCount)
-	for i, ts := range a.all {
+func (a *anchors) soften(ctx context.Context, only []*tokens) (failed map[string]error, err error) {
+	items := make([]driver.Item, len(only))
+	for i, ts := range only {
 		items[i].Key = ts.key
 	}
 	if err := a.s.get(ctx, items); err != nil {
-		return err
+		return nil, err
 	}
-	failed := make(map[string]error) // by key
+	failed = make(map[string]error) // by key
 	var absent, present []*tokens
-	for i, ts := range a.all {
+	for i, ts := range only {
 		switch it := &items[i]; {
 		case it.Err != nil && !errors.Is(it.Err, driver.ErrCorrupt):
 			failed[ts.key] = it.Err
@@ -143,22 +163,23 @@ func (a *anchors) soften(ctx context.Context) error {
 		}
 	}
 	if len(absent) > 0 {
-		maps.Copy(failed, a.s.replaceTokens(ctx, absent))
+		maps.Copy(failed, a.s.replaceTokens(ctx, absent, Soft))
 	}
 	for i, err := range each(len(present), softenAtOnce, func(i int) error { return present[i].soften(ctx) }) {
 		if err != nil {
 			failed[present[i].key] = err
 		}
 	}
-	return a.s.byServer(failed)
+	return failed, nil
 }
 
 // softenAtOnce is how many leases on tokens are asked for at the same time.
 const softenAtOnce = 16
 
-// replaceTokens is a hard invalidation of what ts judge, and returns by their keys what
-// it has failed with. It does not look at the tokens that are there, so that no holder of
-// a lease on one of them can delay it.
+// replaceTokens invalidates what ts judge, and returns by their keys what it has failed
+// with. It does not look at the tokens that are there, so that no holder of a lease on one
+// of them can delay it. So the next one remembers none of their versions, and Soft is for
+// tokens that are absent: what other programs have stored is stale then.
 //
 // A token that cannot be written is deleted, which a server does that has no room left.
 // Where there is no token all that has a version is invalid:
@@ -171,7 +192,7 @@ const softenAtOnce = 16
 // Entries of other programs have no version. A process that has seen a token knows that
 // it is gone, takes them for invalid, and writes the next token as one that invalidates
 // them; see first.
-func (s *state) replaceTokens(ctx context.Context, ts []*tokens) (failed map[string]error) {
+func (s *state) replaceTokens(ctx context.Context, ts []*tokens, mode Mode) (failed map[string]error) {
 	defer func() {
 		for _, t := range ts {
 			t.last.Store(nil)
@@ -184,8 +205,9 @@ func (s *state) replaceTokens(ctx context.Context, ts []*tokens) (failed map[str
 	}
 	items := make([]driver.Item, len(ts))
 	for i, t := range ts {
+		next := t.first().next(newVersion(), mode)
 		t.seen.Store(true)
-		items[i] = t.item(new(token).next(newVersion(), Hard))
+		items[i] = t.item(next)
 	}
 	err := s.set(ctx, items)
 	errs := itemErrors(items)

@@ -234,11 +234,11 @@ func (ts *tokens) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-func (ts *tokens) invalidate(ctx context.Context, mode Mode) error {
+func (ts *tokens) invalidate(ctx context.Context, mode Mode, _ []*tokens) error {
 	if mode == Soft {
 		return ts.soften(ctx)
 	}
-	return ts.s.byServer(ts.s.replaceTokens(ctx, []*tokens{ts}))
+	return ts.s.byServer(ts.s.replaceTokens(ctx, []*tokens{ts}, Hard))
 }
 
 // soften is a soft invalidation: the next token remembers the versions before.

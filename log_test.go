@@ -383,3 +383,29 @@ func (l *stuckLog) Handle(context.Context, slog.Record) error {
 	}
 	return nil
 }
+
+// Not parallel: it sets the default logger.
+func TestTheLogTellsOfDeletesDoneAtLast(t *testing.T) {
+	before, w, flags := slog.Default(), log.Writer(), log.Flags()
+	defer func() {
+		slog.SetDefault(before)
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		r := dogpile.NewRegion("users")
+		wantErr(t, "Configure", r.Configure(b, &dogpile.Options{RetryDeletes: 10}), nil)
+		log := newLogbook()
+		slog.SetDefault(slog.New(log))
+		b.in(failing("delete"))
+		wantErr(t, "Delete", r.Delete(bg, "k"), dogpile.ErrPending)
+		heals(t, b, r)
+		wantErr(t, "Close", r.Close(bg), nil)
+		records, _ := log.all()
+		done := func(r record) bool { return strings.Contains(r.message, "done that had failed") }
+		if !slices.ContainsFunc(records, done) {
+			t.Errorf("logged %+v", records)
+		}
+	})
+}

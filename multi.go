@@ -293,10 +293,10 @@ func (cr *creation[V]) all() []int {
 // into vals. failed are keys that have failed before.
 func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V, failed *groups) error {
 	s := cr.s
-	first := make([]*lookup[V], len(cr.keys))
+	first, unasked := make([]*lookup[V], len(cr.keys)), make([]bool, len(cr.keys))
 	for i := range cr.keys {
 		k := &cr.keys[i]
-		first[i] = k.last
+		first[i], unasked[i] = k.last, k.err != nil
 		if k.last.use == flight.Missing && !k.last.ifError && cr.op == "get" {
 			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
 		}
@@ -319,7 +319,7 @@ func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V, failed *gro
 		if err != nil {
 			failed.add(i, k.key, err)
 		}
-		cr.tellResult(ctx, k, first[i], got, got == nil || got != first[i], began, s.region.wrap(cr.op, k.key, err))
+		cr.tellResult(ctx, k, first[i], got, got != first[i] && !unasked[i], began, s.region.wrap(cr.op, k.key, err))
 	}
 	for _, g := range stoodIn.all {
 		cr.fellBack(ctx, g.at, g.err, failed.has(g.err))

@@ -349,3 +349,38 @@ func TestSchemas(t *testing.T) {
 		})
 	}
 }
+
+// A view that knows of no NotFound joins the creation of one that does.
+func TestNotFoundIsNoAnswerToAnotherView(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRegion(t, newMemory(t), nil)
+		knows, plain := dogpile.NewCache(r, knowsNone), dogpile.NewCache[int](r, nil)
+		none := absent()
+		a := start(get(knows, "k", none.create))
+		p := start(get(plain, "k", none.create))
+		if got := <-a; got.err != errNone {
+			t.Error(got)
+		}
+		if got := <-p; !errors.Is(got.err, errNone) {
+			t.Errorf("the plain view got %v, %v", got.v, got.err)
+		}
+	})
+}
+
+func TestSchemasShareNoCreation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRegion(t, newMemory(t), nil)
+		one := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Schema: "1"})
+		two := one.With(dogpile.CacheOptions[int]{Schema: "2"})
+		c1 := &creator[int]{takes: time.Second, value: func(int64) int { return 1 }}
+		c2 := &creator[int]{takes: time.Second, value: func(int64) int { return 2 }}
+		a := start(get(one, "k", c1.create))
+		p := start(get(two, "k", c2.create))
+		if got := <-a; got.v != 1 {
+			t.Error(got)
+		}
+		if got := <-p; got.v != 2 {
+			t.Error(got)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -53,15 +54,24 @@ type pending struct {
 	over  bool     // nothing is kept any more
 	stop  context.CancelFunc
 	ended chan struct{} // closed when no goroutine tries again; nil: none does
-	turn  int           // where the next round begins, if keys have to be tried one by one
+	turn  int           // where the next round begins, if one had to be given up
 }
 
 // kept is a delete of one key, or an invalidation.
 type kept struct {
 	key, mangled string
-	mode         Mode  // of an invalidation
-	at           int64 // when it was kept; see pending
-	err          error // what it failed with last
+	mode         Mode      // of an invalidation
+	left         []*tokens // that it has not reached; nil: it may have reached none
+	at           int64     // when it was kept; see pending
+	err          error     // what it failed with last
+}
+
+// failed notes what k has failed with, and what is left to be done by that.
+func (k *kept) failed(err error) {
+	k.err = err
+	if part := (*partError)(nil); errors.As(err, &part) {
+		k.left = part.left
+	}
 }
 
 func newPending(s *state) *pending {
@@ -105,10 +115,8 @@ func (p *pending) keep(ctx context.Context, keys, mangled []string, err error) b
 	p.mu.Lock()
 	if heir := p.heir; heir != nil {
 		p.mu.Unlock()
-		if mangled, err := heir.s.keys("delete", keys); err == nil {
-			return heir.keep(ctx, keys, mangled, err)
-		}
-		return false
+		mangled, unfit := heir.s.keys("delete", keys)
+		return unfit == nil && heir.keep(ctx, keys, mangled, err)
 	}
 	if p.over || len(keys) > p.most {
 		p.mu.Unlock()
@@ -171,7 +179,9 @@ func (p *pending) keepInvalidation(mode Mode, err error) bool {
 	case p.over:
 		return false
 	}
-	p.putInvalidation(&kept{mode: mode, err: err})
+	k := &kept{mode: mode}
+	k.failed(err)
+	p.putInvalidation(k)
 	p.start()
 	return true
 }
@@ -180,8 +190,20 @@ func (p *pending) keepInvalidation(mode Mode, err error) bool {
 func (p *pending) putInvalidation(k *kept) {
 	if p.inv == nil {
 		p.n.Add(1)
-	} else if p.inv.mode == Hard {
-		k.mode = Hard
+	} else {
+		if p.inv.mode == Hard {
+			k.mode = Hard
+		}
+		if p.inv.left == nil || k.left == nil {
+			k.left = nil
+		} else {
+			k.left = slices.Clone(k.left)
+			for _, ts := range p.inv.left {
+				if !slices.Contains(k.left, ts) {
+					k.left = append(k.left, ts)
+				}
+			}
+		}
 	}
 	k.at = p.clock.Add(1)
 	p.inv = k
@@ -217,8 +239,9 @@ func (p *pending) settleInvalidation(began int64, mode Mode) {
 
 // veil is what a reading must not see: it is taken before the reading.
 type veil struct {
-	keys    []bool // by the position of the item; nil: none
-	verdict State  // what entries are worth at most
+	keys    []bool    // by the position of the item; nil: none
+	verdict State     // what entries are worth at most
+	left    []*tokens // whose entries those are; nil: all are
 }
 
 // veil returns what is not to be seen of items.
@@ -229,7 +252,7 @@ func (p *pending) veil(items []driver.Item) (v veil) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inv != nil {
-		v.verdict = Stale
+		v.verdict, v.left = Stale, p.inv.left
 		if p.inv.mode == Hard {
 			v.verdict = Invalidated
 		}
@@ -250,6 +273,15 @@ func (v *veil) over(i int, it *driver.Item) {
 	if v.keys != nil && v.keys[i] {
 		it.Data, it.Object = nil, nil
 	}
+}
+
+// judge returns what the entries of h are worth at most. One server that is down must not
+// take those of the others, which the invalidation has reached.
+func (v *veil) judge(h history) State {
+	if v.left != nil && !slices.ContainsFunc(v.left, func(ts *tokens) bool { return ts == h }) {
+		return Fresh
+	}
+	return v.verdict
 }
 
 // giveUp reports what is not tried again, though its caller was told that it would be.

@@ -83,7 +83,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.err = err
 		}
 		if l.found {
-			l.classify(s, exp, max(veil.verdict, l.history.judge(l.token, keys[i], version, l.began())))
+			l.classify(s, exp, max(veil.judge(l.history), l.history.judge(l.token, keys[i], version, l.began())))
 		}
 		if veil.verdict != Fresh {
 			// 1. The entry is read while an invalidation is pending.  2. That is done, and

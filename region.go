@@ -228,7 +228,7 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	// data. Forgetting again lets no later caller wait for one that began in between.
 	s.flights.ForgetAll(ctx)
 	began := s.pending.now()
-	if err = s.versions.invalidate(ctx, mode); err == nil {
+	if err = s.versions.invalidate(ctx, mode, nil); err == nil {
 		s.pending.settleInvalidation(began, mode)
 	} else {
 		oe := r.backendError(ctx, "invalidate", "", err)

@@ -1,10 +1,13 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,68 +71,97 @@ func (p *pending) attempt(ctx context.Context) (progress bool) {
 	return p.carryOut(ctx)
 }
 
-// carryOut tries the invalidation and then the deletes.
+// carryOut tries the invalidation and then the deletes: those of several servers at the
+// same time, so that one that is down holds up no other's.
 func (p *pending) carryOut(ctx context.Context) (progress bool) {
 	p.mu.Lock()
 	inv := p.inv
-	keys := make([]*kept, 0, p.order.Len())
+	servers := make(map[string][]*kept)
 	for e := p.order.Front(); e != nil; e = e.Next() {
-		keys = append(keys, e.Value.(*kept))
+		k := e.Value.(*kept)
+		name := p.s.shard(k.mangled)
+		servers[name] = append(servers[name], k)
 	}
 	p.mu.Unlock()
 	if inv != nil {
 		progress = p.invalidate(ctx, inv)
 	}
-	var done []string
-	var failure error
-	for len(keys) > 0 && ctx.Err() == nil {
-		batch := keys[:min(len(keys), retryBatch)]
-		keys = keys[len(batch):]
-		if err := p.delete(ctx, batch); err == nil {
-			done = append(done, p.done(ctx, batch)...)
-			continue
-		} else if len(batch) == 1 {
-			failure = err
-			continue
-		}
-		// One of them fails, for its server is down, or all do.
-		one, misses, err := p.oneByOne(ctx, batch)
-		if done = append(done, one...); err != nil {
-			failure = err
-		}
-		if misses == retryMisses {
-			break
+	groups := slices.Collect(maps.Values(servers))
+	done := make([][]string, len(groups))
+	for _, err := range each(len(groups), len(groups), func(i int) (err error) {
+		done[i], err = p.deleteAll(ctx, groups[i])
+		return err
+	}) {
+		if err != nil {
+			p.tell(ctx, "delete", err)
 		}
 	}
-	if failure != nil {
-		p.tell(ctx, "delete", failure)
+	all := slices.Concat(done...)
+	if len(all) > 0 {
+		p.log(ctx, "delete", slog.Int("keys", len(all)), slog.String("key", all[0]))
 	}
-	if len(done) > 0 {
-		p.log(ctx, "delete", slog.Int("keys", len(done)), slog.String("key", done[0]))
-	}
-	return progress || len(done) > 0
+	return progress || len(all) > 0
 }
 
-// oneByOne tries keys each by itself, until retryMisses have failed; err is that of the last
-// one. Another round begins with those that it did not come to.
-func (p *pending) oneByOne(ctx context.Context, keys []*kept) (done []string, misses int, err error) {
+// deleteAll tries the deletes of one server; err is the last that one of them has failed
+// with.
+func (p *pending) deleteAll(ctx context.Context, keys []*kept) (done []string, err error) {
 	p.mu.Lock()
 	turn := p.turn
 	p.mu.Unlock()
-	for i := 0; i < len(keys) && misses < retryMisses; i++ {
-		at := (turn + i) % len(keys)
-		if failed := p.delete(ctx, keys[at:at+1]); failed != nil {
-			misses, err = misses+1, failed
-		} else {
-			done = append(done, p.done(ctx, keys[at:at+1])...)
+	at := turn % len(keys)
+	keys = slices.Concat(keys[at:], keys[:at])
+	for len(keys) > 0 && ctx.Err() == nil {
+		batch := keys[:min(len(keys), retryBatch)]
+		keys = keys[len(batch):]
+		// What was stored meanwhile, in place of what was to be deleted, stays.
+		if batch = p.stillKept(batch); len(batch) == 0 {
+			continue
 		}
-		if misses == retryMisses {
+		failed := p.delete(ctx, batch)
+		if failed == nil {
+			done = append(done, p.done(ctx, batch)...)
+			continue
+		} else if len(batch) == 1 {
+			err = failed
+			continue
+		}
+		// One of them fails, or all do.
+		one, tried, failed := p.oneByOne(ctx, batch)
+		done, err = append(done, one...), cmp.Or(failed, err)
+		if tried < len(batch) {
+			// The next round comes to other keys.
 			p.mu.Lock()
-			p.turn = at + 1
+			p.turn = turn + tried
 			p.mu.Unlock()
+			break
 		}
 	}
-	return done, misses, err
+	return done, err
+}
+
+func (p *pending) stillKept(keys []*kept) (still []*kept) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range keys {
+		if e := p.keys[k.mangled]; e != nil && e.Value.(*kept) == k {
+			still = append(still, k)
+		}
+	}
+	return still
+}
+
+// oneByOne tries keys each by itself, until retryMisses have failed; err is that of the last
+// one.
+func (p *pending) oneByOne(ctx context.Context, keys []*kept) (done []string, tried int, err error) {
+	for misses := 0; tried < len(keys) && misses < retryMisses; tried++ {
+		if failed := p.delete(ctx, keys[tried:tried+1]); failed != nil {
+			misses, err = misses+1, failed
+		} else {
+			done = append(done, p.done(ctx, keys[tried:tried+1])...)
+		}
+	}
+	return done, tried, err
 }
 
 func (p *pending) delete(ctx context.Context, keys []*kept) error {
@@ -168,10 +200,13 @@ func (p *pending) done(ctx context.Context, keys []*kept) (done []string) {
 
 // invalidate tries the invalidation once more.
 func (p *pending) invalidate(ctx context.Context, inv *kept) (done bool) {
-	err := p.s.versions.invalidate(ctx, inv.mode)
+	p.mu.Lock()
+	left := inv.left
+	p.mu.Unlock()
+	err := p.s.versions.invalidate(ctx, inv.mode, left)
 	p.mu.Lock()
 	if err != nil {
-		inv.err = err
+		inv.failed(err)
 	} else if done = p.inv == inv; done {
 		p.inv = nil
 		p.n.Add(-1)
@@ -197,16 +232,9 @@ func (p *pending) tell(ctx context.Context, op string, err error) {
 
 // log writes that something was done at last.
 func (p *pending) log(ctx context.Context, op string, attrs ...slog.Attr) {
-	if p.s.o.Logger == nil {
-		return
-	}
-	defer func() {
-		if recover() != nil {
-			p.s.region.stats.add(countErrors, 1) // there is nobody else to tell
-		}
-	}()
+	defer p.s.silent()
 	attrs = append([]slog.Attr{slog.String("region", p.s.region.name)}, attrs...)
-	p.s.o.Logger.LogAttrs(ctx, slog.LevelInfo, "dogpile: "+op+" done that had failed", attrs...)
+	p.s.logger().LogAttrs(ctx, slog.LevelInfo, "dogpile: "+op+" done that had failed", attrs...)
 }
 
 // retryAll has every state try once more what is pending there, and gives back the hold

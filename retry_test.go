@@ -150,3 +150,84 @@ func TestRetryDeletesInMemory(t *testing.T) {
 	wantErr(t, "Delete", c.Delete(bg, "k"), nil)
 	wantGone(t, "deleted", c, "k")
 }
+
+// While one server of four is down, an invalidation that is tried again is for its entries.
+func TestPendingInvalidationIsForTheServerThatIsDown(t *testing.T) {
+	for _, mode := range []dogpile.Mode{dogpile.Hard, dogpile.Soft} {
+		t.Run(mode.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newCluster(t, 4, like{bytes: true})
+				r := newRegion(t, b, &dogpile.Options{RetryDeletes: 10})
+				c := dogpile.NewCache[int](r, nil)
+				for server := range b.servers {
+					wantErr(t, "Set", c.Set(bg, b.keysOn(server, 1)[0], 1), nil)
+				}
+				b.servers[2].in(failing("get", "set", "delete", "lock", "wait"))
+				wantErr(t, "Invalidate", r.Invalidate(bg, mode), dogpile.ErrPending)
+				for server := range b.servers {
+					one := counting(0)
+					key := b.keysOn(server, 1)[0]
+					for range 10 {
+						if _, err := c.GetOrCreate(bg, key, one.create); err != nil {
+							t.Error(err)
+						}
+						pass(time.Second)
+					}
+					if server != 2 {
+						wantCalls(t, one, 1)
+					}
+				}
+				b.servers[2].in(nil)
+				pass(3 * time.Second)
+				if n := r.Stats().Pending; n != 0 {
+					t.Error("pending", n)
+				}
+				if e, _, err := c.Peek(bg, b.keysOn(2, 1)[0]); e.State == dogpile.Fresh && e.Value == 1 || err != nil {
+					t.Errorf("%v %v", e, err)
+				}
+				if _, ok, err := c.Get(bg, b.keysOn(1, 1)[0]); !ok || err != nil {
+					t.Errorf("%v %v", ok, err)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatFailsAfterReconfigureIsToldOfByClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		r := newRegion(t, b, &dogpile.Options{RetryDeletes: 10})
+		b.in(hanging("delete"))
+		deleted := start(func() (int, error) { return 0, r.Delete(bg, "k") })
+		wantErr(t, "Reconfigure", r.Reconfigure(b, &dogpile.Options{Prefix: "test:", RetryDeletes: 10}), nil)
+		got := <-deleted
+		wantErr(t, "Delete", got.err, dogpile.ErrPending)
+		ctx, cancel := context.WithCancel(bg)
+		cancel()
+		err := r.Close(ctx)
+		if wantErr(t, "Close", err, dogpile.ErrBackend); strings.Contains(err.Error(), "nil") {
+			t.Error(err)
+		}
+		b.in(nil)
+	})
+}
+
+// Keys of a server that is down must not hold up those of the others.
+func TestRetriesForOneServerDoNotHoldUpOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newCluster(t, 2, like{bytes: true})
+		r := newRegion(t, b, &dogpile.Options{RetryDeletes: 1000})
+		for _, f := range b.servers {
+			f.in(failing("delete"))
+		}
+		wantErr(t, "Delete", r.Delete(bg, b.keysOn(0, 300)...), dogpile.ErrPending)
+		wantErr(t, "Delete", r.Delete(bg, b.keysOn(1, 300)...), dogpile.ErrPending)
+		b.servers[1].in(nil)
+		pass(10 * time.Second)
+		if n := r.Stats().Pending; n != 300 {
+			t.Errorf("%d are pending after 10 s, want the 300 of the server that is down", n)
+		}
+		b.servers[0].in(nil)
+		pass(2 * time.Second)
+	})
+}

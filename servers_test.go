@@ -367,3 +367,35 @@ func TestInvalidateWhileAServerIsDown(t *testing.T) {
 		}
 	}
 }
+
+// Soft on several servers: what Python has stored is stale, not missing.
+func TestSoftInvalidationOfForeignEntriesOverServers(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) (driver.Backend, *fake, string){
+		"one": func(t *testing.T) (driver.Backend, *fake, string) {
+			f := newFake(t, like{bytes: true})
+			return f, f, "k"
+		},
+		"four": func(t *testing.T) (driver.Backend, *fake, string) {
+			c := newCluster(t, 4, like{bytes: true})
+			return c, c.servers[1], c.keysOn(1, 1)[0]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, f, key := open(t)
+				r := newRegion(t, b, nil)
+				c := dogpile.NewCache[int](r, nil)
+				data := fmt.Sprintf(`{"ct": %d, "v": 2}|7`, time.Now().Unix()-5)
+				wantErr(t, "Set", f.Proxy.Set(bg, []driver.Item{{Key: "test:" + key, Data: []byte(data)}}), nil)
+				v, ok, err := c.Get(bg, key)
+				if wantValue(t, "Get", v, err, 7); !ok {
+					t.Error("missing")
+				}
+				wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Soft), nil)
+				if e, _, err := c.Peek(bg, key); e.State != dogpile.Stale || err != nil {
+					t.Errorf("%v %v", e, err)
+				}
+			})
+		})
+	}
+}

@@ -13,8 +13,9 @@ import (
 type versions interface {
 	// of returns the history that the entry under a mangled key belongs to.
 	of(mangled string) history
-	// invalidate is Region.Invalidate.
-	invalidate(ctx context.Context, mode Mode) error
+	// invalidate is Region.Invalidate; only is the tokens that a partError has told of, nil
+	// stands for all.
+	invalidate(ctx context.Context, mode Mode, only []*tokens) error
 }
 
 // history is the versions that one token has had. A region has one, or where it keeps
@@ -45,7 +46,7 @@ type localVersions struct{ *LocalInvalidator }
 func (v localVersions) of(string) history              { return v }
 func (v localVersions) known() (*token, string)        { return v.token(), "" }
 func (localVersions) parse(*driver.Item, int64) *token { return nil }
-func (v localVersions) invalidate(ctx context.Context, mode Mode) error {
+func (v localVersions) invalidate(ctx context.Context, mode Mode, _ []*tokens) error {
 	return v.Invalidate(ctx, mode)
 }
 
@@ -64,7 +65,7 @@ type customVersions struct{ Invalidator }
 func (v *customVersions) of(string) history              { return v }
 func (*customVersions) known() (*token, string)          { return nil, "" }
 func (*customVersions) parse(*driver.Item, int64) *token { return nil }
-func (v *customVersions) invalidate(ctx context.Context, mode Mode) error {
+func (v *customVersions) invalidate(ctx context.Context, mode Mode, _ []*tokens) error {
 	return v.Invalidate(ctx, mode)
 }
 

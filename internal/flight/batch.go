@@ -38,7 +38,8 @@ type task[V any] struct {
 	revoked bool        // its lock was taken, and given back because the flight was forgotten
 	tried   int64       // when its lock was tried, on the table's clock
 	busy    *holder     // the lock within this process, which another flight has; nil: it was not that
-	err     error       // what trying or waiting for its lock failed with
+	err     error       // what trying or waiting for its lock, or reading it, failed with
+	alone   bool        // err is no error of the others
 	out     *outcome[V] // what came of it
 }
 
@@ -138,11 +139,12 @@ func (b *batch[V]) lock() error {
 	if err != nil {
 		return err
 	}
+	all := len(b.tasks)
+	b.tasks = b.dropFailed(b.tasks)
 	held, refused := b.divide(entered)
 	if len(held) > 0 {
 		// With a lock in hand nothing is waited for any more: that would be how two
 		// batches with the same keys in another order wait for each other.
-		all := len(b.tasks)
 		b.tasks, b.step = held, creating
 		if len(held) < all {
 			// What others are creating is no part of this creation: that must not fail it,
@@ -193,7 +195,7 @@ func (b *batch[V]) tryLocks() error {
 	n := len(b.tasks)
 	if n <= perTrier {
 		for i := range b.tasks {
-			if b.tryLock(&b.tasks[i]); b.tasks[i].err != nil {
+			if b.tryLock(&b.tasks[i]); b.tasks[i].fatal() {
 				return b.tasks[i].err
 			}
 		}
@@ -205,7 +207,7 @@ func (b *batch[V]) tryLocks() error {
 	for range min(maxTriers, (n+perTrier-1)/perTrier) {
 		triers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if b.tryLock(&b.tasks[i]); b.tasks[i].err != nil {
+				if b.tryLock(&b.tasks[i]); b.tasks[i].fatal() {
 					failed.Store(true)
 				}
 			}
@@ -213,12 +215,15 @@ func (b *batch[V]) tryLocks() error {
 	}
 	triers.Wait()
 	for i := range b.tasks {
-		if err := b.tasks[i].err; err != nil {
-			return err
+		if t := &b.tasks[i]; t.fatal() {
+			return t.err
 		}
 	}
 	return nil
 }
+
+// fatal reports whether the task has failed in a way that ends the others too.
+func (t *task[V]) fatal() bool { return t.err != nil && !t.alone }
 
 // tryLock takes the lock within the process and then the Source's, or neither.
 func (b *batch[V]) tryLock(t *task[V]) {
@@ -246,6 +251,9 @@ func (b *batch[V]) tryLock(t *task[V]) {
 	held, err := b.call.Source.TryLock(b.ctx, t.at)
 	if t.err = err; held && err == nil {
 		b.holds(t)
+	}
+	if of, is := err.(*KeyError); is {
+		t.err, t.alone = of.Err, true
 	}
 }
 
@@ -302,10 +310,13 @@ func (b *batch[V]) read(tasks []task[V]) (rest []task[V], err error) {
 	if err != nil {
 		return nil, err
 	}
-	var settled []task[V]
+	var settled, failed []task[V]
 	for i, t := range tasks {
 		t.reading = readings[i]
 		switch state := t.reading.State; {
+		case t.reading.Err != nil:
+			t.err = t.reading.Err
+			failed = append(failed, t)
 		case b.call.Renew:
 			rest = append(rest, t)
 		case state == Fresh:
@@ -323,6 +334,7 @@ func (b *batch[V]) read(tasks []task[V]) (rest []task[V], err error) {
 		}
 	}
 	b.finish(settled, nil)
+	b.dropFailed(failed)
 	return rest, nil
 }
 

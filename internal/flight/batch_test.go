@@ -74,6 +74,26 @@ func rows() []trafficRow {
 		{"second try fails", "---", "", func(_ *backend, c *call) { c.failsToTry("b", func() {}) }, "", errBroken, "read a b c, enter, try a, …"},
 		{"second try panics", "---", "", func(_ *backend, c *call) { c.failsToTry("b", func() { panic(errBroken) }) }, "", errBroken, "read a b c, enter, try a, …"},
 		{"second try calls Goexit", "---", "", func(_ *backend, c *call) { c.failsToTry("b", runtime.Goexit) }, "", flight.ErrGoexit, "read a b c, enter, try a, …"},
+		{"second try fails alone", "---", "", func(_ *backend, c *call) {
+			try := c.src.tryLock
+			c.src.tryLock = func(ctx context.Context, at int) (bool, error) {
+				if at == 1 {
+					return false, &flight.KeyError{Err: errBroken}
+				}
+				return try(ctx, at)
+			}
+		}, "", errBroken, "read a b c, enter, try a, try c, read a c, create a c, …"},
+		{"one key cannot be read after winning", "---", "", func(_ *backend, c *call) {
+			read, first := c.src.read, true
+			c.src.read = func(ctx context.Context, at []int) ([]flight.Reading[string], error) {
+				readings, err := read(ctx, at)
+				if !first {
+					readings[1].Err = errBroken
+				}
+				first = false
+				return readings, err
+			}
+		}, "", errBroken, all + won + ", unlock b, create a c, …"},
 		{"no place for stale values", "sfs", "", func(_ *backend, c *call) {
 			c.src.enter = func(context.Context, bool) (func(), error) { return nil, nil }
 		}, "a=old b=old c=old", nil, "read a b c"},

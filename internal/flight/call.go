@@ -35,6 +35,8 @@ type Reading[V any] struct {
 	Version string
 	// Failed tells that the key could not be read, so that nobody knows the version.
 	Failed bool
+	// Err is why there is nothing to be had of the key. It ends a flight of it.
+	Err error
 }
 
 // Result is what a Call returns for a key. OK tells whether there is a value: creators may
@@ -53,7 +55,8 @@ type Source[V any] interface {
 	// Read reads keys, those whose lock is held under that lock.
 	Read(ctx context.Context, at []int) ([]Reading[V], error)
 	// TryLock takes the lock on a key if it is free, and reports whether it did. It
-	// may fetch in the same step what Read will be asked for next.
+	// may fetch in the same step what Read will be asked for next. An error ends all
+	// flights of the Call that have got so far, unless it is a *KeyError.
 	TryLock(ctx context.Context, at int) (held bool, err error)
 	// Wait returns when the lock on a key may be free, or has been taken, or with
 	// ctx's error.
@@ -111,6 +114,9 @@ type Call[V any] struct {
 	// that have no value, in place of a creation: a *[Remembered]. nil: no error is.
 	// Renewers neither leave such errors nor get them.
 	FailFor func(err error) time.Duration
+	// Fits reports whether a value that another caller's flight has come to is one for
+	// this caller, which otherwise starts over. nil: every value of type V is.
+	Fits func(V) bool
 	// Class keeps callers apart: those of different classes share no flights they wait
 	// for.
 	Class string
@@ -173,6 +179,8 @@ func (c *Call[V]) settle(ctx context.Context, wants []want[V], results []Result[
 	for _, w := range wants {
 		key, stale := c.Keys[w.at], w.reading.State == Stale
 		switch {
+		case w.reading.Err != nil:
+			results[w.at].Err = w.reading.Err
 		case w.reading.State == Fresh:
 			results[w.at] = Result[V]{Value: w.reading.Value, OK: true}
 		case c.Table.Recursive(ctx, key):

@@ -20,6 +20,16 @@ var (
 	ErrGoexit = errors.New("creator called runtime.Goexit")
 )
 
+// KeyError is an error of one key, which may be the only one on its server: it ends the
+// flight of that key with Err, and others go on.
+type KeyError struct{ Err error }
+
+// Error returns the text of Err.
+func (e *KeyError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *KeyError) Unwrap() error { return e.Err }
+
 // circleError is an ErrRecursive: creators wait for each other.
 type circleError struct{ names []string }
 

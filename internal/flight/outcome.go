@@ -28,6 +28,10 @@ type outcome[V any] struct {
 // for. See "Late callers" in the package comment.
 func (c *Call[V]) mayUse(out *outcome[V], w want[V]) bool {
 	late := w.flight.late(c.Called)
+	valued := out.kind != omitted && out.kind != unsettled
+	if valued && c.Fits != nil && !c.Fits(out.value) {
+		return false
+	}
 	switch out.kind {
 	case found:
 		return !late

@@ -130,7 +130,7 @@ func without[V any](tasks, gone []task[V]) (left []task[V]) {
 	return left
 }
 
-// dropFailed ends the flights of tasks that could not wait, and returns the others.
+// dropFailed ends the flights of tasks that have failed, and returns the others.
 func (b *batch[V]) dropFailed(tasks []task[V]) (rest []task[V]) {
 	for i, t := range tasks {
 		if t.err != nil {
