@@ -221,6 +221,8 @@ func TestNamesInAnotherCase(t *testing.T) {
 		{"a setting with capitals", map[string]string{"App.Cache.UserCache.Backend": "tracked://?id=another+case", "App.Cache.UserCache.EXPIRATION_TIME": "3600"}, ""},
 		{"shared", map[string]string{"App.Cache.UserCache.backend": "@Main", "App.Cache.UserCache.expiration": "1h", "App.Cache.backends.Main": "null",
 			"app.cache.backends.main": "tracked", "app.cache.backends.main.arguments.id": "another case"}, ""},
+		{"shared, in capitals throughout", map[string]string{"APP.CACHE.USERCACHE.BACKEND": "@MAIN", "APP.CACHE.USERCACHE.EXPIRATION": "1h",
+			"APP.CACHE.BACKENDS.MAIN": "tracked", "APP.CACHE.BACKENDS.MAIN.ARGUMENTS.ID": "another case"}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			opens := b.opens
