@@ -197,16 +197,9 @@ func (p *pending) tell(ctx context.Context, op string, err error) {
 
 // log writes that something was done at last.
 func (p *pending) log(ctx context.Context, op string, attrs ...slog.Attr) {
-	if p.s.o.Logger == nil {
-		return
-	}
-	defer func() {
-		if recover() != nil {
-			p.s.region.stats.add(countErrors, 1) // there is nobody else to tell
-		}
-	}()
+	defer p.s.silent()
 	attrs = append([]slog.Attr{slog.String("region", p.s.region.name)}, attrs...)
-	p.s.o.Logger.LogAttrs(ctx, slog.LevelInfo, "dogpile: "+op+" done that had failed", attrs...)
+	p.s.logger().LogAttrs(ctx, slog.LevelInfo, "dogpile: "+op+" done that had failed", attrs...)
 }
 
 // retryAll has every state try once more what is pending there, and gives back the hold
