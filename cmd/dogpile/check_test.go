@@ -113,24 +113,26 @@ func TestCheckConnectsNowhere(t *testing.T) {
 	}
 }
 
-// TestCheckOfTheExampleForPython: what docs/settings.md makes of a dict of dogpile.cache
+// TestCheckOfTheExamplesForPython: what docs/settings.md makes of a dict of dogpile.cache
 // has no fault.
-func TestCheckOfTheExampleForPython(t *testing.T) {
+func TestCheckOfTheExamplesForPython(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/settings.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, example, _ := strings.Cut(string(page), "```toml\n")
-	example, _, found := strings.Cut(example, "```")
-	if !found {
+	examples := strings.Split(string(page), "```toml\n")[1:]
+	if len(examples) == 0 {
 		t.Fatal("the page has no example in TOML")
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(example), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := dogpile(t, dir, "check", "app.toml"); got != (ran{0, "app.toml: nothing is wrong\n", ""}) {
-		t.Errorf("got %+v", got)
+	for _, example := range examples {
+		example, _, _ = strings.Cut(example, "```")
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(example), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := dogpile(t, dir, "check", "app.toml"); got != (ran{0, "app.toml: nothing is wrong\n", ""}) {
+			t.Errorf("got %+v of\n%s", got, example)
+		}
 	}
 }
