@@ -219,6 +219,9 @@ func (d *draft) source(p *part) *source {
 			known = append(known, s.name)
 		}
 		slices.Sort(known)
+		if len(known) == 0 && name != "" {
+			known = []string{fmt.Sprintf("none, %s%s%s would be one", d.setup.Prefix, sharedPrefix, name)}
+		}
 		p.fault("backend", fmt.Errorf("there is no shared backend %q; known: %s", name, strings.Join(known, ", ")))
 	}
 	return src

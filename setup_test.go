@@ -158,6 +158,7 @@ func TestFaultsOfSharedBackends(t *testing.T) {
 		{"unknown name", map[string]string{"backends.main": "null", "backends.other": "null", "a.backend": "@mian"}, nil,
 			[]string{`a.backend: there is no shared backend "mian"; known: main, other`}},
 		{"no name", map[string]string{"a.backend": "@"}, nil, []string{`a.backend: there is no shared backend ""; known: `}},
+		{"none at all", map[string]string{"a.backend": "@main"}, nil, []string{`a.backend: there is no shared backend "main"; known: none, backends.main would be one`}},
 		{"arguments alone", map[string]string{"a.backend": "@main", "backends.main.arguments.size": "1"}, nil, []string{"backends.main: is missing"}},
 		{"arguments of the region", map[string]string{"a.backend": "@main", "a.arguments.size": "1", "backends.main": "tracked"}, nil,
 			[]string{"a.arguments.size: the arguments of a shared backend are backends.main.arguments.*"}},

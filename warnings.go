@@ -164,6 +164,12 @@ func (s Setup) named() []*Region {
 			names[fold] = rest[:end]
 		}
 	}
+	// The environment has no case, and the program's own spelling is the region's.
+	for name := range s.Regions {
+		if fold := strings.ToLower(name); names[fold] != "" {
+			names[fold] = name
+		}
+	}
 	var regions []*Region
 	for _, fold := range slices.Sorted(maps.Keys(names)) {
 		regions = append(regions, NewRegion(names[fold]))

@@ -88,6 +88,19 @@ func TestWarningsOfOptions(t *testing.T) {
 	}
 }
 
+// TestWarningsOfARegionWithCapitals: of its own spelling there is nothing in settings that
+// come from the environment alone.
+func TestWarningsOfARegionWithCapitals(t *testing.T) {
+	t.Parallel()
+	s := dogpile.Setup{
+		Settings: map[string]string{"usercache.backend": "null", "usercache.stale_for": "1h"},
+		Regions:  map[string]*dogpile.Options{"UserCache": {Expiration: time.Hour}},
+	}
+	if got := s.Warnings(); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestWarningsAreNoFaultsAndShowNoSecrets: and nothing is opened for them.
 func TestWarningsAreNoFaultsAndShowNoSecrets(t *testing.T) {
 	t.Parallel()
