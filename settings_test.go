@@ -246,6 +246,8 @@ func TestArgumentsOfTheBackend(t *testing.T) {
 		{"beside", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "0123"}, "0123"},
 		{"in the URL", map[string]string{"c.backend": "tracked://?id=args1&secret=true"}, "true"},
 		{"both", map[string]string{"c.backend": "tracked://?id=args1", "c.arguments.secret": " None "}, " None "},
+		{"not set", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "None"}, ""},
+		{"one that is not set, of two", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "x", "c.arguments.password_file": "None"}, "x"},
 		{"a number in words", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "1e3"}, "1e3"},
 		{"others are not ours", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "arguments.secret": "no", "carguments.secret": "no"}, ""},
 	} {
