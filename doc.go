@@ -33,5 +33,12 @@
 // cannot be reached costs the application its cache but not its function:
 // GetOrCreate runs the creator, one at a time for each key in this process, and
 // does not store the value. A Delete or Invalidate that could not be carried
-// out is always an error.
+// out is always an error, and [Options.RetryDeletes] has it tried again. Errors that
+// no caller gets go to the log, [Options.Logger], which is on by default; to [Hooks];
+// and into [Stats].
+//
+// # Settings
+//
+// [Setup] configures the regions of a program from a settings file, the environment
+// and code together; package config reads the first two.
 package dogpile

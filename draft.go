@@ -131,7 +131,7 @@ func (d *draft) give(name string, b driver.Backend) {
 
 // share notes a setting of a shared backend.
 func (d *draft) share(key, rest, value string) {
-	name, arg, isArg := strings.Cut(rest, ".arguments.")
+	name, arg, isArg := cutArguments(rest)
 	src := d.shared[strings.ToLower(name)]
 	switch {
 	case src == nil:
@@ -153,6 +153,21 @@ func (d *draft) share(key, rest, value string) {
 		return
 	}
 	src.key, src.url = key, url
+}
+
+// cutArguments cuts what follows the prefix of the settings, such as "main.arguments.db",
+// into the name of whose arguments they are and that of the argument. Where there is no
+// argument, name is rest.
+func cutArguments(rest string) (name, arg string, is bool) {
+	// strings.ToLower may change the length of a text, and an index into what it returns
+	// is none into rest.
+	const word = ".arguments."
+	for i := range rest {
+		if hasPrefix(rest[i:], word) {
+			return rest[:i], rest[i+len(word):], true
+		}
+	}
+	return rest, "", false
 }
 
 // overrules reports whether a setting counts in place of another one, whose key differs
@@ -204,6 +219,9 @@ func (d *draft) source(p *part) *source {
 			known = append(known, s.name)
 		}
 		slices.Sort(known)
+		if len(known) == 0 && name != "" {
+			known = []string{fmt.Sprintf("none, %s%s%s would be one", d.setup.Prefix, sharedPrefix, name)}
+		}
 		p.fault("backend", fmt.Errorf("there is no shared backend %q; known: %s", name, strings.Join(known, ", ")))
 	}
 	return src
@@ -243,10 +261,7 @@ func (src *source) faultsOf(err error) []error {
 	if !errors.As(err, &arg) {
 		return []error{fmt.Errorf("%s: %w", src.key, err)}
 	}
-	all := []error{arg}
-	if joined, is := innermost(err).(interface{ Unwrap() []error }); is {
-		all = slices.Clone(joined.Unwrap())
-	}
+	all := parts(innermost(err))
 	for i, e := range all {
 		key := src.key
 		if errors.As(e, &arg) {

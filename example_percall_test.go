@@ -8,28 +8,44 @@ import (
 	"github.com/dogpile-go/dogpile"
 )
 
-// A handler for administrators lets them look past the cache, or renew what is in it.
-func ExampleRenew() {
-	prices := dogpile.NewCache[int](exampleRegion("renew", nil), nil)
+// A handler for administrators looks past the cache. What it calls knows nothing of that.
+func ExampleBypass() {
+	ctx := context.Background()
+	prices := dogpile.NewCache[int](exampleRegion("bypass", nil), nil)
 	price := 0
-	load := func(ctx context.Context) { // knows nothing of what its caller asks for
-		fmt.Println(prices.GetOrCreate(ctx, "tea", func(context.Context) (int, error) {
+	load := func(ctx context.Context) (int, error) {
+		return prices.GetOrCreate(ctx, "tea", func(context.Context) (int, error) {
 			price++
 			return price, nil
-		}))
+		})
 	}
-	ctx := context.Background()
-	load(ctx)
-	load(dogpile.Bypass(ctx))
-	load(ctx)
-	load(dogpile.Renew(ctx))
-	load(ctx)
+	fmt.Println(load(ctx))
+	fmt.Println(load(dogpile.Bypass(ctx)))
+	fmt.Println(load(ctx))
 	// Output:
 	// 1 <nil>
 	// 2 <nil>
 	// 1 <nil>
-	// 3 <nil>
-	// 3 <nil>
+}
+
+// A request with "Cache-Control: no-cache" renews what it finds, for all.
+func ExampleRenew() {
+	ctx := context.Background()
+	prices := dogpile.NewCache[int](exampleRegion("renew", nil), nil)
+	price := 0
+	load := func(ctx context.Context) (int, error) {
+		return prices.GetOrCreate(ctx, "tea", func(context.Context) (int, error) {
+			price++
+			return price, nil
+		})
+	}
+	fmt.Println(load(ctx))
+	fmt.Println(load(dogpile.Renew(ctx)))
+	fmt.Println(load(ctx))
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 2 <nil>
 }
 
 func ExampleNoStale() {

@@ -91,3 +91,26 @@ func ExampleSetup_Warnings() {
 	// cache.backends.old: no region uses this backend
 	// cache.users.stale_for: it has no effect where a cache has no expiration, as the region has none
 }
+
+// A test of the settings that are deployed: nothing is configured, and no server asked.
+func ExampleSetup_Check() {
+	fmt.Println(dogpile.Setup{Prefix: "cache.", Settings: map[string]string{
+		"cache.users.backend":               "memory",
+		"cache.users.arguments.max_entires": "1000",
+		"cache.users.arguments.max_bytes":   "much",
+		"cache.users.expiration":            "1 hour",
+		"cache.users.refresh_ahead":         "2",
+		"cache.rates.backend":               "@main",
+		"cache.rates.expiration_time":       "60",
+		"cache.rates.expiration":            "1m",
+		"cache.what":                        "ever",
+	}}.Check(context.Background()))
+	// Output:
+	// dogpile: settings: cache.rates.backend: there is no shared backend "main"; known: none, cache.backends.main would be one
+	// cache.rates.expiration_time: is given twice, as expiration too
+	// cache.users.arguments.max_bytes: argument "max_bytes" is not a whole number
+	// cache.users.arguments.max_entires: argument "max_entires" is unknown
+	// cache.users.expiration: neither a duration like "1m30s" or "2d" nor a number of seconds
+	// cache.users.refresh_ahead: 2 is not from 0 to less than 1
+	// cache.what: belongs to no region
+}

@@ -332,6 +332,32 @@ func TestTheLogIsOn(t *testing.T) {
 	})
 }
 
+// TestRetriesAreInTheDefaultLog: who reads there that a delete has failed reads there too
+// that it was done.
+func TestRetriesAreInTheDefaultLog(t *testing.T) {
+	before, w, flags := slog.Default(), log.Writer(), log.Flags()
+	defer func() {
+		slog.SetDefault(before)
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		slog.SetDefault(slog.New(slog.NewTextHandler(&text, nil)))
+		b := newFake(t, like{})
+		r := dogpile.NewRegion("users")
+		wantErr(t, "Configure", r.Configure(b, &dogpile.Options{RetryDeletes: 1}), nil)
+		b.in(failing("delete"))
+		wantErr(t, "Delete", r.Delete(bg, "k"), dogpile.ErrPending)
+		b.in(nil)
+		time.Sleep(5 * time.Second)
+		wantErr(t, "Close", r.Close(bg), nil)
+		if !strings.Contains(text.String(), `level=INFO msg="dogpile: delete done that had failed" region=users keys=1 key=k`) {
+			t.Errorf("logged %s", text.String())
+		}
+	})
+}
+
 // A handler that hangs holds up neither the callers that are left out nor, for
 // longer than its context allows, Close.
 func TestLogHandlerThatHangs(t *testing.T) {

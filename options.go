@@ -116,7 +116,8 @@ type Options struct {
 	// step that fails and the type of the error at the bottom. The first is written at once;
 	// of those that follow within a second the last is, at its end, with the number of the
 	// others as left_out. Close writes what it finds. The attributes are region, name, key
-	// and error, and left_out; name and key only where there is one.
+	// and error, and left_out; name and key only where there is one. What RetryDeletes has
+	// done at last is a record at info level.
 	Logger *slog.Logger
 }
 

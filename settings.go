@@ -38,14 +38,14 @@ type setting struct{ key, value string }
 
 // put notes a setting, called name after the prefix.
 func (p *parser) put(key, name, value string) {
-	name = strings.ToLower(name)
 	const arguments = "arguments."
-	if strings.HasPrefix(name, arguments) {
-		if err := addArgument(p.arguments, argument{key, key[len(key)-len(name)+len(arguments):], value}); err != nil {
+	if hasPrefix(name, arguments) {
+		if err := addArgument(p.arguments, argument{key, name[len(arguments):], value}); err != nil {
 			p.faults = append(p.faults, err)
 		}
 		return
 	}
+	name = strings.ToLower(name)
 	if old, is := p.values[name]; is && !overrules(key, old.key) {
 		p.faults = append(p.faults, twice(key, old.key))
 		return
@@ -73,15 +73,20 @@ func (p *parser) optionFaults(err error) {
 	}
 }
 
-// parts returns the errors that were joined in err, or err alone.
+// parts returns the errors that were joined in err, and in these in turn, or err alone.
 func parts(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if joined, is := err.(interface{ Unwrap() []error }); is {
-		return joined.Unwrap()
+	joined, is := err.(interface{ Unwrap() []error })
+	if !is {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, parts(e)...)
+	}
+	return all
 }
 
 // take returns the value of a setting, and whether it has one.

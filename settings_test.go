@@ -48,10 +48,11 @@ func init() {
 	driver.Register("tracked", func(_ context.Context, args *driver.Args) (driver.Backend, error) {
 		id, secret, fail, size := args.String("id", ""), args.String("secret", ""), args.Bool("fail", false), args.Int("size", 0)
 		args.Duration("timeout", 0)
+		var contradiction error
 		if args.String("password_file", "") != "" && secret != "" {
-			return nil, &driver.ArgError{Name: "password_file", Problem: "is given, and a secret too"}
+			contradiction = &driver.ArgError{Name: "password_file", Problem: "is given, and a secret too"}
 		}
-		if err := args.Err(); err != nil {
+		if err := errors.Join(args.Err(), contradiction); err != nil {
 			return nil, err
 		}
 		if fail {
@@ -245,6 +246,8 @@ func TestArgumentsOfTheBackend(t *testing.T) {
 		{"beside", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "0123"}, "0123"},
 		{"in the URL", map[string]string{"c.backend": "tracked://?id=args1&secret=true"}, "true"},
 		{"both", map[string]string{"c.backend": "tracked://?id=args1", "c.arguments.secret": " None "}, " None "},
+		{"not set", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "None"}, ""},
+		{"one that is not set, of two", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "x", "c.arguments.password_file": "None"}, "x"},
 		{"a number in words", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "c.arguments.secret": "1e3"}, "1e3"},
 		{"others are not ours", map[string]string{"c.backend": "tracked", "c.arguments.id": "args1", "arguments.secret": "no", "carguments.secret": "no"}, ""},
 	} {
@@ -280,6 +283,10 @@ var faultRows = []faultRow{
 		[]string{`c.arguments.password_file: argument "password_file" is given, and a secret too`}},
 	{"in the URL, arguments that exclude each other", map[string]string{"c.backend": "tracked://?password_file=/x", "c.arguments.secret": "x"},
 		[]string{`c.backend: argument "password_file" is given, and a secret too`}},
+	{"unknown arguments and some that exclude each other", map[string]string{"c.backend": "tracked", "c.arguments.secret": "x", "c.arguments.password_file": "/x", "c.arguments.sise": "1", "c.arguments.colour": "red"},
+		[]string{`c.arguments.colour: argument "colour" is unknown`, `c.arguments.password_file: argument "password_file" is given, and a secret too`, `c.arguments.sise: argument "sise" is unknown`}},
+	{"letters that are longer in lower case", map[string]string{"c.backend": "null", "c.arguments." + strings.Repeat("Ⱥ", 30): "x"},
+		[]string{"c.arguments." + strings.Repeat("Ⱥ", 30) + `: argument "` + strings.Repeat("Ⱥ", 30) + `" is unknown`}},
 	{"an argument twice", map[string]string{"c.backend": "tracked://?size=1", "c.arguments.size": "1"}, []string{`c.arguments.size: argument "size" is given twice`}},
 	{"durations", map[string]string{"c.backend": "null", "c.expiration": "soon", "c.stale_for": "1 h", "c.lock_ttl": "1_0", "c.create_timeout": "nan"},
 		[]string{"c.create_timeout: neither a duration", "c.expiration: neither a duration", "c.lock_ttl: neither a duration", "c.stale_for: neither a duration"}},

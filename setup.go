@@ -79,7 +79,7 @@ func (s Setup) Check(ctx context.Context) error {
 // whose keys begin with prefix. Known after it are
 //
 //	backend           a URL, or a scheme; what driver.Open takes. "@main" for a
-//	                  backend that regions share, see [Setup]
+//	                  backend that regions share, which needs a [Setup]
 //	arguments.*       arguments of the backend, in addition to those in the URL
 //	expiration, stale_for, stale_if_error, create_timeout, lock_ttl,
 //	backend_timeout, invalidation_lag, fail_for

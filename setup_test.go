@@ -158,6 +158,7 @@ func TestFaultsOfSharedBackends(t *testing.T) {
 		{"unknown name", map[string]string{"backends.main": "null", "backends.other": "null", "a.backend": "@mian"}, nil,
 			[]string{`a.backend: there is no shared backend "mian"; known: main, other`}},
 		{"no name", map[string]string{"a.backend": "@"}, nil, []string{`a.backend: there is no shared backend ""; known: `}},
+		{"none at all", map[string]string{"a.backend": "@main"}, nil, []string{`a.backend: there is no shared backend "main"; known: none, backends.main would be one`}},
 		{"arguments alone", map[string]string{"a.backend": "@main", "backends.main.arguments.size": "1"}, nil, []string{"backends.main: is missing"}},
 		{"arguments of the region", map[string]string{"a.backend": "@main", "a.arguments.size": "1", "backends.main": "tracked"}, nil,
 			[]string{"a.arguments.size: the arguments of a shared backend are backends.main.arguments.*"}},
@@ -221,6 +222,8 @@ func TestNamesInAnotherCase(t *testing.T) {
 		{"a setting with capitals", map[string]string{"App.Cache.UserCache.Backend": "tracked://?id=another+case", "App.Cache.UserCache.EXPIRATION_TIME": "3600"}, ""},
 		{"shared", map[string]string{"App.Cache.UserCache.backend": "@Main", "App.Cache.UserCache.expiration": "1h", "App.Cache.backends.Main": "null",
 			"app.cache.backends.main": "tracked", "app.cache.backends.main.arguments.id": "another case"}, ""},
+		{"shared, in capitals throughout", map[string]string{"APP.CACHE.USERCACHE.BACKEND": "@MAIN", "APP.CACHE.USERCACHE.EXPIRATION": "1h",
+			"APP.CACHE.BACKENDS.MAIN": "tracked", "APP.CACHE.BACKENDS.MAIN.ARGUMENTS.ID": "another case"}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			opens := b.opens

@@ -27,15 +27,15 @@ func (s Setup) Warnings() []string {
 	for _, p := range d.parts {
 		o := d.options(p)
 		src := d.source(p)
+		used[src] = true
 		if len(p.faults) > 0 || o.check(p.region.name) != nil {
 			continue
 		}
-		used[src] = true
 		w.odd(p, o)
 		stores = append(stores, store{p, src.place(), o.prefix(p.region.name), o.Prefix != ""})
 	}
 	for _, src := range d.shared {
-		if !used[src] {
+		if !used[src] && (src.given != nil || src.url != "") {
 			w.add("%s: no region uses this backend", src.title(s))
 		}
 	}
@@ -65,6 +65,9 @@ func (w *warnings) odd(p *part, o *Options) {
 	}
 	if c.Expiration == Never && o.StaleIfError != 0 {
 		warn("StaleIfError", "it has no effect where a cache has no expiration, as the region has none")
+	}
+	if c.Expiration == Never && o.RefreshAhead != 0 {
+		warn("RefreshAhead", "it has no effect where a cache has no expiration, as the region has none")
 	}
 	if c.Expiration > 0 && c.InvalidationLag > c.Expiration {
 		warn("InvalidationLag", "entries expire after %v, before an invalidation is noticed everywhere after %v", c.Expiration, c.InvalidationLag)
@@ -149,8 +152,8 @@ func (s Setup) named() []*Region {
 		}
 		rest := key[len(s.Prefix):]
 		end := strings.LastIndexByte(rest, '.')
-		if i := strings.Index(strings.ToLower(rest), ".arguments."); i >= 0 {
-			end = i
+		if name, _, is := cutArguments(rest); is {
+			end = len(name)
 		}
 		if end <= 0 {
 			continue // Configure says that it belongs to no region
@@ -159,6 +162,12 @@ func (s Setup) named() []*Region {
 		// come from the environment.
 		if fold := strings.ToLower(rest[:end]); names[fold] == "" {
 			names[fold] = rest[:end]
+		}
+	}
+	// The environment has no case, and the program's own spelling is the region's.
+	for name := range s.Regions {
+		if fold := strings.ToLower(name); names[fold] != "" {
+			names[fold] = name
 		}
 	}
 	var regions []*Region

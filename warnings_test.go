@@ -43,12 +43,16 @@ var warningRows = []struct {
 	{"expiration of 0", map[string]string{"c.a.backend": "null", "c.a.expiration_time": "0"}, []string{"c.a.expiration_time: each call creates"}},
 	{"staleness without expiration", map[string]string{"c.a.backend": "null", "c.a.stale_for": "1h", "c.a.stale_if_error": "2h"},
 		[]string{"c.a.stale_for: it has no effect", "c.a.stale_if_error: it has no effect"}},
+	{"renewal ahead of no expiration", map[string]string{"c.a.backend": "null", "c.a.refresh_ahead": ".5"}, []string{"c.a.refresh_ahead: it has no effect"}},
+	{"a shared backend of a region at fault", map[string]string{"c.backends.main": "null", "c.a.backend": "@main", "c.a.jitter": "2"}, nil},
+	{"a shared backend that is at fault", map[string]string{"c.backends.main.arguments.x": "1", "c.a.backend": "null"}, nil},
 	{"lag longer than expiration", map[string]string{"c.a.backend": "null", "c.a.expiration": "1s", "c.a.invalidation_lag": "2s"}, []string{"c.a.invalidation_lag: entries expire after 1s"}},
 	{"lock longer than a creation", map[string]string{"c.a.backend": "null", "c.a.lock_ttl": "1m"}, []string{"c.a.lock_ttl: if a creator's process dies others wait for 1m0s"}},
 	{"a backend that may take the time of a creation", map[string]string{"c.a.backend": "null", "c.a.create_timeout": "2s"},
 		[]string{"c.a.create_timeout: a backend that hangs uses up all the time of a creation: backend_timeout is 2s, create_timeout 2s"}},
 	{"a backend without a limit", map[string]string{"c.a.backend": "null", "c.a.backend_timeout": "never"}, []string{"c.a.backend_timeout: a backend that hangs"}},
 	{"no limits at all", map[string]string{"c.a.backend": "null", "c.a.backend_timeout": "never", "c.a.create_timeout": "never", "c.a.lock_ttl": "1h"}, nil},
+	{"letters that are longer in lower case", map[string]string{"c." + strings.Repeat("Ⱥ", 30) + ".arguments.x": "1"}, nil},
 	{"faults are not for it to tell", map[string]string{"c.a.backend": "null", "c.a.jitter": "2", "c.a.stale_for": "1h", "c.what": ""}, nil},
 }
 
@@ -81,6 +85,19 @@ func TestWarningsOfOptions(t *testing.T) {
 	}
 	if got := s.Warnings(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestWarningsOfARegionWithCapitals: of its own spelling there is nothing in settings that
+// come from the environment alone.
+func TestWarningsOfARegionWithCapitals(t *testing.T) {
+	t.Parallel()
+	s := dogpile.Setup{
+		Settings: map[string]string{"usercache.backend": "null", "usercache.stale_for": "1h"},
+		Regions:  map[string]*dogpile.Options{"UserCache": {Expiration: time.Hour}},
+	}
+	if got := s.Warnings(); len(got) > 0 {
+		t.Errorf("got %q", got)
 	}
 }
 

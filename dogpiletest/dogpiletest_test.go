@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -169,7 +170,7 @@ func TestCreatorsMustEnd(t *testing.T) {
 				if d := time.Since(began); d != min(row.takes, 10*time.Second) {
 					t.Errorf("the end took %v", d)
 				}
-				if failed := len(inner.errors) == 1 && strings.Contains(inner.errors[0], "1 creators are still running"); failed != row.fails {
+				if failed := len(inner.errors) == 1 && strings.Contains(inner.errors[0], "creations in progress: 1"); failed != row.fails {
 					t.Errorf("errors are %q", inner.errors)
 				}
 				if err := <-result; errors.Is(err, dogpile.ErrClosed) != row.fails {
@@ -179,6 +180,29 @@ func TestCreatorsMustEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// undeletable is a backend that deletes nothing.
+type undeletable struct{ driver.Proxy }
+
+func (undeletable) Delete(context.Context, []string) error { return errors.ErrUnsupported }
+
+func TestDeletesMustBeDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := &tb{TB: t}
+		r := dogpiletest.Region(inner, &dogpile.Options{
+			RetryDeletes: 1,
+			Proxies:      []func(driver.Backend) driver.Backend{func(b driver.Backend) driver.Backend { return undeletable{driver.Proxy{Backend: b}} }},
+			Logger:       slog.New(slog.DiscardHandler),
+		})
+		if err := r.Delete(t.Context(), "k"); !errors.Is(err, dogpile.ErrPending) {
+			t.Fatal(err)
+		}
+		inner.end()
+		if len(inner.errors) != 1 || !strings.Contains(inner.errors[0], "deletes not done: 1") || strings.Contains(inner.errors[0], "creat") {
+			t.Errorf("errors are %q", inner.errors)
+		}
+	})
 }
 
 // TestInABubble: the region expires by the bubble's clock and leaves no

@@ -114,9 +114,10 @@ func (a *Args) parseRest(rest string) error {
 }
 
 // String returns the argument called name as it was written, or def if it was
-// not given.
+// not given or is "None": that is how a null of a settings file comes here, and no
+// password.
 func (a *Args) String(name, def string) string {
-	if s, ok := a.value(name); ok {
+	if s, ok := a.value(name); ok && s != none {
 		return s
 	}
 	return def
@@ -257,10 +258,12 @@ func (a *Args) value(name string) (string, bool) {
 	return vs[0], true
 }
 
-// plain is value for the types that know "None", dogpile.cache's word for an
-// argument that is not set.
+// none is dogpile.cache's word for an argument that is not set.
+const none = "None"
+
+// plain is value for types to which white space means nothing.
 func (a *Args) plain(name string) (string, bool) {
 	s, ok := a.value(name)
 	s = strings.TrimSpace(s)
-	return s, ok && s != "None"
+	return s, ok && s != none
 }

@@ -112,7 +112,7 @@ func TestArguments(t *testing.T) {
 		faults string
 	}{
 		{"", typed{"", -7, true, time.Hour}, "int bool duration"},
-		{"None", typed{"None", -7, true, time.Hour}, ""},
+		{"None", unset, ""},
 		{" None ", typed{" None ", -7, true, time.Hour}, ""},
 		{"none", typed{"none", -7, true, time.Hour}, "int bool duration"},
 		{"0123", typed{"0123", 123, true, 123 * time.Second}, "bool"},

@@ -71,6 +71,35 @@ func ExampleProxy() {
 	// Output: 2
 }
 
+// In settings: users.proxies = example-counting
+func ExampleRegisterProxy() {
+	driver.RegisterProxy("example-counting", func(b driver.Backend) driver.Backend {
+		return &counting{Proxy: driver.Proxy{Backend: b}}
+	})
+
+	wrap, err := driver.ProxyNamed("example-counting")
+	fmt.Printf("%T %v\n", wrap(plain{}), err)
+	_, err = driver.ProxyNamed("example-conting")
+	problem, _, _ := strings.Cut(err.Error(), ";") // the names that are known follow
+	fmt.Println(problem)
+	// Output:
+	// *driver_test.counting <nil>
+	// unknown proxy "example-conting" (forgotten import?)
+}
+
+func ExampleParseDuration() {
+	for _, s := range []string{"1m30s", "1d12h", "90", "0.5", "never", "soon"} {
+		fmt.Println(driver.ParseDuration(s))
+	}
+	// Output:
+	// 1m30s <nil>
+	// 36h0m0s <nil>
+	// 1m30s <nil>
+	// 500ms <nil>
+	// -1ns <nil>
+	// 0s neither a duration like "1m30s" or "2d" nor a number of seconds
+}
+
 func ExampleAs() {
 	var b driver.Backend = &counting{Proxy: driver.Proxy{Backend: plain{}}}
 	_, isPlain := driver.As[plain](b)

@@ -22,7 +22,7 @@ var checkRows = []struct {
 	{"warnings alone", "app.yaml", "cache:\n  backends: {main: memory}\n  users: {backend: 'null', expiration: 0}", nil, 0,
 		"warning: cache.backends.main: no region uses this backend\nwarning: cache.users.expiration: each call creates, as every entry is stale from the beginning; without this setting entries never expire\n", ""},
 	{"faults and warnings", "app.json", `{"app.users": {"backend": "@main", "jitter": 2}, "app.rates.backend": "memory", "app.rates.stale_for": 5, "app.x": 1}`, []string{"--prefix", "app."}, 1,
-		"fault: app.users.backend: there is no shared backend \"main\"; known: \nfault: app.users.jitter: 2 is not from 0 to less than 1\nfault: app.x: belongs to no region\n" +
+		"fault: app.users.backend: there is no shared backend \"main\"; known: none, app.backends.main would be one\nfault: app.users.jitter: 2 is not from 0 to less than 1\nfault: app.x: belongs to no region\n" +
 			"warning: app.rates.stale_for: it has no effect where a cache has no expiration, as the region has none\n",
 		"dogpile: app.json: 3 of its settings are at fault\n"},
 	{"a forgotten import", "app.toml", "cache.a.backend = 'memory'\ncache.a.proxies = 'mine'", nil, 1,
@@ -113,24 +113,26 @@ func TestCheckConnectsNowhere(t *testing.T) {
 	}
 }
 
-// TestCheckOfTheExampleForPython: what docs/settings.md makes of a dict of dogpile.cache
+// TestCheckOfTheExamplesForPython: what docs/settings.md makes of a dict of dogpile.cache
 // has no fault.
-func TestCheckOfTheExampleForPython(t *testing.T) {
+func TestCheckOfTheExamplesForPython(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/settings.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, example, _ := strings.Cut(string(page), "```toml\n")
-	example, _, found := strings.Cut(example, "```")
-	if !found {
+	examples := strings.Split(string(page), "```toml\n")[1:]
+	if len(examples) == 0 {
 		t.Fatal("the page has no example in TOML")
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(example), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := dogpile(t, dir, "check", "app.toml"); got != (ran{0, "app.toml: nothing is wrong\n", ""}) {
-		t.Errorf("got %+v", got)
+	for _, example := range examples {
+		example, _, _ = strings.Cut(example, "```")
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(example), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := dogpile(t, dir, "check", "app.toml"); got != (ran{0, "app.toml: nothing is wrong\n", ""}) {
+			t.Errorf("got %+v of\n%s", got, example)
+		}
 	}
 }
