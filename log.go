@@ -116,6 +116,8 @@ func bottom(err error) error {
 		switch e := err.(type) {
 		case *PanicError:
 			return e // what the panic was about may be of any type
+		case *givenUpError:
+			return e // the tries before it have failed with the same, and are another kind
 		case interface{ Unwrap() error }:
 			inner = e.Unwrap()
 		case interface{ Unwrap() []error }:

@@ -358,6 +358,25 @@ func TestRetriesAreInTheDefaultLog(t *testing.T) {
 	})
 }
 
+// TestDeleteThatIsGivenUpIsLogged, and not left out among the tries before that have failed
+// alike.
+func TestDeleteThatIsGivenUpIsLogged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newLogbook()
+		b := newFake(t, like{})
+		r := newRegion(t, b, &dogpile.Options{RetryDeletes: 1, Logger: slog.New(log)})
+		b.in(failing("delete"))
+		wantErr(t, "Delete", r.Delete(bg, "a"), dogpile.ErrPending)
+		later(300 * time.Millisecond) // it was tried again
+		wantErr(t, "Delete", r.Delete(bg, "b"), dogpile.ErrPending)
+		records, _ := log.all()
+		if last := records[len(records)-1]; len(records) != 2 || last.attrs["key"] != "a" || !strings.Contains(fmt.Sprint(last.attrs["error"]), "given up: connection refused") {
+			t.Errorf("logged %+v", records)
+		}
+		b.in(nil)
+	})
+}
+
 // A handler that hangs holds up neither the callers that are left out nor, for
 // longer than its context allows, Close.
 func TestLogHandlerThatHangs(t *testing.T) {

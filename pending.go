@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -284,6 +283,15 @@ func (v *veil) judge(h history) State {
 	return v.verdict
 }
 
+// givenUpError is an error of what will not be tried again.
+type givenUpError struct{ err error }
+
+// Error returns the text of what has failed, and that it was given up.
+func (e *givenUpError) Error() string { return "given up: " + e.err.Error() }
+
+// Unwrap returns what has failed.
+func (e *givenUpError) Unwrap() error { return e.err }
+
 // giveUp reports what is not tried again, though its caller was told that it would be.
 func (p *pending) giveUp(ctx context.Context, lost []kept) {
 	for _, k := range lost {
@@ -291,7 +299,7 @@ func (p *pending) giveUp(ctx context.Context, lost []kept) {
 		if k.mangled == "" {
 			op = "invalidate"
 		}
-		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: fmt.Errorf("given up: %w", k.err)})
+		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: &givenUpError{&backendError{k.err}}})
 	}
 }
 

@@ -414,7 +414,7 @@ func TestConfigureFromTwice(t *testing.T) {
 	r := configured(t, nil)
 	first := r.Backend()
 	err := r.ConfigureFrom(t.Context(), map[string]string{"backend": "null"}, "")
-	if !errors.Is(err, dogpile.ErrConfigured) || !strings.Contains(err.Error(), `"users"`) || r.Backend() != first {
+	if !errors.Is(err, dogpile.ErrConfigured) || !strings.HasSuffix(err.Error(), `"users": region is already configured; Reconfigure replaces its backend, and so does replace_existing_backend = true`) || r.Backend() != first {
 		t.Errorf("second ConfigureFrom = %v", err)
 	}
 	err = r.ConfigureFrom(t.Context(), map[string]string{"backend": "null", "replace_existing_backend": "true"}, "")

@@ -187,7 +187,9 @@ func (d *draft) plan(ctx context.Context, p *part) *plan {
 	src := d.source(p)
 	b := d.open(ctx, src)
 	p.optionFaults(o.check(p.region.name))
-	if err := p.region.accepts(replace); err != nil {
+	if err := p.region.accepts(replace); err == ErrConfigured {
+		d.fault(fmt.Errorf("region %q: %w, and so does %s = true", p.region.name, err, p.key("replace_existing_backend")))
+	} else if err != nil {
 		d.fault(fmt.Errorf("region %q: %w", p.region.name, err))
 	}
 	if b == nil || len(p.faults) > 0 || len(d.faults) > before {
