@@ -291,7 +291,7 @@ func (p *pending) giveUp(ctx context.Context, lost []kept) {
 		if k.mangled == "" {
 			op = "invalidate"
 		}
-		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: fmt.Errorf("given up: %w", k.err)})
+		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: fmt.Errorf("given up: %w", p.s.region.backendError(context.Background(), op, k.key, k.err))})
 	}
 }
 
