@@ -122,8 +122,9 @@ func (o *CacheOptions[V]) fault() string {
 }
 
 // With returns a view of the same region in which the options that o sets replace
-// those of c; all others stay. It shares all entries and creations with c. It panics
-// if o is at fault.
+// those of c; all others stay. It shares all entries and creations with c, except those of
+// another Schema, and answers that there is no value if it has no NotFound. It panics if o
+// is at fault.
 func (c *Cache[V]) With(o CacheOptions[V]) *Cache[V] {
 	merged := c.o.with(o)
 	return NewCache(c.region, &merged)
@@ -197,8 +198,12 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 		return e, false, err
 	}
 	defer s.leave()
+	if flagsOf(ctx)&bypass != 0 {
+		_, err := s.key("peek", key)
+		return e, false, err
+	}
 	l, err := c.look(ctx, s, "peek", key)
-	if err != nil || !l.found || flagsOf(ctx)&bypass != 0 {
+	if err != nil || !l.found {
 		return e, false, err
 	}
 	_, err = c.answer(l)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -151,4 +152,42 @@ func TestRunnerInsideACreator(t *testing.T) {
 			t.Errorf("the creation of b failed with %v", unseen)
 		}
 	})
+}
+
+// TestCirclesThroughRefreshAhead: a renewal in the background is waited for by nobody. A
+// Runner that runs it itself makes its caller wait.
+func TestCirclesThroughRefreshAhead(t *testing.T) {
+	for name, runner := range map[string]func(func()){"none": nil, "background": dogpile.Background, "sync": func(f func()) { f() }} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRegion(t, newMemory(t), &dogpile.Options{Expiration: 10 * time.Second, RefreshAhead: 0.5, CreateTimeout: dogpile.Never, Runner: runner})
+				c := dogpile.NewCache[int](r, nil)
+				wantErr(t, "Set", c.Set(bg, "b", 1), nil)
+				pass(6 * time.Second)
+				var a, bb func(ctx context.Context) (int, error)
+				var inner error
+				bb = func(ctx context.Context) (int, error) { _, inner = c.GetOrCreate(ctx, "a", a); return 2, nil }
+				a = func(ctx context.Context) (int, error) {
+					v, err := c.GetOrCreate(ctx, "b", bb)
+					return v, err
+				}
+				began := time.Now()
+				v, err := c.GetOrCreate(bg, "a", a)
+				wantValue(t, "a", v, err, 1)
+				synctest.Wait()
+				if circle := name == "sync"; circle != errors.Is(inner, dogpile.ErrRecursive) || time.Since(began) > time.Second {
+					t.Errorf("b's creator got %v, after %v", inner, time.Since(began))
+				}
+				// Now both are to be renewed.
+				wantErr(t, "Set", c.Set(bg, "a", 1), nil)
+				wantErr(t, "Set", c.Set(bg, "b", 1), nil)
+				pass(6 * time.Second)
+				ra, rb := start(get(c, "a", a)), start(get(c, "b", bb))
+				x, y := <-ra, <-rb
+				if x.err != nil || y.err != nil {
+					t.Error(x, y)
+				}
+			})
+		})
+	}
 }

@@ -31,9 +31,9 @@ type Hooks struct {
 	// Error is told of an error that no caller gets. Op is the step that failed: "get",
 	// the reading of an entry; "decode", what was read; "version", the reading or writing
 	// of the region's version; "lock", "extend" and "unlock", a lease; "create", a creator
-	// in the background; "store", the storing of its value; "delete" and "invalidate",
-	// what [Options.RetryDeletes] has tried again, or given up; "close", a backend that
-	// was replaced.
+	// in the background; "store", the storing of its value; "delete" and "invalidate", what
+	// [Options.RetryDeletes] tries again or gives up; "close", a backend that was opened
+	// from settings and is replaced.
 	Error func(ctx context.Context, e Event)
 }
 

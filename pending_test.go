@@ -296,7 +296,7 @@ func TestTooManyFailedDeletes(t *testing.T) {
 			t.Errorf("more than fit: %v", err)
 		}
 		lost := rec.take("error")
-		if len(lost) != 1 || lost[0].Key != "a" || !errors.Is(lost[0].Err, errBackend) {
+		if len(lost) != 1 || lost[0].Key != "a" || !errors.Is(lost[0].Err, errBackend) || !errors.Is(lost[0].Err, dogpile.ErrBackend) {
 			t.Errorf("given up: %v", lost)
 		}
 		v, _, err := c.Get(bg, "a")

@@ -125,6 +125,23 @@ func TestBypassOfReadsAndSets(t *testing.T) {
 	}
 }
 
+// TestBypassAsksNoBackend: its trouble is nothing to a caller that leaves it aside.
+func TestBypassAsksNoBackend(t *testing.T) {
+	b := newFake(t, like{bytes: true})
+	c := dogpile.NewCache[int](newRegion(t, b, nil), nil)
+	b.in(failing("get"))
+	ctx := dogpile.Bypass(bg)
+	_, _, err := c.Get(ctx, "k")
+	wantErr(t, "Get", err, nil)
+	_, err = c.GetMulti(ctx, []string{"k"})
+	wantErr(t, "GetMulti", err, nil)
+	_, _, err = c.Peek(ctx, "k")
+	wantErr(t, "Peek", err, nil)
+	if n := b.called("get"); n != 0 {
+		t.Errorf("the backend was asked %d times", n)
+	}
+}
+
 func TestRenewCreatesAnew(t *testing.T) {
 	eachCall(t, dogpile.Options{Expiration: time.Minute, StaleIfError: time.Hour}, nil, func(t *testing.T, p asked) {
 		v, err := p.call(bg)

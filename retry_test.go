@@ -3,6 +3,7 @@ package dogpile_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -229,5 +230,65 @@ func TestRetriesForOneServerDoNotHoldUpOthers(t *testing.T) {
 		}
 		b.servers[0].in(nil)
 		pass(2 * time.Second)
+	})
+}
+
+// Once the next configuration has tried it, an invalidation is for the server that is down.
+func TestReconfigureKeepsAnInvalidationOfSeveralServers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newCluster(t, 4, like{bytes: true})
+		o := &dogpile.Options{Prefix: "test:", RetryDeletes: 10, Logger: slog.New(slog.DiscardHandler)}
+		r := newRegion(t, b, o)
+		c := dogpile.NewCache[int](r, nil)
+		for server := range b.servers {
+			wantErr(t, "Set", c.Set(bg, b.keysOn(server, 1)[0], 1), nil)
+		}
+		b.servers[2].in(failing("get", "set", "delete", "lock", "wait"))
+		wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Hard), dogpile.ErrPending)
+		wantErr(t, "Reconfigure", r.Reconfigure(b, o), nil)
+		pass(2 * time.Second)
+		one := counting(0)
+		for range 5 {
+			if _, err := c.GetOrCreate(bg, b.keysOn(1, 1)[0], one.create); err != nil {
+				t.Error(err)
+			}
+			pass(time.Second)
+		}
+		wantCalls(t, one, 1)
+		b.servers[2].in(nil)
+		pass(3 * time.Second)
+		if n := r.Stats().Pending; n != 0 {
+			t.Error(n)
+		}
+		if _, ok, err := c.Get(bg, b.keysOn(2, 1)[0]); ok || err != nil {
+			t.Error(ok, err)
+		}
+		if _, ok, err := c.Get(bg, b.keysOn(1, 1)[0]); !ok || err != nil {
+			t.Error(ok, err)
+		}
+	})
+}
+
+func TestHooksOfRetriesCallTheRegion(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		var r *dogpile.Region
+		h := &dogpile.Hooks{
+			Error:  func(ctx context.Context, e dogpile.Event) { _ = r.Invalidate(ctx, dogpile.Soft) },
+			Delete: func(ctx context.Context, e dogpile.Event) { _, _ = r.Locked(ctx, "x") },
+		}
+		r = newRegion(t, b, &dogpile.Options{RetryDeletes: 1, Hooks: h})
+		b.in(failing("delete"))
+		for _, key := range []string{"a", "b", "c"} {
+			if err := r.Delete(bg, key); !errors.Is(err, dogpile.ErrPending) {
+				t.Error(err)
+			}
+		}
+		pass(3 * time.Second)
+		b.in(nil)
+		pass(3 * time.Second)
+		if n := r.Stats().Pending; n != 0 {
+			t.Error(n)
+		}
 	})
 }
