@@ -23,6 +23,16 @@ var (
 	ErrNothing = errors.New("nothing is known of the server")
 )
 
+// SharedError is for the result of a call of several servers that has failed without
+// telling which of them has. It is nobody's failure: a Check asks each, as after
+// hasty calls.
+type SharedError struct{ Err error }
+
+func (e SharedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the call.
+func (e SharedError) Unwrap() error { return e.Err }
+
 // OpenError is the error of a call that was not let through.
 type OpenError struct {
 	Server string        // its name, which may be ""
@@ -76,7 +86,8 @@ func (b *Breaker) judge(ctx context.Context, result error) verdict {
 		return success
 	case b.uncounted(result):
 		return nothing
-	case hasty(ctx), errors.Is(result, context.Canceled): // no server cancels
+	case hasty(ctx), errors.Is(result, context.Canceled), // no server cancels
+		errors.As(result, new(SharedError)):
 		return haste
 	}
 	return failure
