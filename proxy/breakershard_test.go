@@ -148,7 +148,7 @@ func TestBreakerOfEachServerGet(t *testing.T) {
 		if asked := f.took(); asked != "b1 c1" {
 			t.Errorf("asked for %s", asked)
 		}
-		if err := b.Get(t.Context(), itemsOf("a1", "a2")); !errors.Is(err, proxy.ErrOpen) || !strings.Contains(err.Error(), "breaker of a is open") {
+		if err := b.Get(t.Context(), itemsOf("a1", "a2")); !errors.Is(err, proxy.ErrOpen) || !strings.Contains(err.Error(), "is open for") {
 			t.Errorf("Get of keys of that server alone = %v", err)
 		}
 	})

@@ -92,7 +92,7 @@ func (c *core) do(ctx context.Context, cmd command) (res rueidis.RedisResult) {
 			break
 		}
 	}
-	return c.told(res)
+	return c.told(&cmd, res)
 }
 
 // doMulti is do for several commands, in one round trip to each server.
@@ -121,7 +121,7 @@ func (c *core) doMulti(ctx context.Context, cmds []command) []rueidis.RedisResul
 		left = again
 	}
 	for i := range results {
-		results[i] = c.told(results[i])
+		results[i] = c.told(&cmds[i], results[i])
 	}
 	return results
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -40,13 +41,13 @@ type OpenError struct {
 	Cause  error         // what the last call that was let through has failed with
 }
 
-// Error names the server, the time and the cause.
+// Error names the server, unless the cause does, the time and the cause.
 func (e *OpenError) Error() string {
-	what := "the circuit breaker"
-	if e.Server != "" {
+	what, cause := "the circuit breaker", e.Cause.Error()
+	if !strings.Contains(cause, e.Server) {
 		what += " of " + e.Server
 	}
-	return what + " is open for " + e.For.String() + " because: " + e.Cause.Error()
+	return what + " is open for " + e.For.String() + " because: " + cause
 }
 
 // Is reports whether target is [ErrOpen].
@@ -91,6 +92,16 @@ func (b *Breaker) judge(ctx context.Context, result error) verdict {
 		return haste
 	}
 	return failure
+}
+
+// reason returns what an error says of a server. It may also say what concerns its
+// call alone, as the keys: then it has a method Reason() error.
+func reason(err error) error {
+	var of interface{ Reason() error }
+	if errors.As(err, &of) {
+		return of.Reason()
+	}
+	return err
 }
 
 // hasty reports whether an error of a call under ctx is due to its caller, who has
