@@ -171,7 +171,9 @@ func (c *core) setCommand(it *driver.Item) (command, bool) {
 	}
 	keys, data, ttl := c.keys(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)
 	if it.Lease == nil {
-		return run(setScript, keys[:], mark, data, ttl), true
+		cmd := run(setScript, keys[:], mark, data, ttl)
+		cmd.once = it.Once
+		return cmd, true
 	}
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
