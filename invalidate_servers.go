@@ -243,7 +243,7 @@ func (s *state) deleteTokens(ctx context.Context, failed map[string]error) {
 		for _, key := range groups[i] {
 			if err == nil {
 				delete(failed, key)
-			} else if err.Error() != failed[key].Error() {
+			} else if !strings.Contains(err.Error(), failed[key].Error()) {
 				failed[key] = fmt.Errorf("%w; and then: %w", failed[key], err)
 			}
 		}
@@ -267,9 +267,10 @@ func (s *state) byServer(failed map[string]error) error {
 		if s.sharder == nil {
 			return err
 		}
-		if causes[name] == nil {
-			causes[name] = fmt.Errorf("server %s: %w", name, err)
+		if causes[name] == nil && !strings.Contains(err.Error(), name) {
+			err = fmt.Errorf("server %s: %w", name, err)
 		}
+		causes[name] = cmp.Or(causes[name], err)
 	}
 	if len(causes) == 0 {
 		return nil

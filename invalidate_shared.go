@@ -150,12 +150,19 @@ func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
 }
 
 // item returns what the backend is to keep for t.
+//
+// It is stored once. Were a backend to store it again, not knowing that it has:
+//
+//  1. I invalidates: A is written, and the connection ends before the answer.
+//  2. P reads A, begins a creation, and stores.
+//  3. Q invalidates: B takes the place of A, and Q's call returns.
+//  4. A is written again. P's entry, which began before 3, is valid once more.
 func (ts *tokens) item(t *token) driver.Item {
 	if ts.s.caps.Objects {
-		return driver.Item{Key: ts.key, Object: t}
+		return driver.Item{Key: ts.key, Object: t, Once: true}
 	}
 	data, _ := json.Marshal(t) // strings and numbers never fail
-	return driver.Item{Key: ts.key, Data: data}
+	return driver.Item{Key: ts.key, Data: data, Once: true}
 }
 
 // first returns the token that is written where there is none. Where there was one it

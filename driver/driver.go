@@ -67,6 +67,10 @@ type Item struct {
 	// Lease is, in Set, the lease under which the entry is stored; nil stores it
 	// unconditionally. In Get it tells that the caller holds that lease.
 	Lease Lease
+	// Once, in Set, is for what must not come back after another Set or Delete has
+	// replaced it, as a version token. A backend that cannot tell whether it has been
+	// stored, because the connection ended, says so in Err and does not try again.
+	Once bool
 	// Err is what went wrong with this item alone; see [Backend].
 	Err error
 }

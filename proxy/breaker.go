@@ -42,12 +42,12 @@ type BreakerOptions struct {
 // open servers get [ErrOpen] as their Err, and the others go on; if there are no
 // others, the call returns it. Delete removes the keys of the other servers and
 // then returns the error; while any of its servers fails it makes a call for each
-// of these.
+// of these, all at the same time.
 //
 // What counts as a failure:
-//   - an error of a call, for all servers that its keys are on;
+//   - an error of a call whose keys are all on one server;
 //   - an error of an item, for its server, if it is a time-out or an error of the
-//     network;
+//     network, or if the call has failed as well;
 //   - an error, of either kind, that has a method Unavailable() bool, if that
 //     returns true. If it returns false the server has answered, and the
 //     error is none of those above.
@@ -59,9 +59,10 @@ type BreakerOptions struct {
 // A call whose own context ended it, be it cancelled or past its deadline, says
 // nothing about the backend, and one whose context had ended before does not
 // reach it. Only when the cause is [driver.ErrTimeout] has the backend been
-// too slow. After Failures calls without an answer whose callers were so hasty, and after
-// a probe whose caller was, a Get of the key asks the backend in the background,
-// and counts: it has as long as [driver.Caps].Timeout, or 2 s where that is 0. There is one
+// too slow. An error of a call whose keys are on several servers, without errors of
+// its items, says nothing either: it does not tell which server has failed. After
+// Failures such calls without an answer, and after a probe that is one, a Get of the
+// key asks the backend in the background, and counts: it has as long as [driver.Caps].Timeout, or 2 s where that is 0. There is one
 // such Get at a time for each server, and Close ends it.
 //
 // A nil o stands for the zero BreakerOptions. Each backend that is wrapped has

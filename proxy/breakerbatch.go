@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/breaker"
@@ -39,29 +40,15 @@ func (p *breakerProxy) visits(n int, key func(i int) string) *visits {
 	return v
 }
 
-// enter asks for each server whether it may be visited, and reports whether all
-// may. Its error is for the case that none may.
-func (p *breakerProxy) enter(ctx context.Context, v *visits) (all bool, err error) {
-	refused := 0
+// enter asks for each server whether it may be visited, and returns how many may.
+func (p *breakerProxy) enter(ctx context.Context, v *visits) (let int) {
 	for i := range v.all {
 		one := &v.all[i]
-		if one.probe, one.refusal = p.b.Enter(ctx, one.server); one.refusal != nil {
-			refused++
+		if one.probe, one.refusal = p.b.Enter(ctx, one.server); one.refusal == nil {
+			let++
 		}
 	}
-	if refused == len(v.all) {
-		return false, v.all[0].refusal
-	}
-	return refused == 0, nil
-}
-
-// leave counts the same result for all servers that were visited.
-func (v *visits) leave(ctx context.Context, b *breaker.Breaker, result error) {
-	for i := range v.all {
-		if one := &v.all[i]; one.refusal == nil {
-			b.Leave(ctx, one.server, one.key, one.probe, result)
-		}
-	}
+	return let
 }
 
 // call is Get or Set of the backend.
@@ -108,13 +95,10 @@ func (p *breakerProxy) itemVisits(items []driver.Item) *visits {
 // sortedBatch is batch while some server has not answered.
 func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, reads bool) error {
 	v := p.itemVisits(items)
-	all, err := p.enter(ctx, v)
-	if err != nil {
-		return err
-	}
-	err = breaker.ErrPanic // until it returns
+	visited := p.enter(ctx, v)
+	err := breaker.ErrPanic // until it returns
 	defer func() { p.count(ctx, v, items, err) }()
-	if all {
+	if visited == len(v.all) {
 		err = p.call(ctx, items, reads)
 		return err
 	}
@@ -126,6 +110,10 @@ func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, rea
 		}
 		let, at = append(let, items[i]), append(at, i)
 	}
+	if visited == 0 {
+		err = v.all[0].refusal
+		return err
+	}
 	err = p.call(ctx, let, reads)
 	for n, i := range at {
 		if items[i].Err = let[n].Err; let[n].Err == nil && reads {
@@ -135,21 +123,28 @@ func (p *breakerProxy) sortedBatch(ctx context.Context, items []driver.Item, rea
 	return err
 }
 
-// count counts a call for each server that was visited: its error, or else the
-// worst of what its items say.
-func (p *breakerProxy) count(ctx context.Context, v *visits, items []driver.Item, err error) {
-	if err != nil {
-		v.leave(ctx, p.b, err)
-		return
+// blame returns the error of a call as that of each server. Where it was for several
+// it does not tell which of them has failed.
+func (v *visits) blame(err error) error {
+	if err != nil && len(v.all) > 1 {
+		return breaker.SharedError{Err: err}
 	}
+	return err
+}
+
+// count counts a call for each server that was visited: the worst of what its
+// items say. Where they say nothing it is the error of the call.
+func (p *breakerProxy) count(ctx context.Context, v *visits, items []driver.Item, err error) {
 	results := make([]error, len(v.all))
 	for i := range results {
-		results[i] = breaker.ErrNothing
+		if results[i] = v.blame(err); err == nil {
+			results[i] = breaker.ErrNothing
+		}
 	}
 	for i := range items {
 		result := &results[v.of[i]]
 		switch own := items[i].Err; {
-		case breaker.Down(own):
+		case breaker.Down(own), err != nil && own != nil:
 			*result = own
 		case own == nil && *result == breaker.ErrNothing:
 			*result = nil
@@ -173,16 +168,19 @@ func (p *breakerProxy) Delete(ctx context.Context, keys []string) error {
 	return p.deleteTogether(ctx, keys)
 }
 
-// deleteTogether removes keys in one call, whose error is for all their servers.
+// deleteTogether removes keys in one call.
 func (p *breakerProxy) deleteTogether(ctx context.Context, keys []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	err := breaker.ErrPanic // until it returns
 	defer func() {
-		if err != nil || p.b.Trouble() {
-			v := p.visits(len(keys), func(i int) string { return keys[i] })
-			v.leave(ctx, p.b, err)
+		if err == nil && !p.b.Trouble() {
+			return
+		}
+		v := p.visits(len(keys), func(i int) string { return keys[i] })
+		for _, one := range v.all {
+			p.b.Leave(ctx, one.server, one.key, false, v.blame(err))
 		}
 	}()
 	err = p.Proxy.Delete(ctx, keys)
@@ -190,8 +188,8 @@ func (p *breakerProxy) deleteTogether(ctx context.Context, keys []string) error 
 }
 
 // sortedDelete is Delete while some server has not answered. Such a server gets a
-// call of its own, so that no other is blamed for its error. The others come
-// first: nobody knows how long it takes.
+// call of its own, so that no other is blamed for its error. All are made at the
+// same time: nobody knows how long one takes.
 func (p *breakerProxy) sortedDelete(ctx context.Context, keys []string) error {
 	v := p.visits(len(keys), func(i int) string { return keys[i] })
 	var well []string
@@ -203,15 +201,41 @@ func (p *breakerProxy) sortedDelete(ctx context.Context, keys []string) error {
 			well = append(well, key)
 		}
 	}
-	var failed error
+	var calls []func() error
 	if len(well) > 0 {
-		failed = p.deleteTogether(ctx, well)
+		calls = append(calls, func() error { return p.deleteTogether(ctx, well) })
 	}
 	for j, keys := range troubled {
-		if len(keys) == 0 {
-			continue
+		if len(keys) > 0 {
+			calls = append(calls, func() error {
+				return p.b.Do(ctx, v.all[j].server, keys[0], func() error { return p.Proxy.Delete(ctx, keys) })
+			})
 		}
-		err := p.b.Do(ctx, v.all[j].server, keys[0], func() error { return p.Proxy.Delete(ctx, keys) })
+	}
+	return atOnce(calls)
+}
+
+// atOnce makes calls at the same time and returns their errors as one. A panic of
+// one is the caller's, as if there had been no other goroutine.
+func atOnce(calls []func() error) error {
+	if len(calls) == 1 {
+		return calls[0]()
+	}
+	errs, panics := make([]error, len(calls)), make([]any, len(calls))
+	var all sync.WaitGroup
+	for i, call := range calls {
+		errs[i] = breaker.ErrPanic // until it returns, which Goexit prevents
+		all.Go(func() {
+			defer func() { panics[i] = recover() }()
+			errs[i] = call()
+		})
+	}
+	all.Wait()
+	var failed error
+	for i, err := range errs {
+		if panics[i] != nil {
+			panic(panics[i])
+		}
 		if failed != nil && err != nil {
 			err = fmt.Errorf("%w; %w", failed, err)
 		}

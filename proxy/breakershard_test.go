@@ -47,10 +47,11 @@ func (f *farm) ask(ctx context.Context, key string) error {
 	return do(ctx)
 }
 
-// took returns what was asked for since the last time.
+// took returns what was asked for since the last time, sorted.
 func (f *farm) took() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	slices.Sort(f.asked)
 	keys := strings.Join(f.asked, " ")
 	f.asked = nil
 	return keys
@@ -83,7 +84,9 @@ func (f *farm) Delete(ctx context.Context, keys []string) (err error) {
 			err = e
 			continue
 		}
+		f.mu.Lock()
 		f.deleted = append(f.deleted, key)
+		f.mu.Unlock()
 	}
 	return err
 }
@@ -145,7 +148,7 @@ func TestBreakerOfEachServerGet(t *testing.T) {
 		if asked := f.took(); asked != "b1 c1" {
 			t.Errorf("asked for %s", asked)
 		}
-		if err := b.Get(t.Context(), itemsOf("a1", "a2")); !errors.Is(err, proxy.ErrOpen) || !strings.Contains(err.Error(), "breaker of a is open") {
+		if err := b.Get(t.Context(), itemsOf("a1", "a2")); !errors.Is(err, proxy.ErrOpen) || !strings.Contains(err.Error(), "is open for") {
 			t.Errorf("Get of keys of that server alone = %v", err)
 		}
 	})
@@ -202,11 +205,77 @@ func TestBreakerOfEachServerIsBlamedForItsOwnDeletes(t *testing.T) {
 				t.Errorf("Delete %d of keys of the others = %v", i, err)
 			}
 		}
-		time.Sleep(2 * time.Second) // the next one is the probe
-		f.took()
+	})
+}
+
+// Many Deletes over all servers that fail at the same moment, because of one of them,
+// open its breaker and no other.
+func TestBreakerOfEachServerAndDeletesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm()
+		b := proxy.Breaker(nil)(f)
+		f.set("a", hangs)
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				if err := b.Delete(t.Context(), []string{fmt.Sprint("a", i), fmt.Sprint("b", i), fmt.Sprint("c", i)}); err == nil {
+					t.Error("Delete did not fail")
+				}
+			})
+		}
+		all.Wait()
+		for _, key := range []string{"b1", "c1"} {
+			if err := b.Delete(t.Context(), []string{key}); err != nil {
+				t.Errorf("Delete of %s, whose server is well = %v", key, err)
+			}
+		}
+		time.Sleep(2010 * time.Millisecond) // a question in the background has 2 s
+		if err := b.Delete(t.Context(), []string{"a1"}); !errors.Is(err, proxy.ErrOpen) {
+			t.Errorf("Delete of the server that hangs = %v", err)
+		}
+	})
+}
+
+// A Delete takes no longer if several servers hang.
+func TestBreakerOfEachServerDeletesOfSeveralThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm()
+		b := proxy.Breaker(nil)(f)
+		for _, server := range []string{"a", "b", "c"} {
+			f.set(server, hangs)
+			_ = b.Delete(t.Context(), []string{server + "0"})
+		}
+		began := time.Now()
+		err := b.Delete(t.Context(), []string{"a1", "b1", "c1", "d1"})
+		if took := time.Since(began); took != time.Second || err == nil {
+			t.Errorf("it took %v and returned %v", took, err)
+		}
+		f.set("b", func(context.Context) error { panic("bad") })
+		defer func() {
+			if p := recover(); p != "bad" {
+				t.Errorf("the caller sees a panic of %v", p)
+			}
+		}()
 		_ = b.Delete(t.Context(), []string{"a1", "b1", "c1"})
-		if asked := f.took(); asked != "b1 c1 a1" {
-			t.Errorf("asked for %s: the server that may hang is to be the last", asked)
+	})
+}
+
+// While no server may be asked, each item says so of its own.
+func TestBreakerOfEachServerRefusesEachItemByItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm()
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: 1})(f)
+		f.set("a", refuses)
+		f.set("b", func(context.Context) error { return &net.OpError{Op: "read", Err: errors.New("reset")} })
+		_ = b.Get(t.Context(), itemsOf("a1", "b1"))
+		items := itemsOf("a1", "b1")
+		if err := b.Get(t.Context(), items); !errors.Is(err, proxy.ErrOpen) {
+			t.Errorf("Get = %v", err)
+		}
+		for i, cause := range []string{"connection refused", "reset"} {
+			if err := items[i].Err; !errors.Is(err, proxy.ErrOpen) || !strings.Contains(err.Error(), cause) {
+				t.Errorf("%s: %v", items[i].Key, err)
+			}
 		}
 	})
 }
@@ -261,7 +330,7 @@ func TestBreakerOfEachServerProbesInBatches(t *testing.T) {
 			f, b := opened(t)
 			time.Sleep(50 * time.Millisecond)
 			_ = probe(t.Context(), b)
-			if asked := f.took(); asked != "b1 a1" {
+			if asked := f.took(); asked != "a1 b1" {
 				t.Errorf("%s as a probe asked for %s", name, asked)
 			}
 			_ = probe(t.Context(), b)
@@ -348,8 +417,9 @@ func TestBreakerCountsErrorsOfItems(t *testing.T) {
 	}
 }
 
-// Of a call that fails as a whole nobody knows which server it was.
-func TestBreakerCountsAllServersOfACallThatFails(t *testing.T) {
+// Of a call that fails as a whole nobody knows which server it was, until each is
+// asked.
+func TestBreakerFindsOutWhoseFailureThatOfACallIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm()
 		f.whole = true
@@ -358,7 +428,8 @@ func TestBreakerCountsAllServersOfACallThatFails(t *testing.T) {
 		for range 5 {
 			_ = b.Get(t.Context(), itemsOf("b1", "a1"))
 		}
-		for key, open := range map[string]bool{"a1": true, "b1": true, "c1": false} {
+		synctest.Wait()
+		for key, open := range map[string]bool{"a1": true, "b1": false, "c1": false} {
 			if err := b.Get(t.Context(), itemsOf(key)); errors.Is(err, proxy.ErrOpen) != open {
 				t.Errorf("Get of %s = %v", key, err)
 			}

@@ -35,11 +35,12 @@ func twice(ctx context.Context, do func() error) error {
 //  3. W sends its value again, and it is there after D's call, as it would be had
 //     W been slower.
 //
-// An Add or a CAS would find what it has done itself, and be refused. What makes a
-// placeholder is told that another has made it.
+// That is not enough where others go by what W stores: a version token is stored
+// Once. An Add or a CAS would find what it has done itself, and be refused. What makes
+// a placeholder is told that another has made it.
 func repeatable(ops []memcache.Op) bool {
 	for i := range ops {
-		if op := &ops[i]; op.Add || op.CAS != 0 && op.Kind != memcache.Get || op.Vivify != 0 {
+		if op := &ops[i]; op.Add || op.CAS != 0 && op.Kind != memcache.Get || op.Vivify != 0 || op.Once {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendurl"
+	"github.com/dogpile-go/dogpile/internal/breaker"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/internal/memcache/ring"
@@ -95,12 +96,12 @@ func (c *core) lockAt(key string) (*server, string) {
 	return c.at(key), lock
 }
 
-// failed says where a call failed. A memcache.ServerError does that itself. The
-// caller adds which call it was and for which key.
+// failed says where a call failed. A memcache.ServerError does that itself, and so
+// does the error of a breaker. The caller adds which call it was and for which key.
 func failed(err error) error {
 	var of *memcache.ServerError
 	switch {
-	case errors.As(err, &of), errors.Is(err, errClosed):
+	case errors.As(err, &of), errors.Is(err, errClosed), errors.Is(err, breaker.ErrOpen):
 		return err
 	case errors.Is(err, memcache.ErrClosed):
 		// The call had begun before close.

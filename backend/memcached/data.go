@@ -175,7 +175,7 @@ func (c *core) settable(it *driver.Item) error {
 
 // setOp returns the command that stores it, whatever is there.
 func setOp(it *driver.Item) memcache.Op {
-	op := memcache.Op{Kind: memcache.Set, Key: it.Key, TTL: seconds(it.TTL)}
+	op := memcache.Op{Kind: memcache.Set, Key: it.Key, TTL: seconds(it.TTL), Once: it.Once}
 	stored(&op, it.Data)
 	return op
 }

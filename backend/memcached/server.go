@@ -75,11 +75,7 @@ func ask() []memcache.Op { return []memcache.Op{{Kind: memcache.Get, Key: "dogpi
 
 // guard makes a call, unless the breaker is open.
 func (s *server) guard(ctx context.Context, call func() error) error {
-	err := s.breaker.Do(ctx, "", "", call)
-	if refused, is := err.(*breaker.OpenError); is {
-		return &memcache.ServerError{Addr: s.addr, Err: refused}
-	}
-	return err
+	return s.breaker.Do(ctx, s.addr, "", call)
 }
 
 // close ends a check of the breaker's and closes the client.
@@ -97,7 +93,7 @@ type session struct {
 
 // session returns a connection, and makes one if there is none.
 func (s *server) session(ctx context.Context) (session, error) {
-	if s.breaker.Refused("") != nil {
+	if s.breaker.Refused(s.addr) != nil {
 		// A connection of an open breaker proves nothing: the server may hang. A
 		// command that it answers does, and closes the breaker.
 		if err := s.Do(ctx, ask()); err != nil {

@@ -34,6 +34,8 @@ func kinds(t *testing.T, f func(t *testing.T, k backendtest.Kind)) {
 
 func TestRetriesDeletes(t *testing.T) { kinds(t, backendtest.RetriesDeletes) }
 
+func TestLostInvalidation(t *testing.T) { kinds(t, backendtest.LostInvalidation) }
+
 func TestFailures(t *testing.T) { kinds(t, backendtest.Failures) }
 
 func TestLeases(t *testing.T) { kinds(t, backendtest.Leases) }

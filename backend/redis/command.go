@@ -17,6 +17,7 @@ type command struct {
 	word   string
 	script *script // in place of word
 	text   bool    // send the text of the script, and not its hash
+	once   bool    // it must not be run twice: Item.Once
 
 	few   [2]string
 	nkeys int      // of few
@@ -92,7 +93,7 @@ func (c *core) do(ctx context.Context, cmd command) (res rueidis.RedisResult) {
 			break
 		}
 	}
-	return c.told(res)
+	return c.told(&cmd, res)
 }
 
 // doMulti is do for several commands, in one round trip to each server.
@@ -121,7 +122,7 @@ func (c *core) doMulti(ctx context.Context, cmds []command) []rueidis.RedisResul
 		left = again
 	}
 	for i := range results {
-		results[i] = c.told(results[i])
+		results[i] = c.told(&cmds[i], results[i])
 	}
 	return results
 }
@@ -159,7 +160,7 @@ func (c *core) look() {
 // again reports whether to send a command again, having prepared that.
 //
 // The server may have run a command whose answer did not come: all commands of
-// this package may be run twice. The worst is this: 1. A Set under a lease
+// this package but one that is marked may be run twice. The worst is this: 1. A Set under a lease
 // stores, and releases the lease.  2. The connection breaks before the answer.
 // 3. The Set is sent again, finds no lease and is refused. The value is stored,
 // and its caller takes the lease for lost.
@@ -178,6 +179,8 @@ func (c *core) again(ctx context.Context, cl *client, res rueidis.RedisResult, c
 	}
 	switch {
 	case ctx.Err() != nil || c.life.Err() != nil:
+		return false
+	case cmd.once && sent(err):
 		return false
 	case isReply && reply.IsNoScript() && cmd.script != nil && !cmd.text:
 		cmd.text = true

@@ -171,7 +171,9 @@ func (c *core) setCommand(it *driver.Item) (command, bool) {
 	}
 	keys, data, ttl := c.keys(it.Key), rueidis.BinaryString(it.Data), millis(it.TTL)
 	if it.Lease == nil {
-		return run(setScript, keys[:], mark, data, ttl), true
+		cmd := run(setScript, keys[:], mark, data, ttl)
+		cmd.once = it.Once
+		return cmd, true
 	}
 	l, ok := it.Lease.(*lease)
 	if !ok || l.key != it.Key {
@@ -208,7 +210,7 @@ func (c *core) Delete(ctx context.Context, keys []string) error {
 		}
 	}
 	if left != nil {
-		return failed(undeleted(left, len(keys), err))
+		return undeleted(left, len(keys), failed(err))
 	}
 	return nil
 }
@@ -218,13 +220,32 @@ func undeleted(left []string, of int, err error) error {
 	if of == 1 {
 		return err // the caller names the key
 	}
-	few := left[:min(len(left), 5)]
+	return keysError{err, left, of}
+}
+
+// keysError is why some keys may still be there.
+type keysError struct {
+	reason error
+	left   []string
+	of     int
+}
+
+// Error names the first five.
+func (e keysError) Error() string {
+	few := e.left[:min(len(e.left), 5)]
 	more := ""
-	if n := len(left) - len(few); n > 0 {
+	if n := len(e.left) - len(few); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Errorf("%w (for %d of %d keys: %q%s)", err, len(left), of, few, more)
+	return fmt.Sprintf("%v (for %d of %d keys: %q%s)", e.reason, len(e.left), e.of, few, more)
 }
+
+// Unwrap returns the reason.
+func (e keysError) Unwrap() error { return e.reason }
+
+// Reason is what a breaker tells the callers of later calls, which are about other
+// keys.
+func (e keysError) Reason() error { return e.reason }
 
 // millis returns d in milliseconds, rounded up, as the scripts take it. "0" is no
 // limit.

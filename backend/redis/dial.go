@@ -102,9 +102,13 @@ func (d *dialer) explain(life context.Context, err error) error {
 	var reply *rueidis.RedisError
 	var op *net.OpError
 	switch {
+	case errors.Is(err, errNode), errors.Is(err, errNoNodeOf), errors.Is(err, errSentinel): // it is found out
 	case errors.As(err, &reply):
-		if d.kind.where == "sentinel" && strings.Contains(strings.ToUpper(reply.Error()), "UNKNOWN COMMAND") {
-			return fmt.Errorf("%w (%w)", errNotOne, err)
+		switch text := strings.ToUpper(reply.Error()); {
+		case d.kind.where == "sentinel" && strings.Contains(text, "UNKNOWN COMMAND"):
+			err = fmt.Errorf("%w (%w)", errNotOne, err)
+		case d.kind.where == "cluster" && strings.Contains(text, "CLUSTER SUPPORT DISABLED"):
+			err = fmt.Errorf("%w (%w)", errNoNodeOf, err)
 		}
 	case errors.As(err, &op) && op.Op == "dial":
 		return err // it names the server
@@ -112,11 +116,14 @@ func (d *dialer) explain(life context.Context, err error) error {
 		ctx, cancel := context.WithTimeout(life, d.timeout/2)
 		defer cancel()
 		if encrypted(ctx, d.option.InitAddress[0]) {
-			return errEncrypted
+			err = errEncrypted
 		}
 	}
-	return fmt.Errorf("connect to %s: %w", strings.Join(d.option.InitAddress, ","), err)
+	return fmt.Errorf("connect to %s: %w", d.hosts(), err)
 }
+
+// hosts returns what is connected to, as the URL says.
+func (d *dialer) hosts() string { return strings.Join(d.option.InitAddress, ",") }
 
 // dial makes a connection, which is closed when life ends: what waits for an
 // answer need not hold up Close.

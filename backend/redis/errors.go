@@ -66,17 +66,31 @@ func moves(reply *rueidis.RedisError) bool {
 }
 
 // told makes an error that says what to write of a server's refusal that only
-// says where a key is.
-func (c *core) told(res rueidis.RedisResult) rueidis.RedisResult {
-	if c.cluster {
-		return res
-	}
-	if reply, ok := rueidis.IsRedisErr(res.Error()); ok {
+// says where a key is, and one that names the server of a time-out that does not.
+func (c *core) told(cmd *command, res rueidis.RedisResult) rueidis.RedisResult {
+	err := res.Error()
+	var late net.Error
+	switch reply, ok := rueidis.IsRedisErr(err); {
+	case err == nil || errors.As(err, new(unsent)):
+	case ok && !c.cluster:
 		if _, moved := reply.IsMoved(); moved || strings.HasPrefix(reply.Error(), "CROSSSLOT") {
 			return rueidis.NewErrorResult(fmt.Errorf("%w (%w)", errNode, reply))
 		}
+	case !ok && !errors.As(err, new(*net.OpError)) && errors.As(err, &late) && late.Timeout():
+		return rueidis.NewErrorResult(fmt.Errorf("no answer from %s: %w", c.where(cmd), err))
 	}
 	return res
+}
+
+// where names the server that a command was for.
+func (c *core) where(cmd *command) string {
+	if c.cluster {
+		return c.Shard(cmd.few[0]) // in a Cluster no command has many keys
+	}
+	for addr := range c.link.now.Load().Nodes() {
+		return addr // the only one, or the master that Sentinel names
+	}
+	return "the server"
 }
 
 // unsent is an error because of which a command was not sent.

@@ -33,6 +33,7 @@ var errGiven = errors.New("the client is the program's own")
 // makes another when the server turns out to be the wrong one by now.
 type link struct {
 	make  func() (rueidis.Client, error) // nil: the client is the program's own
+	to    string                         // what it connects to
 	life  *lifetime.Lifetime
 	after func() // called when a client has taken the place of another
 
@@ -99,7 +100,7 @@ func (l *link) renew(ctx context.Context, old *client) (*client, error) {
 	case <-a.done:
 		return a.client, a.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("connecting: %w", ctx.Err())
+		return nil, fmt.Errorf("connect to %s: %w", l.to, ctx.Err())
 	}
 }
 

@@ -68,6 +68,9 @@ end
 return 1`)
 )
 
+// errOvertaken is why a Set was not made again.
+var errOvertaken = errors.New("the slot of the key is moving, and another call has set or deleted it meanwhile")
+
 // errMoving is why a Set under a lease was refused.
 var errMoving = errors.New("the slot of the key is moving, and its lease is on another node")
 
@@ -100,8 +103,11 @@ func (c *core) seized(ctx context.Context, key string, write command) error {
 			return err // nothing guards against what dogpile.cache does
 		}
 		freed, e := c.giveBack(ctx, lock, token)
-		if err != nil || e != nil || freed > 0 {
+		switch {
+		case err != nil || e != nil || freed > 0:
 			return errors.Join(err, e)
+		case write.once:
+			return errOvertaken
 		}
 	}
 }
@@ -127,7 +133,9 @@ func (c *core) setApart(ctx context.Context, it *driver.Item, whole *command) (s
 	entry := []string{it.Key}
 	data, ttl := whole.args[1], whole.args[2]
 	if it.Lease == nil {
-		return 1, c.seized(ctx, it.Key, run(putScript, entry, data, ttl))
+		put := run(putScript, entry, data, ttl)
+		put.once = it.Once
+		return 1, c.seized(ctx, it.Key, put)
 	}
 	lock, token := c.lockKey(it.Key), whole.args[0]
 	store := run(storeScript, entry, lock, token, data, ttl)

@@ -90,7 +90,9 @@ func open(ctx context.Context, args *driver.Args, o *Options) (*Backend, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newBackend(newCore(o, k.where == "cluster", d.client, nil), o), nil
+	c := newCore(o, k.where == "cluster", d.client, nil)
+	c.link.to = d.hosts()
+	return newBackend(c, o), nil
 }
 
 func clientOption(args *driver.Args, k kind, o *Options) rueidis.ClientOption {

@@ -18,6 +18,8 @@ import (
 
 func TestRetriesDeletes(t *testing.T) { t.Parallel(); backendtest.RetriesDeletes(t, kind) }
 
+func TestLostInvalidation(t *testing.T) { t.Parallel(); backendtest.LostInvalidation(t, kind) }
+
 func TestFailures(t *testing.T) { t.Parallel(); backendtest.Failures(t, kind) }
 
 func TestLeases(t *testing.T) { t.Parallel(); backendtest.Leases(t, kind) }

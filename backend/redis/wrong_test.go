@@ -33,6 +33,7 @@ func TestWrongServer(t *testing.T) {
 		{"TLS to a plain port", "rediss://" + plain.addr, "write redis:// "},
 		{"TLS to a plain port that wants a password", "rediss://:secret@" + protected.addr, "write redis:// "},
 		{"TLS to a plain Cluster", "rediss+cluster://" + c.hosts(), "does not speak TLS"},
+		{"a server for a Cluster, among hosts that are down", "redis+cluster://127.0.0.1:1," + plain.addr, "write redis://"},
 		{"a TLS port", secure.URL(), "write rediss://"},
 		{"a TLS port that wants a certificate", strict.URL(), "write rediss://"},
 	} {
@@ -43,8 +44,8 @@ func TestWrongServer(t *testing.T) {
 				"Get":    b.Get(t.Context(), []driver.Item{{Key: "k"}}),
 				"Delete": b.Delete(t.Context(), []string{"k"}),
 			} {
-				if err == nil || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("%s = %v, want %q in it", what, err, tt.want)
+				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "connect to 127.0.0.1:") {
+					t.Errorf("%s = %v, want %q and the address in it", what, err, tt.want)
 				}
 			}
 		})

@@ -321,7 +321,7 @@ func (b *Breaker) open(c *circuit, cause error) {
 	default:
 		c.pause *= 2
 	}
-	c.state, c.until, c.cause, c.refusal = open, now.Add(c.pause), cause, nil
+	c.state, c.until, c.cause, c.refusal = open, now.Add(c.pause), reason(cause), nil
 	c.failures, c.hasty = 0, 0
 }
 

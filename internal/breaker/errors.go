@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -23,6 +24,16 @@ var (
 	ErrNothing = errors.New("nothing is known of the server")
 )
 
+// SharedError is for the result of a call of several servers that has failed without
+// telling which of them has. It is nobody's failure: a Check asks each, as after
+// hasty calls.
+type SharedError struct{ Err error }
+
+func (e SharedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the call.
+func (e SharedError) Unwrap() error { return e.Err }
+
 // OpenError is the error of a call that was not let through.
 type OpenError struct {
 	Server string        // its name, which may be ""
@@ -30,13 +41,13 @@ type OpenError struct {
 	Cause  error         // what the last call that was let through has failed with
 }
 
-// Error names the server, the time and the cause.
+// Error names the server, unless the cause does, the time and the cause.
 func (e *OpenError) Error() string {
-	what := "the circuit breaker"
-	if e.Server != "" {
+	what, cause := "the circuit breaker", e.Cause.Error()
+	if !strings.Contains(cause, e.Server) {
 		what += " of " + e.Server
 	}
-	return what + " is open for " + e.For.String() + " because: " + e.Cause.Error()
+	return what + " is open for " + e.For.String() + " because: " + cause
 }
 
 // Is reports whether target is [ErrOpen].
@@ -76,10 +87,21 @@ func (b *Breaker) judge(ctx context.Context, result error) verdict {
 		return success
 	case b.uncounted(result):
 		return nothing
-	case hasty(ctx), errors.Is(result, context.Canceled): // no server cancels
+	case hasty(ctx), errors.Is(result, context.Canceled), // no server cancels
+		errors.As(result, new(SharedError)):
 		return haste
 	}
 	return failure
+}
+
+// reason returns what an error says of a server. It may also say what concerns its
+// call alone, as the keys: then it has a method Reason() error.
+func reason(err error) error {
+	var of interface{ Reason() error }
+	if errors.As(err, &of) {
+		return of.Reason()
+	}
+	return err
 }
 
 // hasty reports whether an error of a call under ctx is due to its caller, who has

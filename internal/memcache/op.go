@@ -43,6 +43,7 @@ type Op struct {
 	Flags uint32
 	TTL   uint32 // seconds, or a Unix time when over 30 days; 0: none
 	Add   bool   // store only if nothing is there
+	Once  bool   // not to be sent again if it may have been carried out: driver.Item.Once
 	// Set and Delete
 	CAS uint64 // act only on the item that has this one; 0: on any
 
