@@ -222,8 +222,8 @@ func (s *state) replaceTokens(ctx context.Context, ts []*tokens, mode Mode) (fai
 }
 
 // deleteTokens deletes the tokens that could not be written, and takes those out of
-// failed that are gone. Each server is asked by itself, so that one that is down does
-// not hide what became of the others.
+// failed that are gone. Each is deleted by itself: a server that is down does not hide
+// what became of the others, and no error names keys that nobody has heard of.
 func (s *state) deleteTokens(ctx context.Context, failed map[string]error) {
 	if len(failed) == 0 || ctx.Err() != nil {
 		return
@@ -231,21 +231,14 @@ func (s *state) deleteTokens(ctx context.Context, failed map[string]error) {
 	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
 		return // the timer of ctx is late
 	}
-	servers := make(map[string][]string)
-	for key := range failed {
-		name := s.shard(key)
-		servers[name] = append(servers[name], key)
-	}
-	groups := slices.Collect(maps.Values(servers))
-	for i, err := range each(len(groups), len(groups), func(i int) error {
-		return s.backend.Delete(ctx, groups[i])
+	keys := slices.Collect(maps.Keys(failed))
+	for i, err := range each(len(keys), len(keys), func(i int) error {
+		return s.backend.Delete(ctx, keys[i:i+1])
 	}) {
-		for _, key := range groups[i] {
-			if err == nil {
-				delete(failed, key)
-			} else if !strings.Contains(err.Error(), failed[key].Error()) {
-				failed[key] = fmt.Errorf("%w; and then: %w", failed[key], err)
-			}
+		if err == nil {
+			delete(failed, keys[i])
+		} else if before := failed[keys[i]]; !strings.Contains(err.Error(), before.Error()) {
+			failed[keys[i]] = fmt.Errorf("%w; and then: %w", before, err)
 		}
 	}
 }
