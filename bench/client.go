@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -52,7 +53,8 @@ func openRegion(b driver.Backend, s setting, o dogpile.Options) (*conn, error) {
 	// Text stores a string as it is, which is what the others do with it.
 	o.Expiration, o.LockTTL, o.Codec = ttl, s.Lease, dogpile.Text
 	r := dogpile.NewRegion("bench")
-	if err := r.Configure(b, &o); err != nil {
+	// Nothing connects before the first call, and a server that is down would be creations.
+	if err := errors.Join(r.Configure(b, &o), r.Ping(context.Background())); err != nil {
 		driver.Close(b)
 		return nil, err
 	}
