@@ -238,10 +238,7 @@ func (s *state) draw(key string, created int64) float64 {
 	if s.o.Jitter == 0 {
 		return 0
 	}
-	h := uint64(14695981039346656037)
-	for i := range len(key) {
-		h = (h ^ uint64(key[i])) * 1099511628211
-	}
+	h := fnv1a(key)
 	for range 8 {
 		h = (h ^ uint64(created&0xff)) * 1099511628211
 		created >>= 8
@@ -249,6 +246,15 @@ func (s *state) draw(key string, created int64) float64 {
 	h ^= h >> 32
 	h *= 0xd6e8feb86659fd93
 	return float64(h>>11) / (1 << 53)
+}
+
+// fnv1a is a hash that is the same in all processes.
+func fnv1a(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return h
 }
 
 // pack puts a value into an item for the backend. ended is when its creation ended, on

@@ -82,11 +82,7 @@ func (a *anchors) of(mangled string) history {
 	if ts := a.firstOn(name); ts != nil {
 		return ts
 	}
-	h := uint32(2166136261) // FNV-1a, which is the same in all processes
-	for i := range len(mangled) {
-		h = (h ^ uint32(mangled[i])) * 16777619
-	}
-	return a.all[h%anchorCount]
+	return a.all[fnv1a(mangled)%anchorCount]
 }
 
 // firstOn returns the first of the tokens that a server keeps; nil: it keeps none. It
