@@ -176,6 +176,9 @@ func TestBreakerCounts(t *testing.T) {
 						}
 						cancel()
 					}
+					// Hasty callers have the breaker ask the backend by itself. That
+					// check has read s.do and hangs in it before s.do changes.
+					synctest.Wait()
 					s.do = nil
 					opened := errors.Is(b.Get(t.Context(), []driver.Item{{Key: "k"}}), proxy.ErrOpen)
 					_ = driver.Close(b)
