@@ -14,7 +14,7 @@ import (
 // have many; an entry that holds another type is missing in them. All methods
 // may be called from many goroutines.
 //
-// Keys are any strings but those that begin with "_lock" or "_inv:". A backend
+// Keys are any strings but those that begin with "_lock", "_inv:" or "_tag:". A backend
 // that keeps objects, as package memory does, hands the same value to everyone:
 // what it points to must not be changed.
 //
@@ -72,6 +72,12 @@ type CacheOptions[V any] struct {
 	// that version those of this one. It should be short. "" is a schema like any other:
 	// that of entries written in Python.
 	Schema string
+	// Tags returns the tags of the entry of a key, as far as they are known before it is
+	// read: their tokens come with it in one round trip. Its creator may add more; see
+	// [Control.Tag]. It is asked on every call, has to be quick and safe for concurrent
+	// use, and gives the slice away. An entry is judged by the tags that it was stored with.
+	// nil: there are none.
+	Tags func(key string) []string
 	// Name appears in events, to tell the caches of a region apart. A [Func] has its
 	// own.
 	Name string
@@ -82,7 +88,8 @@ type Entry[V any] struct {
 	Value   V
 	Created time.Time // when its creation ended, by the clock of its creator
 	State   State
-	From    From // how GetOrCreateEntry came to it; 0 in what Peek returns
+	From    From     // how GetOrCreateEntry came to it; 0 in what Peek returns
+	Tags    []string // that it carries, its own and those it has inherited; the caller's to keep
 }
 
 // Age returns how long ago the entry was created.
@@ -141,6 +148,9 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 	if more.Codec != nil {
 		o.Codec = more.Codec
 	}
+	if more.Tags != nil {
+		o.Tags = more.Tags
+	}
 	if more.NotFound != nil {
 		o.NotFound = more.NotFound
 	}
@@ -181,6 +191,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (v V, ok bool, err error
 		return v, false, err
 	}
 	if l.use == flight.Fresh {
+		l.gives(ctx, s)
 		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
 		v, err = c.answer(l)
 		return v, err == nil, err
@@ -206,6 +217,7 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 	if err != nil || !l.found {
 		return e, false, err
 	}
+	l.gives(ctx, s)
 	_, err = c.answer(l)
 	return l.entry(0), err == nil, err
 }

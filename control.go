@@ -3,6 +3,7 @@ package dogpile
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,14 +16,31 @@ type Control struct {
 	asked wishes
 	keys  map[string]*Control // in a creation of several keys: what concerns one of them
 
-	previous any // a *V: the value that is being replaced; nil: there is none
+	previous any    // a *V: the value that is being replaced; nil: there is none
+	tagger   tagger // the creation
+	offline  bool   // it goes on without the backend
 }
 
-// wishes are what a creator asks for a value.
+// wishes are what becomes of a value: what its creator has asked for, and what follows
+// from the values that it was made of.
 type wishes struct {
 	expireIn time.Duration // 0: as the region or the cache says
 	staleFor time.Duration // 0: as the region says
 	noStore  bool
+
+	tags   []seenTag
+	unsure bool  // it has tags whose versions nobody knows
+	err    error // why, if the backend has failed
+	stale  bool  // it was made of a stale value
+}
+
+// tagger is a creation, as its control knows it.
+type tagger interface {
+	// scope returns the tags that the creation knows.
+	scope() *tagScope
+	// seen returns tags with the versions in force, for the value that is created, or an
+	// error for each of which nobody knows. nil: they are not needed.
+	seen(ctx context.Context, tags []string) ([]seenTag, []error)
 }
 
 type controlKey struct{}
@@ -62,7 +80,7 @@ func (c *Control) Key(key string) *Control {
 		if c.keys == nil {
 			c.keys = make(map[string]*Control)
 		}
-		one = new(Control)
+		one = &Control{tagger: c.tagger, offline: c.offline}
 		c.keys[key] = one
 	}
 	return one
@@ -111,17 +129,88 @@ func (c *Control) NoStore() {
 	c.asked.noStore = true
 }
 
-// of returns what the creator has asked for concerning key: what was said of the key
-// alone, and else what was said of all.
-func (c *Control) of(key string) wishes {
+// Tag gives the value tags, which [Region.InvalidateTags] reaches it by, and all that is
+// made of it. Any strings are tags. The creator calls it before it reads what a tag stands
+// for: what is invalidated from then on was made of old data. It takes a round trip, or
+// none within [Options.InvalidationLag]; tags that are known beforehand cost less in
+// [CacheOptions].Tags.
+//
+// A creator that reads other cached values with its context inherits their tags, in all
+// forms of reading and also in goroutines of its own, without calling Tag: those of
+// regions with the same [Options.TagScope] over the same backend, as they were when those
+// values were created. It inherits nothing from [Previous]. A value that was made of a
+// stale one is stale from the beginning.
+//
+// If the backend fails the value is not stored, as nobody could invalidate it; all who wait
+// for it get it. [Hooks].Error is told, or where [Options.Strict] is set the creation fails.
+// ctx bounds the round trip.
+func (c *Control) Tag(ctx context.Context, tags ...string) {
+	if c == nil || c.tagger == nil || len(tags) == 0 {
+		return
+	}
+	if c.offline || c.all().unsure {
+		c.inherit(wishes{unsure: true}) // the backend would only fail again, one time-out after another
+		return
+	}
+	seen, errs := c.tagger.seen(ctx, tags)
+	err := cmp.Or(errs...)
+	if err != nil {
+		seen = nil
+	}
+	c.inherit(wishes{tags: seen, unsure: err != nil, err: err})
+}
+
+// failure returns what the backend has failed with, for all or for one of the keys.
+func (c *Control) failure() (key string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.err != nil {
+		return "", c.asked.err
+	}
+	for key, one := range c.keys {
+		if w := one.all(); w.err != nil {
+			return key, w.err
+		}
+	}
+	return "", nil
+}
+
+// inherit adds what follows from a value that the new one is made of.
+func (c *Control) inherit(w wishes) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.inherit(w)
+}
+
+// all returns what has been said of all keys so far.
+func (c *Control) all() wishes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.asked
-	if one := c.keys[key]; one != nil {
-		own := one.of("")
+	w.tags = slices.Clip(w.tags) // what comes later goes elsewhere
+	return w
+}
+
+func (w *wishes) inherit(from wishes) {
+	w.tags = mergeTags(w.tags, from.tags)
+	w.unsure = w.unsure || from.unsure
+	w.err = cmp.Or(w.err, from.err)
+	w.stale = w.stale || from.stale
+}
+
+// of returns what is to become of key: what was said of the key alone, and else what was
+// said of all.
+func (c *Control) of(key string) wishes {
+	w := c.all()
+	c.mu.Lock()
+	one := c.keys[key]
+	c.mu.Unlock()
+	if one != nil {
+		own := one.all()
 		w.expireIn = cmp.Or(own.expireIn, w.expireIn)
 		w.staleFor = cmp.Or(own.staleFor, w.staleFor)
 		w.noStore = w.noStore || own.noStore
+		w.inherit(own)
 	}
 	return w
 }

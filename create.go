@@ -16,14 +16,18 @@ import (
 
 // Create implements flight.Source: it runs the creator while it renews the leases.
 func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*lookup[V]], error) {
-	if err := cr.findVersions(ctx, at); err != nil {
+	err := cr.findVersions(ctx, at)
+	if err == nil {
+		err = cr.findTags(ctx, at)
+	}
+	if err != nil {
 		return nil, err
 	}
 	// The version comes before the creator:
 	// 1. The version is T.  2. The creator reads the origin.  3. The origin changes, and
 	// somebody invalidates: T is replaced by U.  4. The value is stored under T, and is
 	// invalid. A version that was read at 4 would be U.
-	ctl := new(Control)
+	ctl := &Control{tagger: cr, offline: cr.without(at)}
 	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && !k.last.notFound && k.last.state != Invalidated {
 		ctl.previous = &k.last.value
 	}
@@ -39,6 +43,9 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 		k.began, k.since = now(), cr.s.pending.now()
 	}
 	v, values, notFound, err := cr.run(ctx, at, keys)
+	if failed := cr.tagsFailed(ctx, ctl, at, err != nil); failed != nil {
+		return nil, failed
+	}
 	if err != nil {
 		return nil, cr.creatorFailed(ctx, at, err)
 	}
@@ -179,6 +186,12 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	w := ctl.of(k.key)
 	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
 	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took, schema: cr.c.o.Schema}
+	k.made.tags, k.made.unsure = cr.carries(k, w)
+	k.meta.Tags = storedTags(k.made.tags)
+	if w.stale {
+		k.made.state = Stale
+		cr.s.age(&k.meta, cr.c.expiration(cr.s), &k.endedAt)
+	}
 	return k.made
 }
 
@@ -222,7 +235,7 @@ func (cr *creation[V]) Unseen(ctx context.Context, at []int, err error) {
 
 // Store implements flight.Source: it stores values under their leases, in one call of
 // the backend.
-func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Result[*lookup[V]]) (held []bool) {
+func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Result[*lookup[V]], late []bool) (held []bool) {
 	defer func() {
 		// A function of the user's that panics now, an ExpirationFunc or an Invalidator,
 		// must not lose what has been created.
@@ -233,10 +246,12 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	}()
 	held = make([]bool, len(at))
 	items, packed := make([]driver.Item, 0, len(at)), make([]int, 0, len(at))
+	overtaken := cr.overtaken(ctx, at, late)
+	ttls := make([]time.Duration, len(at))
 	for n, i := range at {
 		k := &cr.keys[i]
 		var done bool
-		if held[n], done = cr.refuses(ctx, i); done {
+		if held[n], done = cr.refuses(ctx, i, late[n], overtaken[n]); done {
 			continue
 		}
 		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
@@ -244,6 +259,7 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 			held[n] = cr.stored(ctx, i, err)
 			continue
 		}
+		ttls[n] = it.TTL
 		items, packed = append(items, it), append(packed, n)
 	}
 	if len(items) == 0 {
@@ -251,23 +267,37 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	}
 	err := cr.s.set(ctx, items)
 	errs := itemErrors(items)
+	var carriers []carrier
 	for _, n := range packed {
+		k := &cr.keys[at[n]]
 		cause := err
 		if cause == nil {
-			cause = errs[cr.keys[at[n]].mangled]
+			cause = errs[k.mangled]
 		}
-		held[n] = cr.stored(ctx, at[n], cause)
+		held[n] = cr.stored(ctx, at[n], cause) && overtaken[n] == Fresh
+		if cause == nil && len(k.made.tags) > 0 {
+			carriers = append(carriers, carrier{k.made.tags, ttls[n]})
+		}
 	}
+	cr.prolong(ctx, carriers)
 	return held
 }
 
 // refuses reports whether the value of a key is not to be stored, and if so whether the
-// lease was held until now. Without the backend nothing tells what was deleted in the
-// meantime, so the lease counts as lost.
-func (cr *creation[V]) refuses(ctx context.Context, i int) (held, done bool) {
+// lease was held until now, if there are late callers who need to know. Without the
+// backend nothing tells what was deleted in the meantime, so the lease counts as lost.
+// overtaken is what has become of the value meanwhile.
+func (cr *creation[V]) refuses(ctx context.Context, i int, late bool, overtaken State) (held, done bool) {
 	k := &cr.keys[i]
 	l := k.lease.lease
 	if l == nil || k.offline {
+		return false, true
+	}
+	if k.made.unsure {
+		cr.leaveAlone(i)
+		return false, true
+	}
+	if overtaken == Invalidated {
 		return false, true
 	}
 	// What was invalidated since it began would be invalid at once. Where the token has
@@ -279,11 +309,14 @@ func (cr *creation[V]) refuses(ctx context.Context, i int) (held, done bool) {
 	}
 	if k.noStore {
 		cr.leaveAlone(i)
+		if !late {
+			return false, true
+		}
 		err := cr.s.extend(ctx, l)
 		if err != nil && !errors.Is(err, driver.ErrLeaseLost) {
 			cr.c.failed(ctx, cr.s, "extend", k.key, err)
 		}
-		return err == nil, true
+		return err == nil && overtaken == Fresh, true
 	}
 	return true, false
 }

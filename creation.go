@@ -55,6 +55,7 @@ type creationKey[V any] struct {
 	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
+	known   []seenTag  // its tags as far as they are known beforehand, as read last; nil: not known
 	made    *lookup[V] // what came of it; nil: nothing yet
 }
 
@@ -161,6 +162,9 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 			continue
 		}
 		k.last, k.err = l, nil
+		if l.known != nil {
+			k.known = l.known
+		}
 		// Those that create together have to know of the same version, so there has
 		// to be one. What is fresh needs none.
 		if l.version == "" && l.use != flight.Fresh {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -32,14 +33,15 @@ type marks struct {
 	schema   string
 	staleFor time.Duration // how long past its expiration it may be served; 0: as the region says
 	notFound bool          // it stands for CacheOptions.NotFound
+	tags     []seenTag
 }
 
 // marksOf returns the marks for an entry with such metadata.
 func marksOf(m *stored.Meta) *marks {
-	if m.Schema == "" && m.StaleFor == 0 && !m.NotFound {
+	if m.Schema == "" && m.StaleFor == 0 && !m.NotFound && len(m.Tags) == 0 {
 		return nil
 	}
-	return &marks{m.Schema, m.StaleFor, m.NotFound}
+	return &marks{m.Schema, m.StaleFor, m.NotFound, seenTags(m.Tags)}
 }
 
 // ofSchema reports whether the entry, of whatever type, has that schema.
@@ -53,12 +55,13 @@ func (e *entry[V]) ofSchema(schema string) bool {
 // unmarked are the marks of an entry that has none.
 var unmarked marks
 
-// holds reports whether an entry with these marks holds a value of that schema.
+// holds reports whether an entry with these marks holds a value of that schema, which
+// needs no tags to be judged by.
 func (m *marks) holds(schema string) bool {
 	if m == nil {
 		return schema == ""
 	}
-	return m.schema == schema && !m.notFound
+	return m.schema == schema && !m.notFound && m.tags == nil
 }
 
 // keyed returns key in the memory of the entry itself. A map compares a key
@@ -104,6 +107,12 @@ type lookup[V any] struct {
 	schema   string
 	notFound bool // there is an answer, that there is no value
 
+	names   []string  // of its tags, as far as they are known beforehand
+	known   []seenTag // the same, with the versions in force; nil: not known
+	tags    []seenTag // that it was stored with
+	unsure  bool      // it is made of what has tags whose versions nobody knows
+	verdict State     // of the invalidator and of the tags
+
 	version string  // the region's when this was read; "" if it has none yet
 	history history // that it belongs to
 	token   *token  // that it was judged by, if there was one
@@ -112,7 +121,7 @@ type lookup[V any] struct {
 
 // entry returns what was found as users see it.
 func (l *lookup[V]) entry(from From) Entry[V] {
-	return Entry[V]{Value: l.value, Created: l.created, State: l.state, From: from}
+	return Entry[V]{Value: l.value, Created: l.created, State: l.state, From: from, Tags: tagNames(l.tags)}
 }
 
 // expires returns the expiration that counts for an entry, after its own wishes
@@ -163,6 +172,25 @@ func (s *state) past(age, exp, own time.Duration) (use flight.State, ifError boo
 		return flight.Stale, false
 	}
 	return flight.Missing, s.o.StaleIfError != 0 && within(age, exp, s.o.StaleIfError)
+}
+
+// age makes an entry stale from the beginning, which is to be served for as long as others
+// are once they are stale. exp is the expiration of those that say nothing of it, and ended
+// when its creation ended, on the clock of now.
+func (s *state) age(m *stored.Meta, exp time.Duration, ended *int64) {
+	if m.ExpireIn != 0 {
+		exp = m.ExpireIn
+	}
+	m.StaleFor = s.staleFor(max(exp, Never), m.StaleFor)
+	if m.StaleFor != Never {
+		m.StaleFor = max(m.StaleFor, 1) // the least that is not 0, which stands for no wish
+	}
+	m.ExpireIn = 1
+	// It is past that also if it is read before any clock has moved, and although Created
+	// is stored to a quarter of a microsecond.
+	const past = time.Microsecond
+	m.Created -= int64(past)
+	*ended -= int64(past)
 }
 
 // staleFor returns how long past its expiration an entry may be served.
@@ -323,6 +351,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.created = at.Add(-l.age)
 		l.expireIn, l.draw = e.expireIn, e.draw
 		l.staleFor, l.schema, l.notFound = more.staleFor, more.schema, more.notFound
+		l.tags = slices.Clone(more.tags)
 		return e.version, nil
 	}
 	if it.Data == nil {
@@ -346,7 +375,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
 	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
-	l.staleFor, l.schema, l.notFound = m.StaleFor, m.Schema, m.NotFound
+	l.staleFor, l.schema, l.notFound, l.tags = m.StaleFor, m.Schema, m.NotFound, seenTags(m.Tags)
 	return m.Version, nil
 }
 

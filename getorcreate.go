@@ -44,7 +44,7 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func(context.Context) (V, error)) (Entry[V], error) {
 	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
 		if e := c.direct(ctx, s, key, true); e != nil {
-			return Entry[V]{e.value, time.Now().Add(-e.age(0)), Fresh, Hit}, nil
+			return Entry[V]{Value: e.value, Created: time.Now().Add(-e.age(0)), State: Fresh, From: Hit}, nil
 		}
 	}
 	l, from, err := c.find(ctx, key, create)
@@ -110,6 +110,8 @@ func (c *Cache[V]) answer(l *lookup[V]) (V, error) {
 }
 
 // find is GetOrCreate, and returns what the value is made of.
+//
+// What it returns gives to a creation around the caller; see state.gives.
 func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Context) (V, error)) (*lookup[V], From, error) {
 	flags := flagsOf(ctx)
 	if flags&renew != 0 {
@@ -137,10 +139,12 @@ func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Con
 				if l.early {
 					c.renewEarly(ctx, s, called, key, mangled, l, create)
 				}
+				l.gives(ctx, s)
 				return l, Hit, nil
 			case l.use == flight.Stale && flags&noStale == 0 && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
 				// The algorithm would say so too. This is said before anything is built.
 				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
+				l.gives(ctx, s)
 				return l, StaleHit, nil
 			}
 		}
@@ -193,6 +197,7 @@ func (cr *creation[V]) doOne(ctx context.Context) (*lookup[V], From, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	got.gives(ctx, cr.s)
 	return got, k.from(first, got, stoodIn), nil
 }
 

@@ -78,13 +78,14 @@ type Invalidator interface {
 	Judge(key, version string, began time.Time) State
 }
 
-// token is the version of a region and where it comes from.
+// token is the version of a region, or one of a tag's two, and where it comes from.
 type token struct {
 	Version  string   `json:"v"`
 	Soft     bool     `json:"s,omitempty"` // what the last invalidation was
 	At       int64    `json:"a,omitempty"` // when that was, Unix nanoseconds; 0: there was none
 	HardAt   int64    `json:"h,omitempty"` // when the last hard one was
 	Replaced []string `json:"r,omitempty"` // the versions before, the latest first, back to the last hard invalidation
+	Until    int64    `json:"-"`           // of a tag's: when it goes, Unix seconds; 0: it does not
 }
 
 // remembered is how many versions a token remembers. Entries of older ones are

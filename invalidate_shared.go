@@ -31,11 +31,12 @@ type SharedInvalidator struct{ regionInvalidator }
 // is nil in every value of it.
 type regionInvalidator interface{ Invalidator }
 
-// tokens is the version tokens that a region keeps under one key of its backend, one
-// after the other.
+// tokens is the version tokens that are kept under one key of a backend, one after the
+// other: those of a region, or of a tag.
 type tokens struct {
 	s    *state
 	key  string
+	tag  bool // they are a tag's, which say no more than their version and when they go
 	last atomic.Pointer[readToken]
 	seen atomic.Bool   // there was a token once
 	turn chan struct{} // has room for the one goroutine that looks for an absent token
@@ -112,11 +113,23 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 		}
 		return seen.token
 	}
-	t := new(token)
-	if json.Unmarshal(it.Data, t) != nil || t.Version == "" {
+	t := ts.decode(it.Data)
+	if t == nil {
 		return nil // what cannot be read is as good as evicted
 	}
 	ts.noteRead(&readToken{string(it.Data), t, asked})
+	return t
+}
+
+// decode returns the token that was stored as data; nil: it is none.
+func (ts *tokens) decode(data []byte) *token {
+	if ts.tag {
+		return decodeTagToken(data)
+	}
+	t := new(token)
+	if json.Unmarshal(data, t) != nil || t.Version == "" {
+		return nil
+	}
 	return t
 }
 
@@ -158,11 +171,19 @@ func (ts *tokens) write(ctx context.Context, t *token, l driver.Lease) error {
 //  3. Q invalidates: B takes the place of A, and Q's call returns.
 //  4. A is written again. P's entry, which began before 3, is valid once more.
 func (ts *tokens) item(t *token) driver.Item {
-	if ts.s.caps.Objects {
-		return driver.Item{Key: ts.key, Object: t, Once: true}
+	it := driver.Item{Key: ts.key, Once: true}
+	if t.Until != 0 {
+		it.TTL = max(time.Until(time.Unix(t.Until, 0)), time.Second)
 	}
-	data, _ := json.Marshal(t) // strings and numbers never fail
-	return driver.Item{Key: ts.key, Data: data, Once: true}
+	switch {
+	case ts.s.caps.Objects:
+		it.Object = t
+	case ts.tag:
+		it.Data = encodeTagToken(t)
+	default:
+		it.Data, _ = json.Marshal(t) // strings and numbers never fail
+	}
+	return it
 }
 
 // first returns the token that is written where there is none. Where there was one it
@@ -180,13 +201,33 @@ func (ts *tokens) first() *token {
 	return t
 }
 
-// current returns the token in force, after writing one where there is none. Of many
-// callers that find none, one goes to the backend.
+// current returns the token in force, after writing one where there is none.
 func (ts *tokens) current(ctx context.Context) (*token, error) {
 	if t, _ := ts.known(); t != nil {
 		return t, nil
 	}
-	called := now()
+	return ts.inTurn(ctx, now(), func() (*token, error) {
+		t, err := ts.read(ctx, nil)
+		if t == nil && err == nil {
+			t, err = ts.make(ctx, ts.first)
+		}
+		return t, err
+	})
+}
+
+// make writes first's result where there is no token, and returns the one in force.
+func (ts *tokens) make(ctx context.Context, first func() *token) (*token, error) {
+	return ts.update(ctx, func(old *token) *token {
+		if old != nil {
+			return nil
+		}
+		return first()
+	})
+}
+
+// inTurn finds out about the token, for a caller that has found none since it called, at a
+// moment of the clock of now. Of many such callers one goes to the backend.
+func (ts *tokens) inTurn(ctx context.Context, called int64, find func() (*token, error)) (*token, error) {
 	leave, err := ts.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -202,15 +243,7 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 		return nil, f.err
 	}
 	asked := now()
-	t, err := ts.read(ctx, nil)
-	if t == nil && err == nil {
-		t, err = ts.update(ctx, func(old *token) *token {
-			if old != nil {
-				return nil
-			}
-			return ts.first()
-		})
-	}
+	t, err := find()
 	switch {
 	case err == nil:
 		ts.noteRead(&readToken{token: t, at: asked})

@@ -51,9 +51,11 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 			errs = append(errs, s.region.backendError(ctx, "get", key, l.err))
 		case l.use == flight.Fresh && l.notFound:
 			missing[key] = true // from the map, though the answer is known
+			l.gives(ctx, s)
 			c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
 		case l.use == flight.Fresh:
 			vals[key] = l.value
+			l.gives(ctx, s)
 			c.event(ctx, s, s.o.Hooks.Hit, "get", key)
 		default:
 			missing[key] = true
@@ -105,22 +107,37 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 	s.flights.Forget(mangled...)
 	began, since := now(), s.pending.now()
 	shared, histories := s.sharedFor(ctx, mangled)
+	tags, err := c.settingTags(ctx, s, keys)
+	if err != nil {
+		return s.region.backendError(ctx, "set", keys[0], err)
+	}
 	items, errs := make([]driver.Item, 0, len(keys)), make(map[string]*OpError)
 	for i, key := range keys {
 		version, err := shared.entry(ctx, histories[i], key)
-		if err != nil {
+		if err = cmp.Or(err, tags.errs[key]); err != nil {
 			errs[mangled[i]] = s.region.backendError(ctx, "set", key, err)
 			continue
 		}
-		it := driver.Item{Key: mangled[i]}
-		m := stored.Meta{Created: time.Now().UnixNano(), Version: version}
-		if err := c.pack(s, &it, vals[key], m, began); err != nil {
+		it, its := driver.Item{Key: mangled[i]}, tags.of(key)
+		m := stored.Meta{Created: time.Now().UnixNano(), Version: version, Tags: storedTags(its)}
+		ended := began
+		if tags.inherited.stale {
+			s.age(&m, c.expiration(s), &ended)
+		}
+		if err := c.pack(s, &it, vals[key], m, ended); err != nil {
 			errs[mangled[i]] = &OpError{s.region.name, "set", key, err}
 			continue
 		}
 		items = append(items, it)
+		if len(its) > 0 {
+			tags.carriers = append(tags.carriers, carrier{its, it.TTL})
+		}
 	}
-	return c.put(ctx, s, keys, mangled, items, errs, since)
+	err = c.put(ctx, s, keys, mangled, items, errs, since)
+	if failed := s.tags.prolong(ctx, tags.carriers); failed != nil {
+		c.failed(ctx, s, "version", keys[0], failed)
+	}
+	return err
 }
 
 // firsts returns the keys without those that are mangled like one before them: they
@@ -233,6 +250,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 			if !l.notFound {
 				vals[key] = l.value
 			}
+			l.gives(ctx, s)
 			c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
 			early = addEarly(ctx, s, early, key, mangled[i], l)
 		default:
@@ -310,6 +328,7 @@ func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V, failed *gro
 			stoodIn.add(i, k.key, err)
 			got, err = first[i], nil
 		}
+		got.gives(ctx, s)
 		if got != nil && !got.notFound {
 			vals[k.key] = got.value
 			for _, alias := range k.aliases {

@@ -86,6 +86,11 @@ type Options struct {
 	// [SharedInvalidator].
 	InvalidationLag time.Duration
 
+	// TagScope names the tags that the region uses: regions with one TagScope over one
+	// backend share them, in all processes. "": all that share the backend. See
+	// [Control.Tag].
+	TagScope string
+
 	// Runner runs the creations of stale entries. nil: the caller that finds an
 	// entry stale creates it and gets the new value; Background: a goroutine
 	// does, and that caller too gets the stale one.
@@ -266,8 +271,12 @@ func (o *Options) checkFor(caps driver.Caps) error {
 	return errors.Join(faults...)
 }
 
+// tokenWord begins the keys of the version tokens of tags.
+const tokenWord = "_tag:"
+
 // reserved reports whether a key is one of ours: locks are kept under "_lock"
-// and the key, version tokens under "_inv:".
+// and the key, version tokens under "_inv:" and tokenWord.
 func reserved(key string) bool {
-	return len(key) > 0 && key[0] == '_' && (strings.HasPrefix(key, "_lock") || strings.HasPrefix(key, "_inv:"))
+	return len(key) > 0 && key[0] == '_' &&
+		(strings.HasPrefix(key, "_lock") || strings.HasPrefix(key, "_inv:") || strings.HasPrefix(key, tokenWord))
 }

@@ -1,6 +1,7 @@
 package dogpile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -43,22 +44,26 @@ func (c *Cache[V]) readMany(ctx context.Context, s *state, op string, keys []str
 	return lookups, nil
 }
 
-// readAll reads entries and the version tokens that they are judged by in one call of
-// the backend, judges them and fills lookups. items has room for a token at its end. An
-// entry for which the backend could not answer, or not for its token, has an err. A
-// lookup that has a token already is judged by that one.
+// readAll reads entries, the version tokens that they are judged by, and the tokens of
+// the tags that are known beforehand in one call of the backend, judges the entries and
+// fills lookups. Tags that only the entries tell cost another call. items has room for a
+// token at its end. An entry for which the backend could not answer, or not for its
+// tokens, has an err. A lookup that has a token already is judged by that one.
 func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []string, items []driver.Item, lookups []*lookup[V]) error {
 	items = items[:len(keys)]
 	veil := s.pending.veil(items)
+	tags := tagTokens{sc: s.tags}
+	c.nameTags(keys, items, lookups)
 	var room [1]askedToken
-	items, asks, err := c.ask(ctx, s, items, lookups, room[:0])
+	items, asks, err := c.ask(ctx, s, items, lookups, room[:0], &tags)
 	if err == nil && c.moved(s, items, lookups) {
 		// Only this answer has told the backend which server keeps what, so that another
 		// token was asked for than other processes go by.
 		for i := range items {
 			items[i] = driver.Item{Key: items[i].Key, Lease: items[i].Lease}
 		}
-		items, asks, err = c.ask(ctx, s, items, lookups, room[:0])
+		tags = tagTokens{sc: s.tags}
+		items, asks, err = c.ask(ctx, s, items, lookups, room[:0], &tags)
 	}
 	if err != nil {
 		return s.region.backendError(ctx, op, keys[0], err)
@@ -83,7 +88,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.err = err
 		}
 		if l.found {
-			l.classify(s, exp, max(veil.judge(l.history), l.history.judge(l.token, keys[i], version, l.began())))
+			l.verdict = max(veil.judge(l.history), l.history.judge(l.token, keys[i], version, l.began()))
 		}
 		if veil.verdict != Fresh {
 			// 1. The entry is read while an invalidation is pending.  2. That is done, and
@@ -92,12 +97,70 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.token = nil
 		}
 	}
+	c.judgeTags(ctx, lookups, &tags)
+	for _, l := range lookups {
+		if l.found {
+			l.classify(s, exp, l.verdict)
+		}
+	}
 	return nil
 }
 
-// ask reads items, and with them the tokens that lookups lack, which it adds to asks. It
-// returns both: with many tokens the items may have moved.
-func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken) ([]driver.Item, []askedToken, error) {
+// nameTags has lookups name the tags of their entries, as far as those are known
+// beforehand.
+//
+// Under a lease the entry is most often the one that was read before, and no good: so its
+// tags are looked at only if it is found, and good for something.
+func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*lookup[V]) {
+	if c.o.Tags == nil {
+		return
+	}
+	for i, l := range lookups {
+		if items[i].Lease == nil {
+			l.names = c.o.Tags(keys[i])
+		}
+	}
+}
+
+// judgeTags has the tags that entries carry count in what they are worth. Their tokens are
+// read after the entries, unless they were known beforehand:
+//
+//  1. The entry is read.  2. Its tag is invalidated.  3. The token is read: the entry is
+//     invalid. It was valid when the caller called, but nobody is promised that.
+//
+//  1. The tag is invalidated, and the call of it returns.  2. A reader calls, and reads the
+//     entry.  3. Whenever after that it reads the token, it is not the entry's.
+func (c *Cache[V]) judgeTags(ctx context.Context, lookups []*lookup[V], tags *tagTokens) {
+	var names []string
+	for _, l := range lookups {
+		if l.found && l.verdict != Invalidated {
+			for _, t := range l.tags {
+				names = append(names, t.name)
+			}
+		}
+	}
+	var unread error
+	if len(names) > 0 {
+		unread = tags.read(ctx, names)
+	}
+	for _, l := range lookups {
+		l.known = tags.seenAll(l.names)
+		if !l.found || l.verdict == Invalidated || len(l.tags) == 0 {
+			continue
+		}
+		verdict, err := tags.judge(l.tags)
+		if err = cmp.Or(unread, err); err != nil {
+			// As without its region's token nobody knows what the entry is worth.
+			l.found, l.err = false, err
+		}
+		l.verdict = max(l.verdict, verdict)
+	}
+}
+
+// ask reads items, and with them the tokens that lookups lack, which it adds to asks, and
+// those of the tags that lookups name. It returns items and asks: with many tokens the
+// items may have moved.
+func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken, tags *tagTokens) (_ []driver.Item, _ []askedToken, err error) {
 	n := len(items)
 	for i, l := range lookups {
 		l.history = s.versions.of(items[i].Key)
@@ -114,6 +177,14 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 		}
 		asks = append(asks, askedToken{l.history, t, ask != "", nil})
 	}
+	tokens := len(items)
+	for _, l := range lookups {
+		if len(l.names) > 0 {
+			if items, err = tags.want(items, l.names); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
 	asked := int64(0)
 	if len(items) > n {
 		asked = now()
@@ -127,6 +198,7 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 			at++
 		}
 	}
+	tags.take(items[tokens:], asked)
 	return items[:n], asks, nil
 }
 

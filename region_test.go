@@ -527,7 +527,7 @@ func TestKeyOfTheVersionTokenIsTooLong(t *testing.T) {
 func TestReservedKeys(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t, new(plainBackend), nil)
-	for key, legal := range map[string]bool{"_lock": false, "_lockk": false, "_inv:": false, "_inv:r": false, "_inv": true, "_loc": true, "lock": true, "": true, "a_lock": true, "_Lock": true} {
+	for key, legal := range map[string]bool{"_lock": false, "_lockk": false, "_inv:": false, "_inv:r": false, "_inv": true, "_tag:": false, "_tag:a": false, "_tag": true, "_loc": true, "lock": true, "": true, "a_lock": true, "_Lock": true} {
 		for name, call := range everyCallOn(dogpile.NewCache[int](r, nil), r) {
 			err := call(t.Context(), key)
 			var ke *dogpile.OpError

@@ -38,6 +38,7 @@ type state struct {
 	usage    *usage        // nil: the backend is the user's
 	flights  *flight.Table // of this configuration alone: another one has other entries
 	versions versions
+	tags     *tagScope
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
 	pending  *pending    // deletes that have failed; nil: they are not tried again
@@ -112,6 +113,8 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return nil, err
 	}
 	s.backend = s.chain
+	// Leases of this process alone do not keep others from deleting.
+	fenced := s.caps.Fenced && s.caps.Locks || !s.caps.Shared
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true
@@ -119,6 +122,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		s.space = leaseSpace(s.chain)
 	}
 	s.locker = s.backend.(driver.Locker)
+	s.tags = newTagScope(s, fenced)
 	if s.mangle = complete.Mangler; s.mangle == nil && s.caps.Mangle != nil {
 		s.mangle = s.caps.Mangle
 	}
@@ -247,7 +251,7 @@ func (s *state) keys(op string, keys []string) ([]string, error) {
 	return out, nil
 }
 
-var errReserved = errors.New("keys that begin with _lock or _inv: are reserved")
+var errReserved = errors.New("keys that begin with _lock, _inv: or _tag: are reserved")
 
 // mangled returns what the backend knows a key of the user's as, whose form with the
 // prefix is prefixed.

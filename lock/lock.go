@@ -175,7 +175,7 @@ func (s source[V]) Create(ctx context.Context, _ []int) ([]flight.Result[V], err
 	return []flight.Result[V]{{Value: v, OK: true}}, err
 }
 
-func (s source[V]) Store(ctx context.Context, _ []int, values []flight.Result[V]) (held []bool) {
+func (s source[V]) Store(ctx context.Context, _ []int, values []flight.Result[V], _ []bool) (held []bool) {
 	return []bool{s.Lock.Store == nil || s.Lock.Store(ctx, values[0].Value)}
 }
 

@@ -30,7 +30,7 @@ func (f *frugal) Unlock(int)                                 {}
 func (f *frugal) Create(_ context.Context, at []int) ([]flight.Result[int], error) {
 	return f.results[:len(at)], nil
 }
-func (f *frugal) Store(_ context.Context, at []int, _ []flight.Result[int]) []bool {
+func (f *frugal) Store(_ context.Context, at []int, _ []flight.Result[int], _ []bool) []bool {
 	return f.held[:len(at)]
 }
 func (f *frugal) Enter(context.Context, bool) (func(), error) { return leave, nil }

@@ -270,7 +270,7 @@ func (s *source) Create(ctx context.Context, at []int) ([]flight.Result[string],
 	return s.create(ctx, at)
 }
 
-func (s *source) Store(ctx context.Context, at []int, values []flight.Result[string]) []bool {
+func (s *source) Store(ctx context.Context, at []int, values []flight.Result[string], _ []bool) []bool {
 	return s.store(ctx, at, values)
 }
 

@@ -367,6 +367,7 @@ func (b *batch[V]) create() error {
 	}
 	var stored, left []task[V]
 	var values []Result[V]
+	var late []bool
 	outs := make([]outcome[V], 2*len(tasks)) // allocated at once
 	for i, t := range tasks {
 		if !made[i].OK {
@@ -378,7 +379,7 @@ func (b *batch[V]) create() error {
 		// be able to join this flight, which still has the value to give.
 		inDoubt := &outs[i]
 		*inDoubt = outcome[V]{value: made[i].Value, kind: created, lost: true}
-		t.flight.storing(inDoubt)
+		late = append(late, t.flight.storing(inDoubt))
 		stored, values = append(stored, t), append(values, made[i])
 	}
 	b.finish(left, nil)
@@ -387,7 +388,7 @@ func (b *batch[V]) create() error {
 	}
 	var held []bool
 	if err := b.timed(func(ctx context.Context) error {
-		held = b.call.Source.Store(ctx, positions(stored), values)
+		held = b.call.Source.Store(ctx, positions(stored), values, late)
 		return nil
 	}); err != nil {
 		return err

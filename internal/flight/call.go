@@ -67,8 +67,9 @@ type Source[V any] interface {
 	// Create makes values anew. A creator may leave some out.
 	Create(ctx context.Context, at []int) ([]Result[V], error)
 	// Store stores values under their locks, and reports for each whether its lock
-	// was held until then.
-	Store(ctx context.Context, at []int, values []Result[V]) (held []bool)
+	// was held until then. Only late callers need to know that, and late tells which
+	// values there may be some for: nobody joins any more.
+	Store(ctx context.Context, at []int, values []Result[V], late []bool) (held []bool)
 	// Enter takes a slot among the creators. If there is none it waits, or returns nil
 	// if it may not. leave is called once. [Table.Nested] tells of ctx whether the
 	// creation is inside another one.

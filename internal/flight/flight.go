@@ -19,16 +19,17 @@ type flight struct {
 	err    error
 
 	// guarded by the shard's mu
-	cutoff   int64                     // see the package comment; 0: neither read nor created yet
-	revoked  bool                      // by ForgetAll: a lock that it is still granted is given back
-	waiters  int                       // callers that wait for the result
-	failFor  func(error) time.Duration // set once its creator runs; nil: no error is remembered
-	made     any                       // the result if the time is up while it is being stored; nil: ErrTimeout
-	finished bool
-	group    *group
-	holder   *holder       // the lock within this process; nil: not held
-	unlock   func()        // gives back the Source's lock; nil: not held
-	unlocked chan struct{} // closed once the Source's lock is given back
+	cutoff     int64                     // see the package comment; 0: neither read nor created yet
+	revoked    bool                      // by ForgetAll: a lock that it is still granted is given back
+	waiters    int                       // callers that wait for the result
+	joinedLate bool                      // a caller has joined that was late for it then
+	failFor    func(error) time.Duration // set once its creator runs; nil: no error is remembered
+	made       any                       // the result if the time is up while it is being stored; nil: ErrTimeout
+	finished   bool
+	group      *group
+	holder     *holder       // the lock within this process; nil: not held
+	unlock     func()        // gives back the Source's lock; nil: not held
+	unlocked   chan struct{} // closed once the Source's lock is given back
 
 	// guarded by the mu of circles
 	blocker *blocker  // the lock that it waits for; nil: it waits for none
@@ -166,14 +167,15 @@ func (f *flight) finish(result any, err error) (unseen bool) {
 }
 
 // storing notes the result that callers get if the time is up before it is stored, and
-// lets nobody join any more.
-func (f *flight) storing(made any) {
+// lets nobody join any more. It reports whether anybody has joined late.
+func (f *flight) storing(made any) (joinedLate bool) {
 	sh := f.table.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.made = made
 	sh.remove(f)
 	sh.endFailure(f.key) // whether or not the value is stored, its creator works
+	return f.joinedLate
 }
 
 // creating notes that the creator runs: from now on an error is one of the creation.

@@ -206,7 +206,7 @@ func (v *visit) Create(_ context.Context, at []int) (results []flight.Result[int
 	return results, nil
 }
 
-func (v *visit) Store(_ context.Context, at []int, values []flight.Result[int]) (held []bool) {
+func (v *visit) Store(_ context.Context, at []int, values []flight.Result[int], _ []bool) (held []bool) {
 	for n, i := range at {
 		held = append(held, v.w.records[v.at[i]].store(v.leases[i], values[n].Value))
 	}

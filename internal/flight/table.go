@@ -80,6 +80,7 @@ func (t *Table) join(key string, at int, on terms, g *group) (f *flight, made bo
 			if !on.stale {
 				f.waiters++
 			}
+			f.joinedLate = f.joinedLate || f.late(on.called)
 			return f, false, nil
 		}
 	}

@@ -461,7 +461,7 @@ func (n numbers) Create(_ context.Context, at []int) ([]flight.Result[int], erro
 	}
 	return results, nil
 }
-func (numbers) Store(_ context.Context, at []int, _ []flight.Result[int]) []bool {
+func (numbers) Store(_ context.Context, at []int, _ []flight.Result[int], _ []bool) []bool {
 	return make([]bool, len(at))
 }
 func (numbers) Enter(context.Context, bool) (func(), error) { return func() {}, nil }

@@ -2,6 +2,7 @@ package stored_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestMarks(t *testing.T) {
 		}
 		for _, schema := range []string{"", row.meta.Schema, "another"} {
 			m, got, err := stored.ParseExpecting([]byte(row.entry), row.meta.Version, schema)
-			if m != at(row.meta) || string(got) != payload || err != nil {
+			if !reflect.DeepEqual(m, at(row.meta)) || string(got) != payload || err != nil {
 				t.Errorf("%s: read as %+v, %q, %v; want %+v", row.name, m, got, err, at(row.meta))
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,12 +68,12 @@ func TestParseGolden(t *testing.T) {
 		for _, g := range goldens(t, file) {
 			for _, expected := range []string{"", g.meta.Version, "another"} {
 				m, payload, err := stored.ParseExpecting([]byte(g.entry), expected, expected)
-				if err != nil || m != g.meta || string(payload) != g.payload() {
+				if err != nil || !reflect.DeepEqual(m, g.meta) || string(payload) != g.payload() {
 					t.Errorf("%s: ParseExpecting(%s, %q) = %+v, %q, %v; want %+v", file, g.entry, expected, m, payload, err, g.meta)
 				}
 			}
 			m, payload, err := stored.Parse([]byte(g.entry))
-			if err != nil || m != g.meta || string(payload) != g.payload() || payload == nil {
+			if err != nil || !reflect.DeepEqual(m, g.meta) || string(payload) != g.payload() || payload == nil {
 				t.Errorf("%s: Parse(%s) = %+v, %q, %v; want %+v", file, g.entry, m, payload, err, g.meta)
 			}
 		}
@@ -103,7 +104,7 @@ func TestParseRejects(t *testing.T) {
 			t.Fatalf("%s: %v", row[1], err)
 		}
 		m, payload, err := stored.Parse([]byte(entry))
-		if !errors.Is(err, causes[row[0]]) || m != (stored.Meta{}) || payload != nil {
+		if !errors.Is(err, causes[row[0]]) || !reflect.DeepEqual(m, stored.Meta{}) || payload != nil {
 			t.Errorf("Parse(%.99q) = %+v, %q, %v; want %s", entry, m, payload, err, row[0])
 		}
 	}
@@ -224,7 +225,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("Parse wrote to its input")
 		}
 		if err != nil {
-			if m != (stored.Meta{}) || payload != nil {
+			if !reflect.DeepEqual(m, stored.Meta{}) || payload != nil {
 				t.Fatalf("%+v, %q beside %v", m, payload, err)
 			}
 			return

@@ -1,0 +1,252 @@
+package dogpile
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dogpile-go/dogpile/internal/stored"
+)
+
+// tagScope is the tags that all regions with one [Options.TagScope] over one backend
+// share, as one region sees them.
+//
+// A tag is two version tokens: a hard one and a soft one. An entry is stored with its
+// tags, and with the versions that their tokens had before its creator read what they
+// stand for. It is missing if the hard token of a tag has another version by now or is
+// gone, and stale if the soft one has or is. So an invalidation deletes one of the two:
+// without looking at it, in one call of the backend for any number of tags. It cannot be
+// overtaken:
+//
+//  1. A's creator tags its value: it reads the token, T, and then the origin.
+//  2. The origin changes, and somebody deletes the token.
+//  3. B tags another value, and makes a new token, U.
+//  4. A stores under T. Whether or not 3 has happened, T is not in force: versions are
+//     random, and none comes back.
+//
+// What 3 writes is written once, and under a lease that the delete of another
+// invalidation revokes: see tokens.update and tokens.item.
+//
+// A token that the backend has evicted is one that was deleted. So it needs no room where
+// none is left, and what remains of a tag that no entry carries is nothing. Tokens have a
+// TTL, which is prolonged for entries that outlive it; see prolong.
+type tagScope struct {
+	s      *state
+	name   string        // with what separates it from tags escaped
+	life   time.Duration // of a token, in TTLs of the entry for which it is made
+	fenced bool          // a token can be written so that no invalidation is undone
+
+	mu      sync.Mutex
+	known   map[string]*tokens // by key; what many goroutines look for or may trust for a while
+	related map[any]bool       // whether another backend, as this process sees them, is the same one
+}
+
+const (
+	// maxKnown bounds how many tokens a process knows. One that it forgets is read again.
+	maxKnown = 1 << 14
+	// maxTagKey is the length up to which a tag can be read in the key of its token.
+	maxTagKey = 200
+	// tagLife is how many TTLs of the entry a token lives for which it is made. So it is
+	// prolonged once in a TTL at the most.
+	tagLife = 2
+	// tagLifeUnfenced is the same where a token cannot be prolonged.
+	tagLifeUnfenced = 16
+	// tagsAtOnce is how many leases on tokens are asked for at the same time.
+	tagsAtOnce = 16
+)
+
+func newTagScope(s *state, fenced bool) *tagScope {
+	sc := &tagScope{s: s, name: escapeScope.Replace(s.o.TagScope), life: tagLife, fenced: fenced, known: make(map[string]*tokens)}
+	if !fenced {
+		sc.life = tagLifeUnfenced
+	}
+	return sc
+}
+
+// escapeScope keeps the tag "b:c" of scope "a" and the tag "c" of scope "a:b" apart.
+var escapeScope = strings.NewReplacer("%", "%25", ":", "%3A", "~", "%7E", "#", "%23")
+
+// A token's key has one of these between scope and tag.
+const (
+	hardToken = ':'
+	softToken = '~'
+)
+
+// key returns the key of a token of a tag. It has no prefix and no mangling of the
+// region's: all regions of the scope have to find the same.
+func (sc *tagScope) key(kind byte, tag string) (string, error) {
+	key := tokenWord + sc.name + string(kind) + tag
+	if len(key) > maxTagKey || strings.ContainsFunc(key, notPrintable) {
+		sum := sha256.Sum256([]byte(sc.name + ":" + tag))
+		key = tokenWord + "#" + string(kind) + hex.EncodeToString(sum[:]) // no scope has a #
+	}
+	if sc.s.caps.Mangle != nil {
+		key = sc.s.caps.Mangle(key)
+	}
+	if limit := sc.s.caps.MaxKeyLen; limit > 0 && len(key) > limit {
+		return "", fmt.Errorf("the token of a tag needs a key of %d bytes, the backend takes %d", len(key), limit)
+	}
+	return key, nil
+}
+
+func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
+
+// seenTag is a tag with the versions of its tokens, as they were seen by a creation.
+type seenTag struct {
+	name, hard, soft string
+
+	until int64 // when the first of the tokens goes, Unix seconds; 0: neither does
+}
+
+func (t *seenTag) same(other seenTag) bool {
+	return t.name == other.name && t.hard == other.hard && t.soft == other.soft
+}
+
+// mergeTags appends to tags those of more that it lacks. A tag may be in it twice, with
+// different versions: then it was invalidated between two readings, and whatever was made
+// of both is invalid.
+func mergeTags(tags, more []seenTag) []seenTag {
+	for _, t := range more {
+		if !slices.ContainsFunc(tags, t.same) {
+			tags = append(tags, t)
+		}
+	}
+	return tags
+}
+
+// tagNames returns the names of tags, each once.
+func tagNames(tags []seenTag) (names []string) {
+	for _, t := range tags {
+		if !slices.Contains(names, t.name) {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
+
+// storedTags returns tags as they are stored.
+func storedTags(tags []seenTag) []stored.Tag {
+	if len(tags) == 0 {
+		return nil
+	}
+	out := make([]stored.Tag, len(tags))
+	for i, t := range tags {
+		out[i] = stored.Tag{Name: t.name, Hard: t.hard, Soft: t.soft}
+	}
+	return out
+}
+
+// seenTags is the reverse of storedTags.
+func seenTags(tags []stored.Tag) []seenTag {
+	if len(tags) == 0 {
+		return nil
+	}
+	out := make([]seenTag, len(tags))
+	for i, t := range tags {
+		out[i] = seenTag{name: t.Name, hard: t.Hard, soft: t.Soft}
+	}
+	return out
+}
+
+// newTagVersion returns 72 random bits in letters and digits: enough for no version of a
+// tag ever to come back, and short, as every entry has it.
+func newTagVersion() string {
+	var bits [9]byte
+	_, _ = rand.Read(bits[:]) // it never fails
+	return base64.RawURLEncoding.EncodeToString(bits[:])
+}
+
+// InvalidateTags makes invalid every entry that carries one of tags and was stored before,
+// or whose creation had begun before: missing with Hard, stale with Soft. It reaches all
+// regions that have the same [Options.TagScope] over the same backend, in all processes,
+// and entries that were made of tagged ones; see [Control.Tag]. It is one call of the
+// backend, however many entries there are. Any strings are tags.
+//
+// An error means that some of the entries may be valid still.
+func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
+	s, err := r.enter("invalidate")
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	if mode != Hard && mode != Soft {
+		return r.wrap("invalidate", "", fmt.Errorf("unknown mode %d", mode))
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	tags = distinct(tags)
+	keys, err := s.tags.keys(mode, tags)
+	if err != nil {
+		return r.wrap("invalidate", tags[0], err)
+	}
+	if err = s.tags.delete(ctx, keys); err != nil {
+		err = r.backendError(ctx, "invalidate", tags[0], err)
+	} else {
+		r.stats.add(countInvalidations, 1)
+	}
+	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Keys: tags, Err: err})
+	return err
+}
+
+// keys returns the keys of the tokens that an invalidation deletes.
+func (sc *tagScope) keys(mode Mode, tags []string) ([]string, error) {
+	kind := byte(hardToken)
+	if mode == Soft {
+		kind = softToken
+	}
+	keys := make([]string, len(tags))
+	for i, tag := range tags {
+		var err error
+		if keys[i], err = sc.key(kind, tag); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// delete deletes tokens. What this process knows of them is forgotten in any case: the
+// delete may be carried out although its answer is lost.
+func (sc *tagScope) delete(ctx context.Context, keys []string) error {
+	bounded, cancel := sc.s.bound(ctx)
+	defer cancel()
+	defer sc.forget(keys)
+	return sc.s.backend.Delete(bounded, keys)
+}
+
+// forget lets nobody trust what was known of tokens.
+func (sc *tagScope) forget(keys []string) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	for _, key := range keys {
+		// Those who look for the token at this moment keep what they have found to
+		// themselves.
+		delete(sc.known, key)
+	}
+}
+
+// tokens returns the tokens under a key.
+func (sc *tagScope) tokens(key string) *tokens {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	ts := sc.known[key]
+	if ts == nil {
+		for old := range sc.known {
+			if len(sc.known) < maxKnown {
+				break
+			}
+			delete(sc.known, old)
+		}
+		ts = newTokens(sc.s, key)
+		ts.tag = true
+		sc.known[key] = ts
+	}
+	return ts
+}
