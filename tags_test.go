@@ -247,7 +247,7 @@ func TestBornInvalid(t *testing.T) {
 				s.set(2)
 				other.set(2)
 				wantErr(t, "InvalidateTags", newRegion(t, b, nil).InvalidateTags(bg, mode, "product:42"), nil) // 3
-				v, err := other.products.GetOrCreate(bg, "42", other.product)                                 // 4
+				v, err := other.products.GetOrCreate(bg, "42", other.product)                                  // 4
 				wantValue(t, "the product", v, err, "2")
 				close(resume)
 				r := <-a // 5

@@ -164,7 +164,7 @@ func TestParseDamaged(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			if spaced, _, err := stored.Parse(append([]byte(" "), data...)); spaced != m || err != nil {
+			if spaced, _, err := stored.Parse(append([]byte(" "), data...)); !reflect.DeepEqual(spaced, m) || err != nil {
 				t.Fatalf("%+v, and with a space before it %+v, %v", m, spaced, err)
 			}
 			if m.Created <= 0 || m.ExpireIn < -1 || m.Took < 0 || !strings.HasSuffix(g.entry, string(payload)) {
