@@ -55,13 +55,20 @@ func (e *entry[V]) ofSchema(schema string) bool {
 // unmarked are the marks of an entry that has none.
 var unmarked marks
 
-// holds reports whether an entry with these marks holds a value of that schema, which
-// needs no tags to be judged by.
+// tags returns the names of the entry's tags.
+func (e *entry[V]) tags() []string {
+	if e.marks == nil {
+		return nil
+	}
+	return tagNames(e.marks.tags)
+}
+
+// holds reports whether an entry with these marks holds a value of that schema.
 func (m *marks) holds(schema string) bool {
 	if m == nil {
 		return schema == ""
 	}
-	return m.schema == schema && !m.notFound && m.tags == nil
+	return m.schema == schema && !m.notFound
 }
 
 // keyed returns key in the memory of the entry itself. A map compares a key

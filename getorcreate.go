@@ -44,7 +44,7 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func(context.Context) (V, error)) (Entry[V], error) {
 	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
 		if e := c.direct(ctx, s, key, true); e != nil {
-			return Entry[V]{Value: e.value, Created: time.Now().Add(-e.age(0)), State: Fresh, From: Hit}, nil
+			return Entry[V]{Value: e.value, Created: time.Now().Add(-e.age(0)), State: Fresh, From: Hit, Tags: e.tags()}, nil
 		}
 	}
 	l, from, err := c.find(ctx, key, create)
@@ -75,7 +75,7 @@ func (c *Cache[V]) direct(ctx context.Context, s *state, key string, creates boo
 // hit is a look into the memory of this process for a fresh entry under
 // sc.key. It allocates nothing.
 func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
-	object, left, err := s.lookup(ctx, sc)
+	object, left, err := s.lookup(ctx, sc, sc.text())
 	if err != nil {
 		return nil, false // the reading that follows will return the error
 	}
@@ -88,6 +88,9 @@ func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool)
 		if age > exp || creates && s.early(age, exp) && !s.flights.Busy(sc.text()) {
 			return nil, false
 		}
+	}
+	if e.marks != nil && e.marks.tags != nil && (Creation(ctx) != nil || !s.tags.inForce(ctx, sc, e.marks.tags)) {
+		return nil, false // or there is a creation to inherit them
 	}
 	s.region.stats.hit(sc.stripe)
 	return e, true

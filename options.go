@@ -100,13 +100,14 @@ type Options struct {
 	Strict bool
 
 	// RetryDeletes is how many failed deletes and invalidations are kept and tried again, in
-	// the background with growing pauses, until they are done: one for each key, and one
-	// for the region. 0: none. Their errors wrap [ErrPending]. Until it is done this region
+	// the background with growing pauses, until they are done: one for each key and each
+	// tag, and one for the region. 0: none. Their errors wrap [ErrPending]. Until it is done this region
 	// takes what was deleted for missing, and after a hard invalidation everything on the
 	// servers that it has not reached; what is set, or has begun to be created, after a
-	// delete has failed replaces what was to be deleted. Other processes may read the old entries until then. When there are too
-	// many the newest are kept: the oldest are given up, which [Hooks.Error] is told. A
-	// call with more keys than that is not kept. What is done at last counts in [Stats]
+	// delete has failed replaces what was to be deleted. Entries with a tag that was to be
+	// invalidated are invalid here until it is. Other processes may read the old entries
+	// until then. When there are too many the newest are kept: the oldest are given up,
+	// which [Hooks.Error] is told. A call with more keys than that is not kept. What is done at last counts in [Stats]
 	// and is told to [Hooks.Delete] or [Hooks.Invalidate]. What is kept is lost with the
 	// process; [Region.Close] tries once more. It has no effect over a backend in the
 	// memory of this process.

@@ -34,6 +34,9 @@ var ErrPending = errors.New("it is tried again until it is done")
 //     the delete was done.  3. It creates the entry anew.  4. The delete is tried again, and
 //     takes the new entry with it. That costs a creation, and no more.
 //
+// What a tag is on is invalid here until its token is deleted, also what is made in the
+// meantime: it has the version that is going to be deleted.
+//
 // A reading takes what is missing as it was when the reading began:
 //
 //  1. The old entry is read.  2. The delete is done at last, and no longer kept.  3. What was
@@ -56,9 +59,10 @@ type pending struct {
 	turn  int           // where the next round begins, if one had to be given up
 }
 
-// kept is a delete of one key, or an invalidation.
+// kept is a delete of one key or of one token of a tag, or an invalidation.
 type kept struct {
-	key, mangled string
+	key, mangled string    // key is the tag, of a token
+	token        byte      // which one it is; 0: this is no token
 	mode         Mode      // of an invalidation
 	left         []*tokens // that it has not reached; nil: it may have reached none
 	at           int64     // when it was kept; see pending
@@ -105,25 +109,48 @@ func (p *pending) len() int64 {
 	return p.n.Load()
 }
 
+// adopt makes what another configuration has kept what s is to delete.
+func (k *kept) adopt(s *state) (err error) {
+	if k.token != 0 {
+		k.mangled, err = s.tags.key(k.token, k.key)
+	} else {
+		k.mangled, err = s.key("delete", k.key)
+	}
+	return err
+}
+
 // keep keeps the delete of keys, which has failed with err, and reports whether it did: all
-// of them, or none.
-func (p *pending) keep(ctx context.Context, keys, mangled []string, err error) bool {
+// of them, or none. token is 0, or tells which tokens of tags they are.
+func (p *pending) keep(ctx context.Context, token byte, keys, mangled []string, err error) bool {
 	if p == nil {
 		return false
 	}
+	all := make([]*kept, len(keys))
+	for i := range keys {
+		all[i] = &kept{key: keys[i], mangled: mangled[i], token: token, err: err}
+	}
+	return p.keepAll(ctx, all)
+}
+
+func (p *pending) keepAll(ctx context.Context, all []*kept) bool {
 	p.mu.Lock()
 	if heir := p.heir; heir != nil {
 		p.mu.Unlock()
-		mangled, unfit := heir.s.keys("delete", keys)
-		return unfit == nil && heir.keep(ctx, keys, mangled, err)
+		for _, k := range all {
+			if k.adopt(heir.s) != nil {
+				return false
+			}
+		}
+		return heir.keepAll(ctx, all)
 	}
-	if p.over || len(keys) > p.most {
+	if p.over || len(all) > p.most {
 		p.mu.Unlock()
 		return false
 	}
 	at := p.clock.Add(1)
-	for i := range keys {
-		p.put(&kept{key: keys[i], mangled: mangled[i], at: at, err: err})
+	for _, k := range all {
+		k.at = at
+		p.put(k)
 	}
 	lost := p.crowdedOut()
 	p.start()
@@ -274,6 +301,16 @@ func (v *veil) over(i int, it *driver.Item) {
 	}
 }
 
+// keeps reports whether the delete of a key is kept.
+func (p *pending) keeps(mangled string) bool {
+	if p.len() == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.keys[mangled] != nil
+}
+
 // judge returns what the entries of h are worth at most. One server that is down must not
 // take those of the others, which the invalidation has reached.
 func (v *veil) judge(h history) State {
@@ -296,7 +333,7 @@ func (e *givenUpError) Unwrap() error { return e.err }
 func (p *pending) giveUp(ctx context.Context, lost []kept) {
 	for _, k := range lost {
 		op := "delete"
-		if k.mangled == "" {
+		if k.mangled == "" || k.token != 0 {
 			op = "invalidate"
 		}
 		p.s.failed(ctx, Event{Op: op, Key: k.key, Err: &givenUpError{&backendError{k.err}}})
@@ -330,12 +367,14 @@ func (p *pending) inherit(before *state) {
 	}
 	at := p.clock.Add(1)
 	for _, k := range all {
-		mangled, err := p.s.key("delete", k.key)
-		if err != nil {
-			old.lost = append(old.lost, kept{key: k.key, mangled: k.mangled, err: err})
+		mine := *k
+		if err := mine.adopt(p.s); err != nil {
+			k.err = err
+			old.lost = append(old.lost, *k)
 			continue
 		}
-		p.put(&kept{key: k.key, mangled: mangled, at: at, err: k.err})
+		mine.at = at
+		p.put(&mine)
 	}
 	old.lost = append(old.lost, p.crowdedOut()...)
 	if p.n.Load() > 0 {

@@ -184,16 +184,23 @@ func (p *pending) delete(ctx context.Context, keys []*kept) error {
 
 // done forgets deletes that were carried out, tells of them, and returns their keys.
 func (p *pending) done(ctx context.Context, keys []*kept) (done []string) {
+	var carried []*kept
+	p.s.tags.forgetKept(keys)
 	p.mu.Lock()
 	for _, k := range keys {
 		if p.remove(k) { // otherwise it has failed again, or was settled, meanwhile
-			done = append(done, k.key)
+			carried = append(carried, k)
 		}
 	}
 	p.mu.Unlock()
-	p.s.region.stats.add(countDeletes, len(done))
-	for _, key := range done {
-		p.s.event(ctx, p.s.o.Hooks.Delete, Event{Op: "delete", Key: key})
+	for _, k := range carried {
+		if done = append(done, k.key); k.token != 0 {
+			p.s.region.stats.add(countInvalidations, 1)
+			p.s.event(ctx, p.s.o.Hooks.Invalidate, Event{Op: "invalidate", Keys: []string{k.key}})
+			continue
+		}
+		p.s.region.stats.add(countDeletes, 1)
+		p.s.event(ctx, p.s.o.Hooks.Delete, Event{Op: "delete", Key: k.key})
 	}
 	return done
 }
@@ -307,7 +314,12 @@ func (p *pending) left() error {
 	if n := p.order.Len(); n > 0 {
 		var keys []string
 		for e := p.order.Front(); e != nil && len(keys) < named; e = e.Next() {
-			keys = append(keys, strconv.Quote(e.Value.(*kept).key))
+			k := e.Value.(*kept)
+			what := strconv.Quote(k.key)
+			if k.token != 0 {
+				what = "tag " + what
+			}
+			keys = append(keys, what)
 		}
 		if n > named {
 			keys = append(keys, "…")

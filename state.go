@@ -191,6 +191,7 @@ func (s *state) chooseVersions() error {
 // scratch holds what a lookup needs and can be used again.
 type scratch struct {
 	key    []byte // begins with the region's prefix
+	tag    []byte // the key of a tag's token
 	items  [1]driver.Item
 	stripe int
 }
@@ -198,12 +199,12 @@ type scratch struct {
 // text returns the key, for those who do not keep it.
 func (sc *scratch) text() string { return unsafe.String(unsafe.SliceData(sc.key), len(sc.key)) }
 
-// lookup asks for the prefix and whatever more has been appended to sc.key. left
-// is what is left of the TTL, if the backend tells.
-func (s *state) lookup(ctx context.Context, sc *scratch) (object any, left time.Duration, err error) {
+// lookup asks for a key that is made in sc. left is what is left of the TTL, if the backend
+// tells.
+func (s *state) lookup(ctx context.Context, sc *scratch, key string) (object any, left time.Duration, err error) {
 	it := &sc.items[0]
 	// The backend does not keep the key: Caps.InMemory promises that.
-	it.Key = sc.text()
+	it.Key = key
 	err = s.backend.Get(ctx, sc.items[:])
 	object = it.Object
 	if s.exact {
@@ -343,7 +344,7 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 		s.pending.settle(began, mangled...)
 	} else {
 		oe := s.region.backendError(ctx, "delete", keys[0], err)
-		if s.pending.keep(ctx, keys, mangled, err) {
+		if s.pending.keep(ctx, 0, keys, mangled, err) {
 			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
 		}
 		err = oe

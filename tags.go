@@ -82,11 +82,35 @@ const (
 // key returns the key of a token of a tag. It has no prefix and no mangling of the
 // region's: all regions of the scope have to find the same.
 func (sc *tagScope) key(kind byte, tag string) (string, error) {
-	key := tokenWord + sc.name + string(kind) + tag
-	if len(key) > maxTagKey || strings.ContainsFunc(key, notPrintable) {
+	key, plain := sc.appendKey(nil, kind, tag)
+	if !plain {
 		sum := sha256.Sum256([]byte(sc.name + ":" + tag))
-		key = tokenWord + "#" + string(kind) + hex.EncodeToString(sum[:]) // no scope has a #
+		key = append(append(key[:0], tokenWord+"#"...), kind) // no scope has a #
+		key = hex.AppendEncode(key, sum[:])
 	}
+	return sc.fitted(string(key))
+}
+
+// appendKey appends the key of a token as it is where nothing keeps it from being that; not
+// plain means that something does.
+func (sc *tagScope) appendKey(dst []byte, kind byte, tag string) (key []byte, plain bool) {
+	from := len(dst)
+	dst = append(dst, tokenWord...)
+	dst = append(dst, sc.name...)
+	dst = append(append(dst, kind), tag...)
+	if len(dst)-from > maxTagKey {
+		return dst, false
+	}
+	for _, c := range dst[from:] {
+		if c <= ' ' || c > '~' {
+			return dst, false
+		}
+	}
+	return dst, true
+}
+
+// fitted returns a key as the backend would like to have it.
+func (sc *tagScope) fitted(key string) (string, error) {
 	if sc.s.caps.Mangle != nil {
 		key = sc.s.caps.Mangle(key)
 	}
@@ -95,8 +119,6 @@ func (sc *tagScope) key(kind byte, tag string) (string, error) {
 	}
 	return key, nil
 }
-
-func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // seenTag is a tag with the versions of its tokens, as they were seen by a creation.
 type seenTag struct {
@@ -169,7 +191,8 @@ func newTagVersion() string {
 // and entries that were made of tagged ones; see [Control.Tag]. It is one call of the
 // backend, however many entries there are. Any strings are tags.
 //
-// An error means that some of the entries may be valid still.
+// An error means that some of the entries may be valid still. It wraps [ErrPending] where
+// [Options.RetryDeletes] has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -183,25 +206,31 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 		return nil
 	}
 	tags = distinct(tags)
-	keys, err := s.tags.keys(mode, tags)
+	kind := byte(hardToken)
+	if mode == Soft {
+		kind = softToken
+	}
+	keys, err := s.tags.keys(kind, tags)
 	if err != nil {
 		return r.wrap("invalidate", tags[0], err)
 	}
-	if err = s.tags.delete(ctx, keys); err != nil {
-		err = r.backendError(ctx, "invalidate", tags[0], err)
-	} else {
+	began := s.pending.now()
+	if err = s.tags.delete(ctx, keys); err == nil {
 		r.stats.add(countInvalidations, 1)
+		s.pending.settle(began, keys...)
+	} else {
+		oe := r.backendError(ctx, "invalidate", tags[0], err)
+		if s.pending.keep(ctx, kind, tags, keys, err) {
+			oe = &OpError{oe.Region, oe.Op, oe.Key, &pendingError{oe.Err}}
+		}
+		err = oe
 	}
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Keys: tags, Err: err})
 	return err
 }
 
-// keys returns the keys of the tokens that an invalidation deletes.
-func (sc *tagScope) keys(mode Mode, tags []string) ([]string, error) {
-	kind := byte(hardToken)
-	if mode == Soft {
-		kind = softToken
-	}
+// keys returns the keys of one kind of token.
+func (sc *tagScope) keys(kind byte, tags []string) ([]string, error) {
 	keys := make([]string, len(tags))
 	for i, tag := range tags {
 		var err error
@@ -229,6 +258,15 @@ func (sc *tagScope) forget(keys []string) {
 		// Those who look for the token at this moment keep what they have found to
 		// themselves.
 		delete(sc.known, key)
+	}
+}
+
+// forgetKept is forget for deletes that have been kept, and are done.
+func (sc *tagScope) forgetKept(done []*kept) {
+	for _, k := range done {
+		if k.token != 0 {
+			sc.forget([]string{k.mangled})
+		}
 	}
 }
 
