@@ -290,11 +290,12 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// history records what happens for d, and checks it. Unless it is to be calm,
-// processes are killed, and stopped for longer than their leases last.
+// history records what happens for d, and longer until there is enough of it, and checks
+// it. Unless it is to be calm, processes are killed, and stopped for longer than their
+// leases last.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
-		return since < d || since < d+patience && f.w.logged.Load() < enough
+		return since < d || since < d+patience && len(f.rare()) > 0
 	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
 		victim := n % f.task.Procs
@@ -320,26 +321,39 @@ func history(f *fleet, d time.Duration, calm bool) {
 	for _, fault := range stale(events) {
 		f.fault("%s", fault)
 	}
-	f.enough(events, d)
+	count := counted(events)
+	f.t.Log("recorded ", count)
+	if rare := f.rare(); len(rare) > 0 && f.w.faults.Load() == 0 {
+		f.fault("there is too little of %q in %v", rare, count)
+	}
 }
 
-// enough checks that a history has some of everything.
-func (f *fleet) enough(events []event, d time.Duration) {
+// rare returns what a history has too little of to be worth a check.
+func (f *fleet) rare() (whats []string) {
+	if f.w.logged.Load() < enough {
+		return []string{"everything"}
+	}
+	if f.task.Role != "history" {
+		return nil // it is there for one fault that is to be found
+	}
+	count := counted(f.w.events())
+	for _, what := range everything() {
+		if count[what] < 10 {
+			whats = append(whats, what)
+		}
+	}
+	return whats
+}
+
+// counted returns how many events of each kind have returned.
+func counted(events []event) map[string]int {
 	count := map[string]int{}
 	for _, e := range events {
 		if e.end != 0 {
 			count[e.what()]++
 		}
 	}
-	f.t.Log("recorded ", count)
-	if f.task.Role != "history" {
-		return // it is there for one fault that is to be found
-	}
-	for _, what := range everything() {
-		if count[what] < 20 && f.w.faults.Load() == 0 {
-			f.fault("only %d of %q in %v", count[what], what, d)
-		}
-	}
+	return count
 }
 
 // everything returns what has to be in a history.
@@ -352,12 +366,12 @@ func everything() (whats []string) {
 	for _, entry := range []int64{thingKey, thingProduct, thingFragment, thingPage} {
 		whats = append(whats, event{op: opRead, entry: entry, thing: entry}.what())
 	}
-	for _, data := range []int64{thingData, thingFresh} {
-		for _, entry := range []int64{thingProduct, thingFragment, thingPage, thingNote} {
+	for _, entry := range []int64{thingProduct, thingFragment, thingPage} {
+		for _, data := range []int64{thingData, thingFresh} {
 			whats = append(whats, event{op: opRead, entry: entry, thing: data}.what())
 		}
 	}
-	return whats
+	return append(whats, event{op: opRead, entry: thingNote, thing: thingData}.what())
 }
 
 // what returns the kind of an event.

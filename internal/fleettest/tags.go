@@ -126,7 +126,7 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 	if op < 20 {
 		is = rnd.Perm(l.n)[:1+rnd.IntN(l.n)]
 	}
-	if a.Role != "products" && rnd.IntN(12) == 0 {
+	if a.Role != "products" && rnd.IntN(8) == 0 {
 		a.readNote(ctx, rnd.IntN(pages))
 		return
 	}
