@@ -247,7 +247,7 @@ func TestNothingOldIsMadeOfTags(t *testing.T) {
 				if l.unshared {
 					n = 1
 				}
-				newSellers(t, n, newFake(t, l), o, runtime.Gosched).run(t, 12, 60)
+				newSellers(t, n, newFake(t, l), o, runtime.Gosched).run(t, 12, 40)
 			})
 		}
 	}
@@ -277,7 +277,7 @@ func TestNothingOldIsMadeOfTagsOverASlowBackend(t *testing.T) {
 					}
 					o.LockTTL = 10 * time.Millisecond
 					pause := func() { pass(time.Duration(rand.IntN(20)) * time.Millisecond) }
-					newSellers(t, n, b, o, pause).run(t, 12, 50)
+					newSellers(t, n, b, o, pause).run(t, 12, 25)
 					over.Store(true)
 				})
 			})
