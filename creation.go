@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -160,6 +161,10 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 				cr.disconnect(ctx, "get", cr.s.region.backendError(ctx, cr.op, k.key, l.err), i)
 			}
 			continue
+		}
+		if before := k.last; l.unjudged && (!before.found || before.state == Invalidated || !slices.EqualFunc(before.tags, l.tags, sameTag)) {
+			// Nobody knows whether it was invalidated by a tag, so that nobody is shown it.
+			l.state, l.use, l.ifError = Invalidated, flight.Missing, false
 		}
 		k.last, k.err = l, nil
 		if l.known != nil {

@@ -61,17 +61,18 @@ func (cr *creation[V]) findTags(ctx context.Context, at []int) error {
 	return nil
 }
 
-// chosen returns those of seen, which are the tags of all, that names are; nil with an error
-// if one of them could not be read.
+// chosen returns those of seen, which are the tags of all in alphabetical order, that names
+// are; nil with an error if one of them could not be read.
 func chosen(names, all []string, seen []seenTag, errs []error) (tags []seenTag, err error) {
-	for i, t := range seen {
-		if !slices.Contains(names, all[i]) {
-			continue
+	for _, name := range names {
+		i, found := slices.BinarySearch(all, name)
+		if !found || i >= len(seen) {
+			continue // they are not needed; see tagger
 		}
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
-		tags = append(tags, t)
+		tags = mergeTags(tags, seen[i:i+1])
 	}
 	return tags, nil
 }

@@ -127,16 +127,14 @@ type seenTag struct {
 	until int64 // when the first of the tokens goes, Unix seconds; 0: neither does
 }
 
-func (t *seenTag) same(other seenTag) bool {
-	return t.name == other.name && t.hard == other.hard && t.soft == other.soft
-}
+func sameTag(a, b seenTag) bool { return a.name == b.name && a.hard == b.hard && a.soft == b.soft }
 
 // mergeTags appends to tags those of more that it lacks. A tag may be in it twice, with
 // different versions: then it was invalidated between two readings, and whatever was made
 // of both is invalid.
 func mergeTags(tags, more []seenTag) []seenTag {
 	for _, t := range more {
-		if !slices.ContainsFunc(tags, t.same) {
+		if !slices.ContainsFunc(tags, func(other seenTag) bool { return sameTag(t, other) }) {
 			tags = append(tags, t)
 		}
 	}
