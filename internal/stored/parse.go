@@ -60,6 +60,7 @@ const (
 	sawS
 	sawF
 	sawN
+	sawG
 )
 
 // parser walks over in. Its methods report whether what they look for is
@@ -85,12 +86,16 @@ func (p *parser) written() bool {
 	version, ok := p.writtenString(`, "t": `, sawT)
 	schema, fine := p.writtenString(`, "s": `, sawS)
 	ok = ok && fine
+	var tags tagList
+	if ok && p.word(`, "g": `) {
+		tags, ok = p.tagList()
+	}
 	if p.word(`, "d": `) {
 		ok = ok && p.seconds((*int64)(&p.meta.Took))
 	}
 	// In 2001 the seconds came to have ten digits. Of such a time a float64 is the same
 	// whether it is read in one piece or put together as appendSeconds takes it apart.
-	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) {
+	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) || !p.takeTags(tags) {
 		return false
 	}
 	p.take(version)
@@ -207,6 +212,8 @@ func (p *parser) member() bool {
 		bit = sawF
 	case "n":
 		bit = sawN
+	case "g":
+		bit = sawG
 	default:
 		return p.skip(maxDepth)
 	}
@@ -215,6 +222,12 @@ func (p *parser) member() bool {
 	}
 	p.seen |= bit
 	start := p.pos
+	if bit == sawG {
+		if tags, ok := p.tagList(); ok && p.takeTags(tags) {
+			return true
+		}
+		p.pos = start
+	}
 	if p.pos < len(p.in) && p.in[p.pos] == '"' {
 		raw, escaped, ok := p.string()
 		p.setString(bit, raw, escaped)

@@ -4,7 +4,11 @@
 //	{"ct": 1795335672.9081824, "v": 2}|{"foo": "bar"}
 //
 // It is the form of dogpile.cache 1.1 and later. What that knows nothing about
-// stands in the same object under short keys that it ignores.
+// stands in the same object under short keys that it ignores; an entry has those only
+// of which it has something to say. All of them, in the order in which they are written:
+//
+//	{"ct": 1795335672.9081824, "v": 2, "t": "version", "s": "schema", "e": 60.0, "f": 60.0,
+//	 "n": 1, "g": ["tag", "hard version", "soft version"], "d": 1.5}|null
 package stored
 
 import (
@@ -46,6 +50,10 @@ type Meta struct {
 	// NotFound tells that the entry stands for the answer that there is no value. Its
 	// payload is what programs read that know nothing of this.
 	NotFound bool
+
+	// Tags are what the entry depends on, in this order; nil for none. Those that Parse
+	// returns share memory with each other, and none with the entry.
+	Tags []Tag
 }
 
 // Errors of Parse. Both mean that there is no entry.
@@ -73,6 +81,7 @@ func Append(dst []byte, m Meta) []byte {
 	if m.NotFound {
 		dst = append(dst, `, "n": 1`...)
 	}
+	dst = appendTags(dst, m.Tags)
 	dst = appendDuration(dst, `, "d": `, max(m.Took, 0))
 	return append(dst, "}|"...)
 }
