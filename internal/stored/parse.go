@@ -87,15 +87,17 @@ func (p *parser) written() bool {
 	}
 	version, ok := p.writtenString(`, "t": `, sawT)
 	schema, fine := p.writtenString(`, "s": `, sawS)
-	if ok = ok && fine; ok && p.word(`, "g": `) {
-		ok = p.tags() && !p.bad
+	ok = ok && fine
+	var tags tagList
+	if ok && p.word(`, "g": `) {
+		tags, ok = p.tagList()
 	}
 	if p.word(`, "d": `) {
 		ok = ok && p.seconds((*int64)(&p.meta.Took))
 	}
 	// In 2001 the seconds came to have ten digits. Of such a time a float64 is the same
 	// whether it is read in one piece or put together as appendSeconds takes it apart.
-	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) {
+	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) || !p.takeTags(tags) {
 		return false
 	}
 	p.take(version)
@@ -222,8 +224,11 @@ func (p *parser) member() bool {
 	}
 	p.seen |= bit
 	start := p.pos
-	if bit == sawG && p.pos < len(p.in) && p.in[p.pos] == '[' {
-		return p.tags()
+	if bit == sawG {
+		if tags, ok := p.tagList(); ok && p.takeTags(tags) {
+			return true
+		}
+		p.pos = start
 	}
 	if p.pos < len(p.in) && p.in[p.pos] == '"' {
 		raw, escaped, ok := p.string()

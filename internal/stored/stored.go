@@ -4,7 +4,11 @@
 //	{"ct": 1795335672.9081824, "v": 2}|{"foo": "bar"}
 //
 // It is the form of dogpile.cache 1.1 and later. What that knows nothing about
-// stands in the same object under short keys that it ignores.
+// stands in the same object under short keys that it ignores; an entry has those only
+// of which it has something to say. All of them, in the order in which they are written:
+//
+//	{"ct": 1795335672.9081824, "v": 2, "t": "version", "s": "schema", "e": 60.0, "f": 60.0,
+//	 "n": 1, "g": ["tag", "hard version", "soft version"], "d": 1.5}|null
 package stored
 
 import (
@@ -49,7 +53,8 @@ type Meta struct {
 	// payload is what programs read that know nothing of this.
 	NotFound bool
 
-	// Tags is what the entry may be invalidated by. Append and Parse keep their order.
+	// Tags are what the entry depends on, in this order; nil for none. Those that Parse
+	// returns share memory with each other, and none with the entry.
 	Tags []Tag
 }
 
