@@ -2,7 +2,6 @@ package stored_test
 
 import (
 	"errors"
-	"reflect"
 	"testing"
 	"time"
 

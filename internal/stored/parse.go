@@ -2,10 +2,8 @@ package stored
 
 import (
 	"bytes"
-	"encoding/hex"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -241,55 +239,6 @@ func (p *parser) member() bool {
 	}
 	p.pos, p.bad = start, true
 	return p.skip(maxDepth)
-}
-
-// tags reads a list of three strings for each tag.
-func (p *parser) tags() bool {
-	if !p.byte('[') {
-		return false
-	}
-	var three [3]string
-	n := 0
-	for p.space(); !p.byte(']'); p.space() {
-		if n > 0 {
-			if !p.byte(',') {
-				return false
-			}
-			p.space()
-		}
-		if p.pos == len(p.in) || p.in[p.pos] != '"' {
-			p.bad = true // or it is no JSON
-			if !p.skip(maxDepth - 1) {
-				return false
-			}
-			n++
-			continue
-		}
-		raw, escaped, ok := p.string()
-		if !ok {
-			return false
-		}
-		if escaped {
-			raw = unquote(make([]byte, 0, len(raw)), raw)
-		}
-		three[n%3] = string(raw)
-		if n++; n%3 == 0 {
-			p.tag(three)
-		}
-	}
-	p.bad = p.bad || n%3 != 0
-	return true
-}
-
-func (p *parser) tag(three [3]string) {
-	t := Tag{three[0], three[1], three[2]}
-	if hexed, is := strings.CutPrefix(t.Name, "\x00"); is {
-		name, err := hex.DecodeString(hexed)
-		p.bad = p.bad || err != nil
-		t.Name = string(name)
-	}
-	p.bad = p.bad || t.Hard == "" || t.Soft == ""
-	p.meta.Tags = append(p.meta.Tags, t)
 }
 
 func (p *parser) setString(bit uint16, raw []byte, escaped bool) {

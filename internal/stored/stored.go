@@ -12,11 +12,9 @@
 package stored
 
 import (
-	"encoding/hex"
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -58,10 +56,6 @@ type Meta struct {
 	Tags []Tag
 }
 
-// Tag is a tag of an entry, with the versions of its two tokens. The name may be any
-// string, and comes back byte for byte; versions are like those of Meta, and not empty.
-type Tag struct{ Name, Hard, Soft string }
-
 // Errors of Parse. Both mean that there is no entry.
 var (
 	ErrMalformed = errors.New("dogpile: malformed entry")
@@ -90,34 +84,6 @@ func Append(dst []byte, m Meta) []byte {
 	dst = appendTags(dst, m.Tags)
 	dst = appendDuration(dst, `, "d": `, max(m.Took, 0))
 	return append(dst, "}|"...)
-}
-
-// appendTags appends a list of three strings for each tag, unless there are none.
-func appendTags(dst []byte, tags []Tag) []byte {
-	for i, t := range tags {
-		if i == 0 {
-			dst = append(dst, `, "g": [`...)
-		} else {
-			dst = append(dst, ", "...)
-		}
-		dst = appendString(dst, nameOf(t.Name))
-		dst = appendString(append(dst, ", "...), t.Hard)
-		dst = appendString(append(dst, ", "...), t.Soft)
-	}
-	if len(tags) > 0 {
-		dst = append(dst, ']')
-	}
-	return dst
-}
-
-// nameOf returns what a name is stored as: itself if it is UTF-8, and otherwise, as JSON
-// cannot hold it, its bytes in hex after a U+0000. A name that begins with U+0000 is stored
-// like that too.
-func nameOf(name string) string {
-	if utf8.ValidString(name) && !strings.HasPrefix(name, "\x00") {
-		return name
-	}
-	return "\x00" + hex.EncodeToString([]byte(name))
 }
 
 // appendDuration appends a member unless d is 0, and -1 for what is less.
