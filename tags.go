@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/internal/stored"
@@ -42,6 +43,8 @@ type tagScope struct {
 	name   string        // with what separates it from tags escaped
 	life   time.Duration // of a token, in TTLs of the entry for which it is made
 	fenced bool          // a token can be written so that no invalidation is undone
+
+	dropping atomic.Bool // what carries an invalidated tag will be dropped in a moment
 
 	mu      sync.Mutex
 	known   map[string]*tokens // by key; what many goroutines look for or may trust for a while
@@ -189,6 +192,8 @@ func newTagVersion() string {
 // and entries that were made of tagged ones; see [Control.Tag]. It is one call of the
 // backend, however many entries there are. Any strings are tags.
 //
+// Under Hard a [driver.Dropper] drops the entries a second later, in the background.
+//
 // An error means that some of the entries may be valid still. It wraps [ErrPending] where
 // [Options.RetryDeletes] has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
@@ -216,6 +221,9 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 	if err = s.tags.delete(ctx, keys); err == nil {
 		r.stats.add(countInvalidations, 1)
 		s.pending.settle(began, keys...)
+		if mode == Hard {
+			s.dropUntagged()
+		}
 	} else {
 		oe := r.backendError(ctx, "invalidate", tags[0], err)
 		if s.pending.keep(ctx, kind, tags, keys, err) {
