@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ type actor struct {
 	watch  *watch
 	region *dogpile.Region
 	cache  *dogpile.Cache[value]
-	round  int64 // the first that it takes part in
+	levels *levels // nil: there are no caches with tags
+	round  int64   // the first that it takes part in
 }
 
 // value is what is kept in the cache. It knows the key that it belongs to, so that
@@ -47,7 +49,12 @@ var roles = map[string]func(a *actor, g int){
 	"storm":    (*actor).storm,
 	"stampede": (*actor).stampede,
 	"history":  (*actor).history,
+	"tags":     (*actor).tagHistory,
+	"products": (*actor).tagHistory,
 }
+
+// records reports whether the process takes part in a history.
+func (a *actor) records() bool { return a.Role != "storm" && a.Role != "stampede" }
 
 // act plays one process until the world is over.
 func act(k task) error {
@@ -63,6 +70,11 @@ func act(k task) error {
 	if err := a.configure(b); err != nil {
 		return err
 	}
+	if a.records() {
+		if a.levels, err = a.openLevels(b); err != nil {
+			return err
+		}
+	}
 	a.round = w.round.Load() + 1
 	a.p.away.Store(false)
 	var all sync.WaitGroup
@@ -72,12 +84,31 @@ func act(k task) error {
 	all.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return errors.Join(a.region.Close(ctx), driver.Close(b))
+	err = a.region.Close(ctx)
+	if a.levels != nil {
+		err = errors.Join(err, a.levels.close(ctx, b))
+	}
+	return errors.Join(err, driver.Close(b))
 }
 
 func (a *actor) configure(b driver.Backend) error {
 	a.region = dogpile.NewRegion(a.Region)
 	a.watch = &watch{w: a.w, p: a.p, prefix: a.Region + ":k"}
+	o := a.options()
+	o.Proxies = slices.Insert(o.Proxies, 0, func(b driver.Backend) driver.Backend {
+		a.watch.Backend = b
+		return a.watch
+	})
+	var tags *dogpile.CacheOptions[value]
+	if a.Tagged && a.Proc%2 == 0 { // the others tell of their tag as they create
+		tags = &dogpile.CacheOptions[value]{Tags: func(string) []string { return []string{stormTag} }}
+	}
+	a.cache = dogpile.NewCache(a.region, tags)
+	return a.region.Configure(b, o)
+}
+
+// options returns what all regions of the process are configured with.
+func (a *actor) options() *dogpile.Options {
 	o := &dogpile.Options{
 		Expiration:     a.Expiration,
 		StaleFor:       time.Hour,
@@ -86,16 +117,13 @@ func (a *actor) configure(b driver.Backend) error {
 		CreateTimeout:  dogpile.Never,
 		BackendTimeout: patience,
 		Strict:         !a.Trouble,
+		TagScope:       a.Region,
 		Logger:         slog.New(slog.DiscardHandler), // Hooks say what is wrong
 		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
 			// A renewal that fails is tried again, and a lease that is lost is told of.
-			if !a.Trouble && !errors.Is(e.Err, errOrigin) && e.Op != "extend" {
+			if !a.Trouble && !errors.Is(e.Err, errOrigin) && !errors.Is(e.Err, context.Canceled) && e.Op != "extend" {
 				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
 			}
-		}},
-		Proxies: []func(driver.Backend) driver.Backend{func(b driver.Backend) driver.Backend {
-			a.watch.Backend = b
-			return a.watch
 		}},
 	}
 	if breaks := broken[a.Broken]; breaks != nil {
@@ -108,14 +136,13 @@ func (a *actor) configure(b driver.Backend) error {
 			o.RetryDeletes = 100
 		}
 	}
-	if a.Role == "history" && a.Proc >= 2 {
+	if a.records() && a.Proc >= 2 {
 		o.RefreshAhead = 0.5
 	}
-	if a.Role == "history" && a.Proc%2 == 1 {
+	if a.records() && a.Proc%2 == 1 {
 		o.Runner = dogpile.Background
 	}
-	a.cache = dogpile.NewCache[value](a.region, nil)
-	return a.region.Configure(b, o)
+	return o
 }
 
 // cutOff returns proxies that cut the first process off from the backend while the
@@ -197,13 +224,17 @@ func (a *actor) ask(key string, g int) {
 // no old one. A creation that is struck lasts until the test lets it go.
 func (a *actor) create(ctx context.Context, key string, g int) value {
 	marks := a.w.marks()
+	if a.Tagged && a.Proc%2 == 1 {
+		dogpile.Creation(ctx).Tag(ctx, stormTag)
+	}
 	version, fault := a.w.begin(a.Proc, g)
 	defer a.w.end(a.Proc, version)
 	if fault != "" {
 		a.fault("%s", fault)
 	}
 	old, stale := dogpile.Previous[value](ctx)
-	if had := a.watch.had.Load(); old.N < had {
+	// What a hard invalidation of its tag has reached is no old value.
+	if had := a.watch.had.Load(); old.N < had && (stale || !a.Tagged) {
 		a.fault("version %d is made anew from version %d, though version %d was stored before its lease was taken", version, old.N, had)
 	}
 	a.watch.making.Store(version)

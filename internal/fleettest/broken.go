@@ -37,6 +37,13 @@ var brokenScenes = []struct {
 	{"loses invalidations", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 	{"answers from a copy", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 	{"answers from a copy", troubleTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
+	{"loses tags", tagsTask, func(f *fleet) { history(f, time.Second, true) }, "a read of product .* data of"},
+	{"loses what pages inherit", tagsTask, func(f *fleet) { history(f, time.Second, true) }, "a read of page .* data of"},
+	{"ignores Delete of hard tokens", tagsTask, func(f *fleet) { history(f, time.Second, true) }, "as to the data of"},
+	{"ignores Delete of soft tokens", tagsTask, func(f *fleet) { history(f, time.Second, true) }, "as to the fresh data of"},
+	{"deletes tokens later", tagsTask, func(f *fleet) { history(f, time.Second, true) }, "data of"},
+	{tagsTooLate, tagsTask, func(f *fleet) { history(f, time.Second, true) }, "data of"},
+	{"has late callers told of old tokens", productsTask, func(f *fleet) { history(f, time.Second, true) }, "data of"},
 }
 
 // RunBroken puts one fault after the other into the backend, runs a scene of [Run]
@@ -143,7 +150,13 @@ var broken = map[string]func(driver.Backend) driver.Backend{
 		}
 		return m
 	},
-	"answers from a copy": copied,
+	"answers from a copy":                 copied,
+	"loses tags":                          losesTags(""),
+	"loses what pages inherit":            losesTags("page|"),
+	"ignores Delete of hard tokens":       ignoresDelete(":"),
+	"ignores Delete of soft tokens":       ignoresDelete("~"),
+	"deletes tokens later":                deletesTokensLater,
+	"has late callers told of old tokens": oldTokens,
 }
 
 // repeats answers a read under a lease with what had been read before the lease

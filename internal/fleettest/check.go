@@ -12,7 +12,7 @@ import (
 // version among them, and the latest start.
 type past struct{ end, version, start int64 }
 
-// changes is what has happened to one key.
+// changes is what has happened to one thing.
 type changes struct {
 	ended []past          // in order of end
 	sets  map[int64]event // by version
@@ -29,12 +29,16 @@ func stale(events []event) (faults []string) {
 		if e.op != opRead || e.end == 0 || e.n == nothing {
 			continue
 		}
-		why := of[e.key].stale(e)
+		why := of[e.thing].stale(e)
 		if why == "" {
 			continue
 		}
 		if wrong++; wrong <= maxFaults {
-			faults = append(faults, fmt.Sprintf("a read of key %d by process %d at %d found %s", e.key, e.proc, e.start, why))
+			what := called(e.entry)
+			if e.thing != e.entry {
+				what += ", as to the " + called(e.thing) + ","
+			}
+			faults = append(faults, fmt.Sprintf("a read of %s by process %d at %d found %s", what, e.proc, e.start, why))
 		}
 	}
 	if wrong > len(faults) {
@@ -43,21 +47,21 @@ func stale(events []event) (faults []string) {
 	return faults
 }
 
-// sorted sorts events by key, and the changes of each by their end.
+// sorted sorts events by thing, and the changes of each by their end.
 func sorted(events []event) map[int64]*changes {
 	of := make(map[int64]*changes)
 	byEnd := slices.SortedFunc(slices.Values(events), func(a, b event) int { return cmp.Compare(a.end, b.end) })
 	for _, e := range byEnd {
-		c := of[e.key]
+		c := of[e.thing]
 		if c == nil {
 			c = &changes{sets: make(map[int64]event)}
-			of[e.key] = c
+			of[e.thing] = c
 		}
-		if e.op == opSet {
+		if e.op == opSet || e.op == opSupply {
 			c.sets[e.n] = e
 		}
 		// After a soft invalidation the old value may still be served.
-		if e.op == opRead || e.op == opSoften || e.end == 0 {
+		if e.op == opRead || e.op == opSupply || e.op == opSoften || e.end == 0 {
 			continue
 		}
 		// Of two changes the one that ended first may have begun last, so the latest

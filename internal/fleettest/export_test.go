@@ -4,10 +4,10 @@ package fleettest
 
 import "time"
 
-// Event is an operation on one key, by the process and in the ticks given.
+// Event is an operation on one thing in the ticks given.
 type Event struct {
 	Op         string
-	Key, N     int64
+	Thing, N   int64
 	Start, End int64
 }
 
@@ -19,7 +19,7 @@ func Stale(events []Event) int {
 	}
 	var es []event
 	for _, e := range events {
-		es = append(es, event{op: ops[e.Op], key: e.Key, n: e.N, start: e.Start, end: e.End})
+		es = append(es, event{op: ops[e.Op], thing: e.Thing, entry: e.Thing, n: e.N, start: e.Start, end: e.End})
 	}
 	return len(stale(es))
 }
@@ -27,8 +27,8 @@ func Stale(events []Event) int {
 // Nothing, Created and Set are what reads may find.
 const Nothing = nothing
 
-func Created(version int64) int64 { return code(value{N: version}) }
-func Set(version int64) int64     { return code(value{N: version, Set: true}) }
+func Created(version int64) int64 { return code(version, false) }
+func Set(version int64) int64     { return code(version, true) }
 
 // World is the world of two processes.
 type World struct{ w *world }

@@ -44,6 +44,8 @@ const (
 	slack = 3 * time.Second
 	// patience is how long the checks wait for anything else.
 	patience = 30 * time.Second
+	// aloneFor is how long the history of a single process is recorded.
+	aloneFor = 5 * time.Second
 	// service is how long a creator waits for the other readers to be served.
 	service = 5 * time.Second
 )
@@ -81,6 +83,7 @@ type task struct {
 	LockTTL    time.Duration
 	Expiration time.Duration
 	Ahead      float64 // Options.RefreshAhead
+	Tagged     bool    // what is asked for has a tag
 	Broken     string  // names what is wrong with the backend; "": nothing
 	Trouble    bool    // calls may fail: callers are in haste, servers are harmed, a process is cut off
 }
@@ -98,6 +101,7 @@ func scenes() []scene {
 		{"one creator for a missing key, even if its holder is killed or stopped", stampedeTask, stampede},
 		{"one creator at every expiry", stormTask, func(f *fleet) { storm(f, 10*time.Second) }},
 		{"one creator ahead of every expiry", aheadTask, func(f *fleet) { storm(f, 10*time.Second) }},
+		{"one creator whenever a tag is invalidated", taggedTask, func(f *fleet) { invalidations(f, 6) }},
 		{"another takes over when the holder is killed", strikeTask, func(f *fleet) { killHolders(f, 3) }},
 		{"a holder that is stopped past its lease does not store", strikeTask, func(f *fleet) { stopHolders(f, 3) }},
 	}
@@ -146,6 +150,14 @@ func RunTrouble(t *testing.T, c Config) {
 	t.Helper()
 	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
 	recorded(t, c, troubleTask)
+}
+
+// RunAlone checks a backend that is not shared: that no old value is read in one process,
+// where nobody is killed or stopped.
+func RunAlone(t *testing.T, c Config) {
+	t.Helper()
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
+	report(t, perform(t, c, scene{task: aloneTask, play: func(f *fleet) { history(f, aloneFor, true) }}))
 }
 
 // recorded records and checks histories for as long as the flag says.

@@ -18,9 +18,16 @@ import (
 
 // In a history values expire soon, so that many creations meet with reads and
 // changes.
-var historyTask = task{Role: "history", Procs: 4, Each: 16, Expiration: 20 * time.Millisecond}
-
-var troubleTask = func() task { k := historyTask; k.Trouble = true; return k }()
+var (
+	historyTask = task{Role: "history", Procs: 4, Each: 24, Expiration: 20 * time.Millisecond}
+	troubleTask = task{Role: "history", Procs: 4, Each: 24, Expiration: 20 * time.Millisecond, Trouble: true}
+	// aloneTask is for a backend that is not shared.
+	aloneTask = task{Role: "history", Procs: 1, Each: 48, Expiration: 20 * time.Millisecond}
+	// In a history of tags nothing else is done, and in one of products these are all that
+	// there is.
+	tagsTask     = task{Role: "tags", Procs: 4, Each: 10, Expiration: 20 * time.Millisecond}
+	productsTask = task{Role: "products", Procs: 4, Each: 10, Expiration: 20 * time.Millisecond}
+)
 
 // lap is how long a history gets before it is checked; a longer one is made of
 // several.
@@ -29,23 +36,34 @@ const lap = 20 * time.Second
 // enough is how many operations a history must have to be worth a check.
 const enough = 3000
 
-// What is done to a key.
+// What is done to a thing.
 const (
 	opRead = iota + 1
 	opDelete
 	opSet
 	opInvalidate
-	opSoften // softly invalidate, which leaves old values in place
+	opSoften     // softly invalidate, which leaves old values in place
+	opTags       // InvalidateTags
+	opSoftenTags // the same, softly: a change for what is called fresh
+	opSupply     // Set the data that others are made of, which they go on holding
 )
 
-var opNames = map[int64]string{opRead: "read", opDelete: "Delete", opSet: "Set", opInvalidate: "Invalidate", opSoften: "soft Invalidate"}
+var opNames = map[int64]string{
+	opRead: "read", opDelete: "Delete", opSet: "Set", opInvalidate: "Invalidate", opSoften: "soft Invalidate",
+	opTags: "InvalidateTags", opSoftenTags: "soft InvalidateTags", opSupply: "Set of data",
+}
 
 // nothing stands for the value of a read that found none.
 const nothing = -1
 
 // history makes random reads and changes, and notes when each began and when it
-// had returned. Before it changes an entry it counts up the version of the origin.
+// had returned. Before it changes an entry it counts up the version of the origin. Every
+// third goroutine does so with tags.
 func (a *actor) history(g int) {
+	if g%3 == 2 {
+		a.tagHistory(g)
+		return
+	}
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 	for !a.w.ended() {
 		ctx, cancel := a.patience(g)
@@ -55,38 +73,53 @@ func (a *actor) history(g int) {
 			a.change(ctx, rnd)
 		}
 		cancel()
-		pause(rand.N(2 * time.Millisecond))
+		a.rest()
 	}
 }
+
+// rest is what a goroutine does between two calls.
+func (a *actor) rest() { pause(rand.N(2 * time.Millisecond)) }
 
 // patience returns the context of a call. Amid trouble every fourth goroutine has
 // callers with less time than a call takes, or none at all.
 func (a *actor) patience(g int) (context.Context, context.CancelFunc) {
-	if !a.Trouble || g%4 != 0 {
+	if !a.hasty(g) {
 		return context.Background(), func() {}
 	}
 	return context.WithTimeout(context.Background(), rand.N(3*time.Millisecond))
 }
 
+func (a *actor) hasty(g int) bool { return a.Trouble && g%4 == 0 }
+
 // expected reports whether a call under ctx may fail with err.
 func (a *actor) expected(ctx context.Context, err error) bool {
-	return errors.Is(err, errOrigin) ||
+	return errors.Is(err, errOrigin) || errors.Is(err, context.Canceled) || // TODO
 		a.Trouble && (errors.Is(err, dogpile.ErrBackend) || ctx.Err() != nil)
 }
 
-// note begins a record. When there is no room for another the lap ends.
-func (a *actor) note(op, key, n int) *record {
+// note begins a record of a call that is about to begin.
+func (a *actor) note(op, thing, n int) *record {
+	return a.noted(event{op: int64(op), thing: int64(thing), entry: int64(thing), n: int64(n)})
+}
+
+// noted makes a record of e, which begins now unless it has a start. When there is no room
+// for another the lap ends.
+func (a *actor) noted(e event) *record {
 	i := a.w.logged.Add(1) - 1
 	if i >= maxLog {
 		a.w.over.Store(true)
 		return new(record)
 	}
 	r := &a.w.log[i]
-	r.op.Store(int64(op))
+	r.op.Store(e.op)
 	r.proc.Store(int64(a.Proc))
-	r.key.Store(int64(key))
-	r.n.Store(int64(n))
-	r.start.Store(a.w.clock.Add(1))
+	r.thing.Store(e.thing)
+	r.entry.Store(e.entry)
+	r.n.Store(e.n)
+	if e.start == 0 {
+		e.start = a.w.clock.Add(1)
+	}
+	r.start.Store(e.start) // last: a record that has a start has all the rest
 	return r
 }
 
@@ -156,7 +189,7 @@ func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 		if v.Key != name {
 			a.fault("a read of %q found the value of %q", name, v.Key)
 		}
-		rs[name].n.Store(code(v))
+		rs[name].n.Store(code(v.N, v.Set))
 	}
 	a.returned(rs)
 	if err != nil && !a.expected(ctx, err) {
@@ -166,11 +199,11 @@ func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 
 // code returns a number for a value: an even one for a value that was created, an
 // odd one for a value that a Set stored.
-func code(v value) int64 {
-	if v.Set {
-		return 2*v.N + 1
+func code(n int64, set bool) int64 {
+	if set {
+		return 2*n + 1
 	}
-	return 2 * v.N
+	return 2 * n
 }
 
 // originOf returns a creator. Asking the origin takes a while, now and then so long
@@ -257,11 +290,12 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// history records what happens for d, and checks it. Unless it is to be calm,
-// processes are killed, and stopped for longer than their leases last.
+// history records what happens for d, and longer until there is enough of it, and checks
+// it. Unless it is to be calm, processes are killed, and stopped for longer than their
+// leases last.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
-		return since < d || since < d+patience && f.w.logged.Load() < enough
+		return since < d || since < d+patience && len(f.rare()) > 0
 	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
 		victim := n % f.task.Procs
@@ -287,18 +321,70 @@ func history(f *fleet, d time.Duration, calm bool) {
 	for _, fault := range stale(events) {
 		f.fault("%s", fault)
 	}
+	count := counted(events)
+	f.t.Log("recorded ", count)
+	if rare := f.rare(); len(rare) > 0 && f.w.faults.Load() == 0 {
+		f.fault("there is too little of %q in %v", rare, count)
+	}
+}
+
+// rare returns what a history has too little of to be worth a check.
+func (f *fleet) rare() (whats []string) {
+	if f.w.logged.Load() < enough {
+		return []string{"everything"}
+	}
+	if f.task.Role != "history" {
+		return nil // it is there for one fault that is to be found
+	}
+	count := counted(f.w.events())
+	for _, what := range everything() {
+		if count[what] < 10 {
+			whats = append(whats, what)
+		}
+	}
+	return whats
+}
+
+// counted returns how many events of each kind have returned.
+func counted(events []event) map[string]int {
 	count := map[string]int{}
 	for _, e := range events {
 		if e.end != 0 {
-			count[opNames[e.op]]++
+			count[e.what()]++
 		}
 	}
-	f.t.Log("recorded ", count)
-	for _, op := range opNames {
-		if count[op] < 20 && f.w.faults.Load() == 0 {
-			f.fault("only %d of %q in %v", count[op], op, d)
+	return count
+}
+
+// everything returns what has to be in a history.
+func everything() (whats []string) {
+	for op := range opNames {
+		if op != opRead {
+			whats = append(whats, event{op: op}.what())
 		}
 	}
+	for _, entry := range []int64{thingKey, thingProduct, thingFragment, thingPage} {
+		whats = append(whats, event{op: opRead, entry: entry, thing: entry}.what())
+	}
+	for _, entry := range []int64{thingProduct, thingFragment, thingPage} {
+		for _, data := range []int64{thingData, thingFresh} {
+			whats = append(whats, event{op: opRead, entry: entry, thing: data}.what())
+		}
+	}
+	return append(whats, event{op: opRead, entry: thingNote, thing: thingData}.what())
+}
+
+// what returns the kind of an event.
+func (e event) what() string {
+	read, _ := kind(e.entry)
+	of, _ := kind(e.thing)
+	switch {
+	case e.op != opRead:
+		return opNames[e.op]
+	case read == of:
+		return "read of " + read
+	}
+	return of + " in a " + read
 }
 
 // harm cuts the first process off from its servers, or harms one of these, for
@@ -316,8 +402,9 @@ func (f *fleet) harm(n int) {
 
 // event is a record without atomics, for the check.
 type event struct {
-	op, proc, key, n int64
-	start, end       int64 // on the clock; no end: it has not returned
+	op, proc        int64
+	thing, entry, n int64 // as in record
+	start, end      int64 // on the clock; no end: it has not returned
 }
 
 // events returns what was recorded, in order of the clock.
@@ -326,7 +413,7 @@ func (w *world) events() []event {
 	for i := range cap(events) {
 		r := &w.log[i]
 		if start := r.start.Load(); start > 0 { // else it was killed while it wrote
-			events = append(events, event{r.op.Load(), r.proc.Load(), r.key.Load(), r.n.Load(), start, r.end.Load()})
+			events = append(events, event{r.op.Load(), r.proc.Load(), r.thing.Load(), r.entry.Load(), r.n.Load(), start, r.end.Load()})
 		}
 	}
 	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.start, b.start) })

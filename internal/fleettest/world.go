@@ -15,7 +15,6 @@ const (
 	maxProcs = 8
 	maxEach  = 50
 	maxLog   = 1 << 21
-	keys     = 5 // of a history
 )
 
 // world is what the processes of a fleet share apart from the backend: the origin
@@ -38,9 +37,9 @@ type world struct {
 	made   [1 << 14]creation
 
 	// While a history is recorded:
-	cut      atomic.Bool        // the first process cannot reach its backend
-	clock    atomic.Int64       // of two events the earlier one has the lower number
-	versions [keys]atomic.Int64 // of the origin, by key
+	cut      atomic.Bool          // the first process cannot reach its backend
+	clock    atomic.Int64         // of two events the earlier one has the lower number
+	versions [things]atomic.Int64 // of the origin, by thing
 	logged   atomic.Int64
 	log      [maxLog]record
 }
@@ -78,11 +77,12 @@ const (
 	isLost   = 2 // the lease was gone
 )
 
-// record is one operation of a history.
+// record is one operation of a history on one thing.
 type record struct {
-	op, proc, key atomic.Int64
-	n             atomic.Int64 // the origin's version of a change; what a read has found
-	start, end    atomic.Int64 // on the clock; no end: it has not returned
+	op, proc, thing atomic.Int64
+	entry           atomic.Int64 // the thing that was read, if that is another
+	n               atomic.Int64 // the origin's version of a change; what a read has found
+	start, end      atomic.Int64 // on the clock; no end: it has not returned
 }
 
 // openWorld maps the world in a file, which is made if it is not there.
