@@ -96,8 +96,8 @@ func (cr *creation[V]) carries(k *creationKey[V], w wishes) (tags []seenTag, uns
 // have failed itself. The error is for those who wait for the value.
 func (cr *creation[V]) tagsFailed(ctx context.Context, ctl *Control, at []int, creatorFailed bool) error {
 	key, err := ctl.failure()
-	if err == nil {
-		return nil
+	if err == nil || ctx.Err() != nil {
+		return nil // or the creation has lost its lease, or its time: it is not stored anyway
 	}
 	if key == "" {
 		key = cr.keys[at[0]].key
