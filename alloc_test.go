@@ -157,3 +157,44 @@ func TestAllocsOfReads(t *testing.T) {
 		}
 	}
 }
+
+// TestHitWithTagsAllocatesNothing: the tokens of its tags are looked at in memory too.
+func TestHitWithTagsAllocatesNothing(t *testing.T) {
+	for name, o := range map[string]*memory.Options{"unbounded": nil, "bounded": {MaxEntries: 1000}} {
+		t.Run(name, func(t *testing.T) {
+			b, err := memory.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := dogpile.NewRegion("users")
+			if err := r.Configure(b, &dogpile.Options{Expiration: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			told := dogpile.NewCache[int](r, nil)
+			create := func(ctx context.Context) (int, error) {
+				dogpile.Creation(ctx).Tag(ctx, "user:42", "all")
+				return 1, nil
+			}
+			if _, err := told.GetOrCreate(bg, "a key", create); err != nil {
+				t.Fatal(err)
+			}
+			for what, hit := range map[string]func() error{
+				"GetOrCreate": func() error { _, err := told.GetOrCreate(bg, "a key", create); return err },
+				"Get":         func() error { _, _, err := told.Get(bg, "a key"); return err },
+			} {
+				if n := testing.AllocsPerRun(1000, func() { err = hit() }); n != 0 || err != nil {
+					t.Errorf("%s: %v allocations, %v", what, n, err)
+				}
+			}
+			if s := r.Stats(); s.Creations != 1 || s.Hits < 2000 {
+				t.Errorf("%d creations and %d hits: these were no hits", s.Creations, s.Hits)
+			}
+			if err := r.InvalidateTags(bg, dogpile.Hard, "all"); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err := told.Get(bg, "a key"); ok || err != nil {
+				t.Errorf("after InvalidateTags: %v, %v", ok, err)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -82,9 +83,26 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	return c
 }
 
-// fits reports whether what came of another caller's flight is an entry for this one: its
-// view of the region may have another schema, or know of no answer that there is no value.
-func (cr *creation[V]) fits(l *lookup[V]) bool { return cr.c.reads(l.schema, l.notFound) }
+// fits reports whether what came of a flight is an entry for this caller: its view of the
+// region may have another schema, or know of no answer that there is no value. What another
+// caller's creator has made of a stale value is stale too; what its own has made is the
+// newest there is.
+func (cr *creation[V]) fits(l *lookup[V]) bool {
+	if cr.noStale && l.state == Stale && !cr.made(l) {
+		return false
+	}
+	return cr.c.reads(l.schema, l.notFound)
+}
+
+// made reports whether l is what one of the caller's own creators has made.
+func (cr *creation[V]) made(l *lookup[V]) bool {
+	for i := range cr.keys {
+		if cr.keys[i].made == l {
+			return true
+		}
+	}
+	return false
+}
 
 // Read implements flight.Source.
 func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lookup[V]], error) {
@@ -160,6 +178,10 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 				cr.disconnect(ctx, "get", cr.s.region.backendError(ctx, cr.op, k.key, l.err), i)
 			}
 			continue
+		}
+		if before := k.last; l.unjudged && (!before.found || before.state == Invalidated || !slices.EqualFunc(before.tags, l.tags, sameTag)) {
+			// Nobody knows whether it was invalidated by a tag, so that nobody is shown it.
+			l.state, l.use, l.ifError = Invalidated, flight.Missing, false
 		}
 		k.last, k.err = l, nil
 		if l.known != nil {

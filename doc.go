@@ -27,6 +27,12 @@
 // at once, to all but the one caller that creates the new value. After that, or
 // once it is invalidated with [Hard], it is missing, and callers wait.
 //
+// # Tags
+//
+// A creator gives its value tags with [Control.Tag], or the cache does with
+// [CacheOptions].Tags, and [Region.InvalidateTags] reaches all values with a tag, and all
+// that was made of one: a creator that reads other cached values inherits their tags.
+//
 // # When things fail
 //
 // The error of a creator goes to everybody who waited for it. A backend that

@@ -2,6 +2,7 @@ package dogpile
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,4 +47,57 @@ func (t *token) drops(it *driver.Item) bool {
 	}
 	id := t.Version[:strings.IndexByte(t.Version, ':')+1]
 	return strings.HasPrefix(version, id) && t.judge(version) == Invalidated
+}
+
+// youth is for how long dropUntagged leaves an entry alone.
+const youth = 100 * time.Millisecond
+
+// dropUntagged is dropInvalid for entries with a tag that was invalidated. Their hard
+// tokens are gone, and versions do not come back: so what has one that is under no token
+// belongs to no scope any more.
+func (s *state) dropUntagged() {
+	d, ok := driver.As[driver.Dropper](s.chain)
+	if !ok || s.tags.dropping.Swap(true) {
+		return
+	}
+	time.AfterFunc(dropAfter, func() {
+		defer s.contain(context.Background(), "drop")
+		s.tags.dropping.Store(false)
+		// 1. The tokens are collected.  2. A tag gets a new one, and an entry is stored under
+		// it.  3. The entry must not be dropped: it is younger than 1, or, if a Set had begun
+		// by then, hardly older.
+		at, wall := now()-int64(youth), time.Now().Add(-youth).UnixNano()
+		inForce := make(map[string]bool)
+		d.Drop(func(it *driver.Item) bool {
+			if !strings.HasPrefix(it.Key, tokenWord) {
+				return false
+			}
+			if t, is := it.Object.(*token); is {
+				inForce[t.Version] = true
+			} else if t := decodeTagToken(it.Data); t != nil {
+				inForce[t.Version] = true
+			}
+			return false
+		})
+		d.Drop(func(it *driver.Item) bool {
+			if e, is := it.Object.(carrying); is {
+				tags, made := e.carries()
+				return made < at && slices.ContainsFunc(tags, func(t seenTag) bool { return !inForce[t.hard] })
+			}
+			m, _, err := stored.Parse(it.Data)
+			return err == nil && m.Created < wall && slices.ContainsFunc(m.Tags, func(t stored.Tag) bool { return !inForce[t.Hard] })
+		})
+	})
+}
+
+// carrying is an entry of a backend that keeps objects.
+type carrying interface {
+	carries() (tags []seenTag, made int64)
+}
+
+func (e *entry[V]) carries() (tags []seenTag, made int64) {
+	if e.marks != nil {
+		tags = e.marks.tags
+	}
+	return tags, e.made
 }

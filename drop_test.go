@@ -114,3 +114,45 @@ func TestDropWhileACreationIsUnderWay(t *testing.T) {
 		wantValue(t, "in the end", now, err, 2)
 	})
 }
+
+// TestInvalidatedTagsLeaveMemory: what carries them, whichever region has stored it, and
+// nothing else.
+func TestInvalidatedTagsLeaveMemory(t *testing.T) {
+	for name, o := range map[string]*memory.Options{"objects": nil, "bytes": {Copy: true}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, err := memory.New(o)
+				wantErr(t, "New", err, nil)
+				region := func(scope string) (*dogpile.Region, *dogpile.Cache[int]) {
+					r := newRegion(t, b, &dogpile.Options{TagScope: scope, Prefix: scope + ":"})
+					return r, dogpile.NewCache(r, &dogpile.CacheOptions[int]{Tags: func(key string) []string { return []string{key[:1], "all"} }})
+				}
+				r, c := region("a")
+				_, other := region("b")
+				untagged := dogpile.NewCache[int](r, nil)
+				for i := range 100 {
+					wantErr(t, "Set", c.Set(bg, fmt.Sprint("x", i), 1), nil)
+				}
+				wantErr(t, "Set", c.Set(bg, "y", 1), nil)
+				wantErr(t, "Set", other.Set(bg, "x", 1), nil)
+				wantErr(t, "Set", untagged.Set(bg, "plain", 1), nil)
+				pass(time.Second)
+				wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Soft, "x"), nil)
+				later(2 * time.Second)
+				wantTags(t, "softly", c, "x1", dogpile.Stale, "x", "all")
+				wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Hard, "x"), nil)
+				wantTags(t, "at once", c, "x1", dogpile.Invalidated, "x", "all")
+				wantErr(t, "Set", c.Set(bg, "x1", 2), nil) // under a new token
+				later(2 * time.Second)
+				for key, c := range map[string]*dogpile.Cache[int]{"x1": c, "y": c, "x": other, "plain": untagged} {
+					if _, ok, err := c.Get(bg, key); !ok || err != nil {
+						t.Errorf("%s is gone: %v", key, err)
+					}
+				}
+				if n := b.Len(); n != 4+6+4 { // x, y and all here, x and all there: two tokens each
+					t.Errorf("%d are left", n)
+				}
+			})
+		})
+	}
+}

@@ -118,7 +118,10 @@ type lookup[V any] struct {
 	known   []seenTag // the same, with the versions in force; nil: not known
 	tags    []seenTag // that it was stored with
 	unsure  bool      // it is made of what has tags whose versions nobody knows
-	verdict State     // of the invalidator and of the tags
+	verdict State     // of the invalidator
+
+	again    bool // it was read before, and now under the lease
+	unjudged bool // its tags were not looked at, as it is no good anyway
 
 	version string  // the region's when this was read; "" if it has none yet
 	history history // that it belongs to

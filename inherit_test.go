@@ -387,3 +387,61 @@ func TestInvalidateTagsIsTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestNoStaleTakesNothingMadeOfStale: 1. A's creator reads a stale product. 2. B, who takes
+// nothing stale, joins A. 3. A's page is stale from the beginning: B starts over, and reads
+// the product anew.
+func TestNoStaleTakesNothingMadeOfStale(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{})
+		r := newRegion(t, b, &dogpile.Options{Expiration: time.Hour, Runner: dogpile.Background})
+		products := dogpile.NewCache[int](r, nil)
+		n := counting(time.Minute)
+		n.takes = 3 * time.Second
+		product := tagged(n, "t")
+		c := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Expiration: time.Hour, Prefix: "pages:"}), nil)
+		page := func(ctx context.Context) (int, error) {
+			v, err := products.GetOrCreate(ctx, "42", product)
+			pass(time.Second)
+			return v, err
+		}
+		_, err := products.GetOrCreate(bg, "42", product)
+		wantErr(t, "the product", err, nil)
+		wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Soft, "t"), nil)
+		a := start(get(c, "page", page))
+		e, err := c.GetOrCreateEntry(dogpile.NoStale(bg), "page", page)
+		if e.Value != 2 || e.State != dogpile.Fresh || err != nil {
+			t.Errorf("who takes nothing stale got %+v, %v", e, err)
+		}
+		first := <-a
+		wantValue(t, "who does", first.v, first.err, 1)
+		later(time.Minute)
+	})
+}
+
+// TestTagAfterTheLeaseIsLost: nothing is stored, and nobody's backend has failed.
+func TestTagAfterTheLeaseIsLost(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		t.Run(fmt.Sprint("strict ", strict), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, rec := newFake(t, like{bytes: true}), new(recorder)
+				regions, caches := processes[int](t, 2, b, &dogpile.Options{Strict: strict, Hooks: rec.hooks(), LockTTL: time.Second})
+				v, err := caches[0].GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
+					wantErr(t, "Delete", regions[1].Delete(bg, "k"), nil)
+					<-ctx.Done()
+					b.in(func(ctx context.Context, _ string, _ []string) error { return ctx.Err() })
+					dogpile.Creation(ctx).Tag(ctx, "t")
+					b.in(nil)
+					return 1, nil
+				})
+				wantValue(t, "the creator's caller", v, err, 1)
+				if told := rec.take("error"); len(told) > 0 {
+					t.Errorf("Hooks.Error was told of %+v", told)
+				}
+				if got := b.stored(t, "test:k"); got != "" {
+					t.Errorf("stored: %s", got)
+				}
+			})
+		})
+	}
+}

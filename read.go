@@ -97,12 +97,12 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.token = nil
 		}
 	}
-	c.judgeTags(ctx, lookups, &tags)
 	for _, l := range lookups {
 		if l.found {
 			l.classify(s, exp, l.verdict)
 		}
 	}
+	c.judgeTags(ctx, s, exp, lookups, &tags)
 	return nil
 }
 
@@ -110,13 +110,11 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 // beforehand.
 //
 // Under a lease the entry is most often the one that was read before, and no good: so its
-// tags are looked at only if it is found, and good for something.
+// tags are looked at only if it is fresh but for them.
 func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*lookup[V]) {
-	if c.o.Tags == nil {
-		return
-	}
 	for i, l := range lookups {
-		if items[i].Lease == nil {
+		l.again = items[i].Lease != nil && l.token != nil
+		if c.o.Tags != nil && !l.again {
 			l.names = c.o.Tags(keys[i])
 		}
 	}
@@ -130,10 +128,11 @@ func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*looku
 //
 //  1. The tag is invalidated, and the call of it returns.  2. A reader calls, and reads the
 //     entry.  3. Whenever after that it reads the token, it is not the entry's.
-func (c *Cache[V]) judgeTags(ctx context.Context, lookups []*lookup[V], tags *tagTokens) {
+func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, lookups []*lookup[V], tags *tagTokens) {
 	var names []string
 	for _, l := range lookups {
-		if l.found && l.verdict != Invalidated {
+		l.unjudged = l.found && len(l.tags) > 0 && (l.state == Invalidated || l.again && l.state != Fresh)
+		if l.found && !l.unjudged {
 			for _, t := range l.tags {
 				names = append(names, t.name)
 			}
@@ -145,7 +144,7 @@ func (c *Cache[V]) judgeTags(ctx context.Context, lookups []*lookup[V], tags *ta
 	}
 	for _, l := range lookups {
 		l.known = tags.seenAll(l.names)
-		if !l.found || l.verdict == Invalidated || len(l.tags) == 0 {
+		if !l.found || l.unjudged || len(l.tags) == 0 {
 			continue
 		}
 		verdict, err := tags.judge(l.tags)
@@ -153,7 +152,7 @@ func (c *Cache[V]) judgeTags(ctx context.Context, lookups []*lookup[V], tags *ta
 			// As without its region's token nobody knows what the entry is worth.
 			l.found, l.err = false, err
 		}
-		l.verdict = max(l.verdict, verdict)
+		l.classify(s, exp, max(l.verdict, verdict))
 	}
 }
 

@@ -296,3 +296,23 @@ func TestTokenIsNotProlongedAfterAnInvalidation(t *testing.T) {
 		}
 	})
 }
+
+// TestTagsWithinTheLag: the process that invalidates sees it at once, another one within
+// the lag.
+func TestTagsWithinTheLag(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true})
+		regions, caches := processes[int](t, 2, b, &dogpile.Options{Expiration: time.Hour, InvalidationLag: time.Minute})
+		for i := range caches {
+			caches[i] = caches[i].With(dogpile.CacheOptions[int]{Tags: byKey})
+		}
+		wantErr(t, "Set", caches[0].Set(bg, "k", 1), nil)
+		for i, c := range caches {
+			wantTags(t, fmt.Sprint("before, process ", i), c, "k", dogpile.Fresh, "t:k")
+		}
+		wantErr(t, "InvalidateTags", regions[0].InvalidateTags(bg, dogpile.Soft, "t:k"), nil)
+		wantTags(t, "where it was invalidated", caches[0], "k", dogpile.Stale, "t:k")
+		pass(time.Minute + 1)
+		wantTags(t, "elsewhere, after the lag", caches[1], "k", dogpile.Stale, "t:k")
+	})
+}

@@ -61,17 +61,18 @@ func (cr *creation[V]) findTags(ctx context.Context, at []int) error {
 	return nil
 }
 
-// chosen returns those of seen, which are the tags of all, that names are; nil with an error
-// if one of them could not be read.
+// chosen returns those of seen, which are the tags of all in alphabetical order, that names
+// are; nil with an error if one of them could not be read.
 func chosen(names, all []string, seen []seenTag, errs []error) (tags []seenTag, err error) {
-	for i, t := range seen {
-		if !slices.Contains(names, all[i]) {
-			continue
+	for _, name := range names {
+		i, found := slices.BinarySearch(all, name)
+		if !found || i >= len(seen) {
+			continue // they are not needed; see tagger
 		}
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
-		tags = append(tags, t)
+		tags = mergeTags(tags, seen[i:i+1])
 	}
 	return tags, nil
 }
@@ -95,8 +96,8 @@ func (cr *creation[V]) carries(k *creationKey[V], w wishes) (tags []seenTag, uns
 // have failed itself. The error is for those who wait for the value.
 func (cr *creation[V]) tagsFailed(ctx context.Context, ctl *Control, at []int, creatorFailed bool) error {
 	key, err := ctl.failure()
-	if err == nil {
-		return nil
+	if err == nil || ctx.Err() != nil {
+		return nil // or the creation has lost its lease, or its time: it is not stored anyway
 	}
 	if key == "" {
 		key = cr.keys[at[0]].key

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/internal/stored"
@@ -42,6 +43,8 @@ type tagScope struct {
 	name   string        // with what separates it from tags escaped
 	life   time.Duration // of a token, in TTLs of the entry for which it is made
 	fenced bool          // a token can be written so that no invalidation is undone
+
+	dropping atomic.Bool // what carries an invalidated tag will be dropped in a moment
 
 	mu      sync.Mutex
 	known   map[string]*tokens // by key; what many goroutines look for or may trust for a while
@@ -127,16 +130,14 @@ type seenTag struct {
 	until int64 // when the first of the tokens goes, Unix seconds; 0: neither does
 }
 
-func (t *seenTag) same(other seenTag) bool {
-	return t.name == other.name && t.hard == other.hard && t.soft == other.soft
-}
+func sameTag(a, b seenTag) bool { return a.name == b.name && a.hard == b.hard && a.soft == b.soft }
 
 // mergeTags appends to tags those of more that it lacks. A tag may be in it twice, with
 // different versions: then it was invalidated between two readings, and whatever was made
 // of both is invalid.
 func mergeTags(tags, more []seenTag) []seenTag {
 	for _, t := range more {
-		if !slices.ContainsFunc(tags, t.same) {
+		if !slices.ContainsFunc(tags, func(other seenTag) bool { return sameTag(t, other) }) {
 			tags = append(tags, t)
 		}
 	}
@@ -191,6 +192,8 @@ func newTagVersion() string {
 // and entries that were made of tagged ones; see [Control.Tag]. It is one call of the
 // backend, however many entries there are. Any strings are tags.
 //
+// Under Hard a [driver.Dropper] drops the entries a second later, in the background.
+//
 // An error means that some of the entries may be valid still. It wraps [ErrPending] where
 // [Options.RetryDeletes] has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
@@ -218,6 +221,9 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 	if err = s.tags.delete(ctx, keys); err == nil {
 		r.stats.add(countInvalidations, 1)
 		s.pending.settle(began, keys...)
+		if mode == Hard {
+			s.dropUntagged()
+		}
 	} else {
 		oe := r.backendError(ctx, "invalidate", tags[0], err)
 		if s.pending.keep(ctx, kind, tags, keys, err) {

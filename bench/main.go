@@ -63,6 +63,7 @@ var tables = []struct {
 	{"redis-holder", printRedisHolder},
 	{"redis-tries", printLeaseTries},
 	{"outages", printOutages},
+	{"tags", printTags},
 	{"memcached", printMemcachedHits},
 	{"memcached-multi", printMemcachedMulti},
 	{"file", printFile},

@@ -21,6 +21,10 @@ func Regions(t *testing.T, open func(t testing.TB) driver.Backend) {
 		"not found holds in all processes":        notFoundHolds,
 		"schemas are apart":                       schemasAreApart,
 		"one renewal ahead among all":             oneRenewalAhead,
+		"tags reach other processes":              tagsReachOthers,
+		"a tag of a creation is invalidated":      tagOfACreation,
+		"tags are inherited across clients":       tagsAreInherited,
+		"tokens of tags go":                       tokensGo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

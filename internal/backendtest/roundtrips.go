@@ -115,7 +115,9 @@ func backendTrips(t *testing.T, b Backend, space string, want Costs) []trip {
 // server, and lines are for Network.Expect.
 func RegionRoundTrips(t *testing.T, b, other Backend, n Trips, renewal int64) {
 	ctx, region := t.Context(), Unique(t)
-	cache := dogpile.NewCache[string](Region(t, region, b, &dogpile.Options{Expiration: time.Hour, StaleFor: dogpile.Never}), nil)
+	r := Region(t, region, b, &dogpile.Options{Expiration: time.Hour, StaleFor: dogpile.Never, TagScope: region})
+	cache := dogpile.NewCache[string](r, nil)
+	known := cache.With(dogpile.CacheOptions[string]{Tags: func(string) []string { return []string{"t", "u"} }})
 	aged := cache.With(dogpile.CacheOptions[string]{Expiration: 1}) // everything is stale
 	get := func(c *dogpile.Cache[string], key string) func() error {
 		return func() error {
@@ -147,5 +149,12 @@ func RegionRoundTrips(t *testing.T, b, other Backend, n Trips, renewal int64) {
 		{"SetMulti", 2, func() error { return cache.SetMulti(ctx, multi) }, []int64{1, 300}},
 		{"GetMulti", 1, func() error { _, err := cache.GetMulti(ctx, keys); return err }, []int64{101}},
 		{"Delete", 1, func() error { return cache.Delete(ctx, keys...) }, []int64{200}},
+		{"first creation with tags", -1, get(known, "warm"), nil},
+		{"miss with tags known beforehand", 3, get(known, "tagged"), nil},
+		{"hit with tags known beforehand", 1, get(known, "tagged"), nil},
+		{"hit with tags that the entry tells", 2, get(cache, "tagged"), nil},
+		{"winner of a stale key with tags", renewal, get(known.With(dogpile.CacheOptions[string]{Expiration: 1}), "tagged"), nil},
+		{"Set with tags", 3, func() error { return known.Set(ctx, "k", "v") }, nil},
+		{"InvalidateTags of a hundred", 1, func() error { return r.InvalidateTags(ctx, dogpile.Hard, keys...) }, []int64{200}},
 	})
 }

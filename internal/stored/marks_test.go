@@ -2,7 +2,6 @@ package stored_test
 
 import (
 	"errors"
-	"reflect"
 	"testing"
 	"time"
 
@@ -32,8 +31,8 @@ func TestMarks(t *testing.T) {
 		{"stale for next to nothing", stored.Meta{StaleFor: 1}, begin + `, "f": 0.000000001}|1`},
 		{"not found", stored.Meta{NotFound: true, ExpireIn: 5 * time.Second}, begin + `, "e": 5.0, "n": 1}|null`},
 		{
-			"everything", stored.Meta{Version: "t", Schema: "s", ExpireIn: time.Second, StaleFor: time.Second, NotFound: true, Took: time.Second},
-			begin + `, "t": "t", "s": "s", "e": 1.0, "f": 1.0, "n": 1, "d": 1.0}|null`,
+			"everything", stored.Meta{Version: "t", Schema: "s", ExpireIn: time.Second, StaleFor: time.Second, NotFound: true, Took: time.Second, Tags: []stored.Tag{{Name: "a", Hard: "b", Soft: "c"}}},
+			begin + `, "t": "t", "s": "s", "e": 1.0, "f": 1.0, "n": 1, "g": ["a", "b", "c"], "d": 1.0}|null`,
 		},
 	} {
 		payload := row.entry[len(row.entry)-1:]
@@ -45,7 +44,7 @@ func TestMarks(t *testing.T) {
 		}
 		for _, schema := range []string{"", row.meta.Schema, "another"} {
 			m, got, err := stored.ParseExpecting([]byte(row.entry), row.meta.Version, schema)
-			if !reflect.DeepEqual(m, at(row.meta)) || string(got) != payload || err != nil {
+			if !same(m, at(row.meta)) || string(got) != payload || err != nil {
 				t.Errorf("%s: read as %+v, %q, %v; want %+v", row.name, m, got, err, at(row.meta))
 			}
 		}

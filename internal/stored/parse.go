@@ -2,10 +2,8 @@ package stored
 
 import (
 	"bytes"
-	"encoding/hex"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -87,15 +85,17 @@ func (p *parser) written() bool {
 	}
 	version, ok := p.writtenString(`, "t": `, sawT)
 	schema, fine := p.writtenString(`, "s": `, sawS)
-	if ok = ok && fine; ok && p.word(`, "g": `) {
-		ok = p.tags() && !p.bad
+	ok = ok && fine
+	var tags tagList
+	if ok && p.word(`, "g": `) {
+		tags, ok = p.tagList()
 	}
 	if p.word(`, "d": `) {
 		ok = ok && p.seconds((*int64)(&p.meta.Took))
 	}
 	// In 2001 the seconds came to have ten digits. Of such a time a float64 is the same
 	// whether it is read in one piece or put together as appendSeconds takes it apart.
-	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) {
+	if !ok || p.meta.Created < 1e18 || !p.byte('}') || p.pos < len(p.in) || !p.takeTags(tags) {
 		return false
 	}
 	p.take(version)
@@ -222,8 +222,11 @@ func (p *parser) member() bool {
 	}
 	p.seen |= bit
 	start := p.pos
-	if bit == sawG && p.pos < len(p.in) && p.in[p.pos] == '[' {
-		return p.tags()
+	if bit == sawG {
+		if tags, ok := p.tagList(); ok && p.takeTags(tags) {
+			return true
+		}
+		p.pos = start
 	}
 	if p.pos < len(p.in) && p.in[p.pos] == '"' {
 		raw, escaped, ok := p.string()
@@ -236,55 +239,6 @@ func (p *parser) member() bool {
 	}
 	p.pos, p.bad = start, true
 	return p.skip(maxDepth)
-}
-
-// tags reads a list of three strings for each tag.
-func (p *parser) tags() bool {
-	if !p.byte('[') {
-		return false
-	}
-	var three [3]string
-	n := 0
-	for p.space(); !p.byte(']'); p.space() {
-		if n > 0 {
-			if !p.byte(',') {
-				return false
-			}
-			p.space()
-		}
-		if p.pos == len(p.in) || p.in[p.pos] != '"' {
-			p.bad = true // or it is no JSON
-			if !p.skip(maxDepth - 1) {
-				return false
-			}
-			n++
-			continue
-		}
-		raw, escaped, ok := p.string()
-		if !ok {
-			return false
-		}
-		if escaped {
-			raw = unquote(make([]byte, 0, len(raw)), raw)
-		}
-		three[n%3] = string(raw)
-		if n++; n%3 == 0 {
-			p.tag(three)
-		}
-	}
-	p.bad = p.bad || n%3 != 0
-	return true
-}
-
-func (p *parser) tag(three [3]string) {
-	t := Tag{three[0], three[1], three[2]}
-	if hexed, is := strings.CutPrefix(t.Name, "\x00"); is {
-		name, err := hex.DecodeString(hexed)
-		p.bad = p.bad || err != nil
-		t.Name = string(name)
-	}
-	p.bad = p.bad || t.Hard == "" || t.Soft == ""
-	p.meta.Tags = append(p.meta.Tags, t)
 }
 
 func (p *parser) setString(bit uint16, raw []byte, escaped bool) {

@@ -4,15 +4,17 @@
 //	{"ct": 1795335672.9081824, "v": 2}|{"foo": "bar"}
 //
 // It is the form of dogpile.cache 1.1 and later. What that knows nothing about
-// stands in the same object under short keys that it ignores.
+// stands in the same object under short keys that it ignores; an entry has those only
+// of which it has something to say. All of them, in the order in which they are written:
+//
+//	{"ct": 1795335672.9081824, "v": 2, "t": "version", "s": "schema", "e": 60.0, "f": 60.0,
+//	 "n": 1, "g": ["tag", "hard version", "soft version"], "d": 1.5}|null
 package stored
 
 import (
-	"encoding/hex"
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -49,13 +51,10 @@ type Meta struct {
 	// payload is what programs read that know nothing of this.
 	NotFound bool
 
-	// Tags is what the entry may be invalidated by. Append and Parse keep their order.
+	// Tags are what the entry depends on, in this order; nil for none. Those that Parse
+	// returns share memory with each other, and none with the entry.
 	Tags []Tag
 }
-
-// Tag is a tag of an entry, with the versions of its two tokens. The name may be any
-// string, and comes back byte for byte; versions are like those of Meta, and not empty.
-type Tag struct{ Name, Hard, Soft string }
 
 // Errors of Parse. Both mean that there is no entry.
 var (
@@ -85,34 +84,6 @@ func Append(dst []byte, m Meta) []byte {
 	dst = appendTags(dst, m.Tags)
 	dst = appendDuration(dst, `, "d": `, max(m.Took, 0))
 	return append(dst, "}|"...)
-}
-
-// appendTags appends a list of three strings for each tag, unless there are none.
-func appendTags(dst []byte, tags []Tag) []byte {
-	for i, t := range tags {
-		if i == 0 {
-			dst = append(dst, `, "g": [`...)
-		} else {
-			dst = append(dst, ", "...)
-		}
-		dst = appendString(dst, nameOf(t.Name))
-		dst = appendString(append(dst, ", "...), t.Hard)
-		dst = appendString(append(dst, ", "...), t.Soft)
-	}
-	if len(tags) > 0 {
-		dst = append(dst, ']')
-	}
-	return dst
-}
-
-// nameOf returns what a name is stored as: itself if it is UTF-8, and otherwise, as JSON
-// cannot hold it, its bytes in hex after a U+0000. A name that begins with U+0000 is stored
-// like that too.
-func nameOf(name string) string {
-	if utf8.ValidString(name) && !strings.HasPrefix(name, "\x00") {
-		return name
-	}
-	return "\x00" + hex.EncodeToString([]byte(name))
 }
 
 // appendDuration appends a member unless d is 0, and -1 for what is less.

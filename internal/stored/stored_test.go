@@ -21,6 +21,8 @@ type golden struct {
 	entry string
 }
 
+func same(a, b stored.Meta) bool { return reflect.DeepEqual(a, b) }
+
 func (g golden) payload() string { return g.entry[strings.IndexByte(g.entry, '|')+1:] }
 
 func lines(t testing.TB, file string) [][]string {
@@ -68,12 +70,12 @@ func TestParseGolden(t *testing.T) {
 		for _, g := range goldens(t, file) {
 			for _, expected := range []string{"", g.meta.Version, "another"} {
 				m, payload, err := stored.ParseExpecting([]byte(g.entry), expected, expected)
-				if err != nil || !reflect.DeepEqual(m, g.meta) || string(payload) != g.payload() {
+				if err != nil || !same(m, g.meta) || string(payload) != g.payload() {
 					t.Errorf("%s: ParseExpecting(%s, %q) = %+v, %q, %v; want %+v", file, g.entry, expected, m, payload, err, g.meta)
 				}
 			}
 			m, payload, err := stored.Parse([]byte(g.entry))
-			if err != nil || !reflect.DeepEqual(m, g.meta) || string(payload) != g.payload() || payload == nil {
+			if err != nil || !same(m, g.meta) || string(payload) != g.payload() || payload == nil {
 				t.Errorf("%s: Parse(%s) = %+v, %q, %v; want %+v", file, g.entry, m, payload, err, g.meta)
 			}
 		}
@@ -104,7 +106,7 @@ func TestParseRejects(t *testing.T) {
 			t.Fatalf("%s: %v", row[1], err)
 		}
 		m, payload, err := stored.Parse([]byte(entry))
-		if !errors.Is(err, causes[row[0]]) || !reflect.DeepEqual(m, stored.Meta{}) || payload != nil {
+		if !errors.Is(err, causes[row[0]]) || !same(m, stored.Meta{}) || payload != nil {
 			t.Errorf("Parse(%.99q) = %+v, %q, %v; want %s", entry, m, payload, err, row[0])
 		}
 	}
@@ -164,7 +166,7 @@ func TestParseDamaged(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			if spaced, _, err := stored.Parse(append([]byte(" "), data...)); !reflect.DeepEqual(spaced, m) || err != nil {
+			if spaced, _, err := stored.Parse(append([]byte(" "), data...)); !same(spaced, m) || err != nil {
 				t.Fatalf("%+v, and with a space before it %+v, %v", m, spaced, err)
 			}
 			if m.Created <= 0 || m.ExpireIn < -1 || m.Took < 0 || !strings.HasSuffix(g.entry, string(payload)) {
@@ -218,6 +220,12 @@ func FuzzParse(f *testing.F) {
 			f.Add([]byte(g.entry))
 		}
 	}
+	for _, row := range tagRows {
+		f.Add([]byte(begin + row.member + "}|1"))
+	}
+	for _, member := range malformedTags {
+		f.Add([]byte(begin + ", " + member + "}|1"))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
 		m, payload, err := stored.Parse(data)
@@ -225,15 +233,15 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("Parse wrote to its input")
 		}
 		if err != nil {
-			if !reflect.DeepEqual(m, stored.Meta{}) || payload != nil {
+			if !same(m, stored.Meta{}) || payload != nil {
 				t.Fatalf("%+v, %q beside %v", m, payload, err)
 			}
 			return
 		}
-		if again, _, err := stored.ParseExpecting(data, m.Version, m.Schema); !reflect.DeepEqual(again, m) || err != nil {
+		if again, _, err := stored.ParseExpecting(data, m.Version, m.Schema); !same(again, m) || err != nil {
 			t.Fatalf("%+v, and with its version expected %+v, %v", m, again, err)
 		}
-		if spaced, _, err := stored.Parse(append([]byte(" "), data...)); !reflect.DeepEqual(spaced, m) || err != nil {
+		if spaced, _, err := stored.Parse(append([]byte(" "), data...)); !same(spaced, m) || err != nil {
 			t.Fatalf("%+v, and with a space before it %+v, %v", m, spaced, err)
 		}
 		if m.Created <= 0 || m.ExpireIn < -1 || m.Took < 0 || !bytes.HasSuffix(data, payload) {
@@ -244,7 +252,7 @@ func FuzzParse(f *testing.F) {
 		}
 		entry := append(stored.Append(nil, m), payload...)
 		m2, payload2, err := stored.Parse(entry)
-		if err != nil || !reflect.DeepEqual(m2, m) || !bytes.Equal(payload2, payload) {
+		if err != nil || !same(m2, m) || !bytes.Equal(payload2, payload) {
 			t.Fatalf("%+v was written as %q and read as %+v, %q, %v", m, entry, m2, payload2, err)
 		}
 	})
@@ -262,14 +270,17 @@ func header(data []byte) []byte {
 
 // FuzzAppend: what Append writes is read back as it was meant.
 func FuzzAppend(f *testing.F) {
-	f.Add(int64(1795335672908182456), "3f2a91c07be45d18", int64(time.Minute), int64(1))
-	f.Add(int64(1), `|"\`+"\x00\u2028\U0001f600\xff", int64(-1), int64(0))
-	f.Fuzz(func(t *testing.T, created int64, version string, expireIn, took int64) {
+	f.Add(int64(1795335672908182456), "3f2a91c07be45d18", int64(time.Minute), int64(1), "user:7")
+	f.Add(int64(1), `|"\`+"\x00\u2028\U0001f600\xff", int64(-1), int64(0), `|"\`+"\x00\u2028\U0001f600\xff")
+	f.Add(int64(1), "t", int64(0), int64(0), "\x00ff")
+	f.Fuzz(func(t *testing.T, created int64, version string, expireIn, took int64, tag string) {
 		const last = math.MaxInt64 / 1_000_000_000 * 1_000_000_000
 		if created <= 0 || created > last-1000 {
 			return
 		}
 		meta := stored.Meta{Created: created, Version: version, ExpireIn: time.Duration(expireIn), Took: time.Duration(took)}
+		tags := []stored.Tag{{tag, "hard", "soft"}, {version, "h" + version, "s" + version}}
+		meta.Tags = tags
 		entry := stored.Append(nil, meta)
 		if bytes.Count(entry, []byte("|")) != 1 || !json.Valid(entry[:len(entry)-1]) {
 			t.Fatalf("%+v was written as %q", meta, entry)
@@ -281,6 +292,10 @@ func FuzzAppend(f *testing.F) {
 		if want := string([]rune(version)); got.Version != want {
 			t.Fatalf("version %q came back as %q", version, got.Version)
 		}
+		tags[1].Hard, tags[1].Soft = string([]rune(tags[1].Hard)), string([]rune(tags[1].Soft))
+		if !reflect.DeepEqual(got.Tags, tags) {
+			t.Fatalf("tags %q came back as %q", tags, got.Tags)
+		}
 		if math.Abs(float64(got.Created-created)) > 1000 || (got.ExpireIn < 0) != (expireIn < 0) || (got.ExpireIn == 0) != (expireIn == 0) || (got.Took > 0) != (took > 0) {
 			t.Fatalf("%+v came back as %+v", meta, got)
 		}
@@ -289,10 +304,19 @@ func FuzzAppend(f *testing.F) {
 
 func BenchmarkAppend(b *testing.B) {
 	meta := stored.Meta{Created: 1795335672908182383, Version: "3f2a91c07be45d18"}
-	dst := make([]byte, 0, 256)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = stored.Append(dst[:0], meta)
+	tagged := meta
+	tagged.Tags = []stored.Tag{
+		{Name: "user:7", Hard: "5f2a91c07be45d18", Soft: "6f2a91c07be45d18"},
+		{Name: "posts", Hard: "7f2a91c07be45d18", Soft: "8f2a91c07be45d18"},
+	}
+	for name, meta := range map[string]stored.Meta{"token": meta, "tags": tagged} {
+		b.Run(name, func(b *testing.B) {
+			dst := make([]byte, 0, 256)
+			b.ReportAllocs()
+			for b.Loop() {
+				dst = stored.Append(dst[:0], meta)
+			}
+		})
 	}
 }
 
@@ -301,6 +325,7 @@ func BenchmarkParse(b *testing.B) {
 		"plain": `{"ct": 1795335672.9081824, "v": 2}|{"foo": "bar"}`,
 		"token": `{"ct": 1795335672.9081824, "v": 2, "t": "3f2a91c07be45d18"}|{"foo": "bar"}`,
 		"took":  `{"ct": 1795335672.9081824, "v": 2, "t": "3f2a91c07be45d18", "d": 0.050123456}|{"foo": "bar"}`,
+		"tags":  `{"ct": 1795335672.9081824, "v": 2, "g": ["user:7", "5f2a91c07be45d18", "6f2a91c07be45d18", "posts", "7f2a91c07be45d18", "8f2a91c07be45d18"], "d": 0.050123456}|{"foo": "bar"}`,
 	} {
 		b.Run(name, func(b *testing.B) {
 			data := []byte(entry)
