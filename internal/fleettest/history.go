@@ -357,7 +357,7 @@ func counted(events []event) map[string]int {
 }
 
 // everything returns what has to be in a history, and how often. Three levels of creators
-// take a while, and amid trouble those do who change entries with tags.
+// take a while. Amid trouble that is long, so that there need not be much of them.
 func (k task) everything() map[string]int {
 	least := map[string]int{event{op: opRead, entry: thingKey, thing: thingKey}.what(): 20}
 	for op := opDelete; op <= opSoften; op++ {
@@ -367,15 +367,13 @@ func (k task) everything() map[string]int {
 	if k.Trouble {
 		few = 1
 	} else {
+		least[opNames[opSupply]] = few
 		least[event{op: opRead, entry: thingNote, thing: thingData}.what()] = few
+		least[event{op: opRead, entry: thingPage, thing: thingFresh}.what()] = few
 	}
-	for op := opTags; op <= opSupply; op++ {
-		least[opNames[int64(op)]] = few
-	}
+	least[opNames[opTags]], least[opNames[opSoftenTags]] = few, few
 	for _, entry := range []int64{thingProduct, thingFragment, thingPage} {
-		for _, of := range []int64{entry, thingData, thingFresh} {
-			least[event{op: opRead, entry: entry, thing: of}.what()] = few
-		}
+		least[event{op: opRead, entry: entry, thing: entry}.what()] = few
 	}
 	return least
 }

@@ -194,10 +194,10 @@ func (l *level) partsOf(ctx context.Context, i int) func() ([]part, error) {
 	i %= l.n
 	return func() ([]part, error) {
 		ctx := ctx
-		switch rand.IntN(20) {
+		switch rand.IntN(40) {
 		case 0:
 			ctx = dogpile.Bypass(ctx)
-		case 1, 2:
+		case 1:
 			ctx = dogpile.NoStale(ctx)
 		}
 		for range 2 {

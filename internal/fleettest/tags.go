@@ -48,7 +48,7 @@ func (l *level) read(ctx context.Context, op int, is []int) ([]answer, error) {
 		return single(true)(l.cache.Get(ctx, key))
 	case op < 40:
 		return l.entries(l.cache.Peek(ctx, key))
-	case op < 45:
+	case op < 42:
 		v, err := l.fn.Refresh(ctx, i)
 		return single(false)(v, true, err)
 	case op < 65:
@@ -130,7 +130,7 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 		a.readNote(ctx, rnd.IntN(pages))
 		return
 	}
-	if rnd.IntN(10) == 0 {
+	if rnd.IntN(20) == 0 {
 		ctx = dogpile.NoStale(ctx)
 	}
 	start := a.w.clock.Add(1)
