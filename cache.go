@@ -74,9 +74,9 @@ type CacheOptions[V any] struct {
 	Schema string
 	// Tags returns the tags of the entry of a key, as far as they are known before it is
 	// read: their tokens come with it in one round trip. Its creator may add more; see
-	// [Control.Tag]. It is asked on every call, has to be quick and safe for concurrent
-	// use, and gives the slice away. An entry is judged by the tags that it was stored with.
-	// nil: there are none.
+	// [Control.Tag]. It is asked on every call and has to be quick and safe for concurrent
+	// use; the slice is only read. An entry is judged by the tags that it was stored with,
+	// so that all who store it should know of the same. nil: there are none.
 	Tags func(key string) []string
 	// Name appears in events, to tell the caches of a region apart. A [Func] has its
 	// own.

@@ -290,7 +290,7 @@ func oddKeys(max int) []string {
 	keys := []string{
 		"a", "A", "a ", " a", "a\t", "a\n", "a\r\nget b", "a/b", "a\\b", "a%2Fb", "a%b", "../a", ".", "..", "a.", "a:b", "a|b", "a*", "a?",
 		"{a}b", "\"a\"", "'a'", "a\x00", "a\x00b", "a\x7f", "\xff\xfe", "CON", "nul",
-		"ключ", "鍵", "é", "e\u0301", "🔑", "_lock", "_locka", "a_lock", "_inv:", "-1", "0", "true",
+		"ключ", "鍵", "é", "e\u0301", "🔑", "_lock", "_locka", "a_lock", "_inv:", "_tag:", "_tag::a", "_tag:~a", "-1", "0", "true",
 	}
 	long := 4096
 	if max > 0 {

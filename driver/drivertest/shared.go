@@ -39,10 +39,10 @@ func (e *env) sharing() *env {
 	return nil
 }
 
-// kinds are names of the keys that a region uses: entries, version tokens, with
+// kinds are names of the keys that a region uses: entries, version tokens of it and of tags, with
 // a prefix and without, and either of them hashed by a mangler.
 func kinds() []string {
-	return []string{"k", "users:k", "_inv:users", "users:_inv:users", "app.v2:_inv:users", "b10a8db164e0754105b7a99be72e3fe5"}
+	return []string{"k", "users:k", "_inv:users", "users:_inv:users", "app.v2:_inv:users", "_tag::user:42", "_tag:shop~user:42", "b10a8db164e0754105b7a99be72e3fe5"}
 }
 
 // seesTheOther writes through one client and reads through the other, each kind of

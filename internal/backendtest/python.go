@@ -165,11 +165,38 @@ func Python(t *testing.T, pairs func(t *testing.T, check func(*Pair))) {
 		"a Delete during Python's creation does not disturb": deleteDuringCreation,
 		"many keys":                                          manyKeys,
 		"not found is None":                                  notFoundIsNone,
+		"tagged entries are like others":                     taggedEntries,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pairs(t, check)
 		})
+	}
+}
+
+// taggedEntries checks that Python reads entries with tags, and replaces them by entries
+// without, which no invalidation of tags reaches.
+func taggedEntries(p *Pair) {
+	tags := []string{"product:42", "a|b", "\x00\xff", "é"}
+	_, err := p.Cache.GetOrCreate(p.Context(), "k", func(ctx context.Context) (any, error) {
+		dogpile.Creation(ctx).Tag(ctx, tags...)
+		return "go", nil
+	})
+	OK(p, err)
+	p.Same("Python gets", p.Python("get", "k"), `"go"`)
+	p.Same("Python gets many", p.Python("get_multi", "k"), `["go"]`)
+	p.Same("Python creates a key that is there", p.Python("create", "k", `"other"`, ""), `"go"`)
+	OK(p, p.Region.InvalidateTags(p.Context(), dogpile.Hard, tags...))
+	if v, ok, err := p.Cache.Get(p.Context(), "k"); ok || err != nil {
+		p.Errorf("after InvalidateTags: %v, %v", v, err)
+	}
+	p.Python("set_multi", `{"k": "python"}`)
+	known := p.Cache.With(dogpile.CacheOptions[any]{Tags: func(string) []string { return tags }})
+	for range 2 {
+		if v, ok, err := known.Get(p.Context(), "k"); v != "python" || !ok || err != nil {
+			p.Errorf("what Python has set: %v, %v, %v", v, ok, err)
+		}
+		OK(p, p.Region.InvalidateTags(p.Context(), dogpile.Hard, tags...))
 	}
 }
 
