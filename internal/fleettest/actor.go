@@ -121,7 +121,7 @@ func (a *actor) options() *dogpile.Options {
 		Logger:         slog.New(slog.DiscardHandler), // Hooks say what is wrong
 		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
 			// A renewal that fails is tried again, and a lease that is lost is told of.
-			if !a.Trouble && !errors.Is(e.Err, errOrigin) && !errors.Is(e.Err, context.Canceled) && e.Op != "extend" {
+			if !a.Trouble && !errors.Is(e.Err, errOrigin) && e.Op != "extend" {
 				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
 			}
 		}},

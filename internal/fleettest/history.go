@@ -93,7 +93,7 @@ func (a *actor) hasty(g int) bool { return a.Trouble && g%4 == 0 }
 
 // expected reports whether a call under ctx may fail with err.
 func (a *actor) expected(ctx context.Context, err error) bool {
-	return errors.Is(err, errOrigin) || errors.Is(err, context.Canceled) || // TODO
+	return errors.Is(err, errOrigin) ||
 		a.Trouble && (errors.Is(err, dogpile.ErrBackend) || ctx.Err() != nil)
 }
 

@@ -201,11 +201,14 @@ func (l *level) partsOf(ctx context.Context, i int) func() ([]part, error) {
 			ctx = dogpile.NoStale(ctx)
 		}
 		for range 2 {
-			got, err := l.read(ctx, rand.IntN(100), []int{i})
+			op := rand.IntN(100)
+			got, err := l.read(ctx, op, []int{i})
 			if err != nil && !l.a.Trouble { // amid trouble a call that creates may do better
 				return nil, l.a.took(ctx, err)
 			}
-			if err == nil && len(got) > 0 {
+			// A call under NoStale may be waiting, and Peek returns what is stale all the same.
+			peeked := op >= peeks && op < refreshes
+			if err == nil && len(got) > 0 && (got[0].fresh || !peeked) {
 				return got[0].Of, nil
 			}
 		}
