@@ -93,8 +93,8 @@ func (l *level) entries(e dogpile.Entry[made], ok bool, err error) ([]answer, er
 	if !ok || err != nil || e.State == dogpile.Invalidated {
 		return nil, err
 	}
-	// Where tags could not be had the value was not stored, and goes without them.
-	if stored := e.From == 0 || e.From == dogpile.Hit || e.From == dogpile.StaleHit; l.a.Broken == "" && (stored || !l.a.Trouble) {
+	// Where the lease is lost, or the backend, a value goes to those who wait for it without tags.
+	if stored := e.From == 0 || e.From == dogpile.Hit || e.From == dogpile.StaleHit; stored && l.a.Broken == "" {
 		for _, p := range e.Value.Of {
 			if !slices.Contains(e.Tags, tag(p.P)) {
 				l.a.fault("%q (%v, %v), made of %v, has the tags %q alone", e.Value.Key, e.From, e.State, e.Value.Of, e.Tags)
