@@ -51,6 +51,42 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestStaleTags: a read of what was made of a product is a read of the product's data.
+func TestStaleTags(t *testing.T) {
+	t.Parallel()
+	const read, tags, soften, supply, del = "read", "InvalidateTags", "soft InvalidateTags", "Set of data", "Delete"
+	created, given, data, fresh := fleettest.Created, fleettest.Set, fleettest.Data, fleettest.FreshData
+	for _, row := range []struct {
+		name   string
+		events []fleettest.Event
+		want   int
+	}{
+		{"made of old data", []fleettest.Event{{tags, data(0), 1, 1, 2}, {read, data(0), created(0), 3, 4}}, 1},
+		{"made of new data", []fleettest.Event{{tags, data(0), 1, 1, 2}, {read, data(0), created(1), 3, 4}}, 0},
+		{"another tag", []fleettest.Event{{tags, data(1), 1, 1, 2}, {read, data(0), created(0), 3, 4}}, 0},
+		{"made of two products, and one is old",
+			[]fleettest.Event{{tags, data(1), 1, 1, 2}, {read, data(0), created(0), 3, 4}, {read, data(1), created(0), 3, 4}}, 1},
+		{"an InvalidateTags that has not returned, or has failed", []fleettest.Event{{tags, data(0), 1, 1, 0}, {read, data(0), created(0), 3, 4}}, 0},
+		{"a caller from before it had returned", []fleettest.Event{{read, data(0), created(0), 2, 9}, {tags, data(0), 1, 1, 3}}, 0},
+		// 1. The creator tags its value, and reads version 0.  2. The tag is invalidated.
+		// 3. A late caller joins, and gets the value.
+		{"a late caller", []fleettest.Event{{read, data(0), created(0), 1, 9}, {tags, data(0), 1, 2, 3}, {read, data(0), created(0), 4, 9}}, 1},
+		{"a soft one, for what may be stale", []fleettest.Event{{soften, fresh(0), 1, 1, 2}, {read, data(0), created(0), 3, 4}}, 0},
+		{"a soft one, for what is called fresh", []fleettest.Event{{soften, fresh(0), 1, 1, 2}, {read, fresh(0), created(0), 3, 4}}, 1},
+		{"what was Set before it", []fleettest.Event{{supply, data(0), 1, 1, 2}, {tags, data(0), 2, 3, 4}, {read, data(0), given(1), 5, 6}}, 1},
+		{"what was Set at the same time", []fleettest.Event{{supply, data(0), 1, 1, 3}, {tags, data(0), 2, 2, 4}, {read, data(0), given(1), 5, 6}}, 0},
+		{"what nobody has Set", []fleettest.Event{{read, data(0), given(1), 1, 2}}, 1},
+		{"made before another Set of the data", []fleettest.Event{{supply, data(0), 1, 1, 2}, {read, data(0), created(0), 3, 4}}, 0},
+		{"made before a Delete of the product", []fleettest.Event{{del, fleettest.Product(0), 1, 1, 2}, {read, data(0), created(0), 3, 4}}, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if n := fleettest.Stale(row.events); n != row.want {
+				t.Errorf("%d faults, want %d", n, row.want)
+			}
+		})
+	}
+}
+
 func newWorld(t *testing.T) fleettest.World {
 	t.Helper()
 	w, err := fleettest.OpenWorld(filepath.Join(t.TempDir(), "world"))

@@ -30,6 +30,12 @@ const Nothing = nothing
 func Created(version int64) int64 { return code(version, false) }
 func Set(version int64) int64     { return code(version, true) }
 
+// Product is the entry of a product, Data what its tag stands for, and FreshData the same for
+// reads that call it fresh.
+func Product(p int64) int64   { return thingProduct + p }
+func Data(p int64) int64      { return thingData + p }
+func FreshData(p int64) int64 { return thingFresh + p }
+
 // World is the world of two processes.
 type World struct{ w *world }
 

@@ -93,7 +93,7 @@ func (a *actor) hasty(g int) bool { return a.Trouble && g%4 == 0 }
 
 // expected reports whether a call under ctx may fail with err.
 func (a *actor) expected(ctx context.Context, err error) bool {
-	return errors.Is(err, errOrigin) || errors.Is(err, context.Canceled) || // TODO
+	return errors.Is(err, errOrigin) ||
 		a.Trouble && (errors.Is(err, dogpile.ErrBackend) || ctx.Err() != nil)
 }
 
@@ -337,8 +337,8 @@ func (f *fleet) rare() (whats []string) {
 		return nil // it is there for one fault that is to be found
 	}
 	count := counted(f.w.events())
-	for _, what := range everything() {
-		if count[what] < 10 {
+	for what, least := range f.task.everything() {
+		if count[what] < least {
 			whats = append(whats, what)
 		}
 	}
@@ -356,22 +356,26 @@ func counted(events []event) map[string]int {
 	return count
 }
 
-// everything returns what has to be in a history.
-func everything() (whats []string) {
-	for op := range opNames {
-		if op != opRead {
-			whats = append(whats, event{op: op}.what())
-		}
+// everything returns what has to be in a history, and how often. Three levels of creators
+// take a while. Amid trouble that is long, so that there need not be much of them.
+func (k task) everything() map[string]int {
+	least := map[string]int{event{op: opRead, entry: thingKey, thing: thingKey}.what(): 20}
+	for op := opDelete; op <= opSoften; op++ {
+		least[opNames[int64(op)]] = 20
 	}
-	for _, entry := range []int64{thingKey, thingProduct, thingFragment, thingPage} {
-		whats = append(whats, event{op: opRead, entry: entry, thing: entry}.what())
+	few := 10
+	if k.Trouble {
+		few = 1
+	} else {
+		least[opNames[opSupply]] = few
+		least[event{op: opRead, entry: thingNote, thing: thingData}.what()] = few
+		least[event{op: opRead, entry: thingPage, thing: thingFresh}.what()] = few
 	}
+	least[opNames[opTags]], least[opNames[opSoftenTags]] = few, few
 	for _, entry := range []int64{thingProduct, thingFragment, thingPage} {
-		for _, data := range []int64{thingData, thingFresh} {
-			whats = append(whats, event{op: opRead, entry: entry, thing: data}.what())
-		}
+		least[event{op: opRead, entry: entry, thing: entry}.what()] = few
 	}
-	return append(whats, event{op: opRead, entry: thingNote, thing: thingData}.what())
+	return least
 }
 
 // what returns the kind of an event.

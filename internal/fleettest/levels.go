@@ -194,18 +194,21 @@ func (l *level) partsOf(ctx context.Context, i int) func() ([]part, error) {
 	i %= l.n
 	return func() ([]part, error) {
 		ctx := ctx
-		switch rand.IntN(20) {
+		switch rand.IntN(40) {
 		case 0:
 			ctx = dogpile.Bypass(ctx)
-		case 1, 2:
+		case 1:
 			ctx = dogpile.NoStale(ctx)
 		}
 		for range 2 {
-			got, err := l.read(ctx, rand.IntN(100), []int{i})
+			op := rand.IntN(100)
+			got, err := l.read(ctx, op, []int{i})
 			if err != nil && !l.a.Trouble { // amid trouble a call that creates may do better
 				return nil, l.a.took(ctx, err)
 			}
-			if err == nil && len(got) > 0 {
+			// A call under NoStale may be waiting, and Peek returns what is stale all the same.
+			peeked := op >= peeks && op < refreshes
+			if err == nil && len(got) > 0 && (got[0].fresh || !peeked) {
 				return got[0].Of, nil
 			}
 		}

@@ -19,6 +19,13 @@ type answer struct {
 	fresh bool // it was called fresh
 }
 
+// The methods of read that are told apart, by the first op of each.
+const (
+	peeks     = 30
+	refreshes = 40
+	creates   = 42 // create one entry, if there is none
+)
+
 // read reads entries by the method that op picks, from 0 to 99. What is not there is not
 // in the answer.
 func (l *level) read(ctx context.Context, op int, is []int) ([]answer, error) {
@@ -44,11 +51,11 @@ func (l *level) read(ctx context.Context, op int, is []int) ([]answer, error) {
 			}
 			return vals, nil
 		}))
-	case op < 30:
+	case op < peeks:
 		return single(true)(l.cache.Get(ctx, key))
-	case op < 40:
+	case op < refreshes:
 		return l.entries(l.cache.Peek(ctx, key))
-	case op < 45:
+	case op < creates:
 		v, err := l.fn.Refresh(ctx, i)
 		return single(false)(v, true, err)
 	case op < 65:
@@ -86,8 +93,8 @@ func (l *level) entries(e dogpile.Entry[made], ok bool, err error) ([]answer, er
 	if !ok || err != nil || e.State == dogpile.Invalidated {
 		return nil, err
 	}
-	// Where tags could not be had the value was not stored, and goes without them.
-	if stored := e.From == 0 || e.From == dogpile.Hit || e.From == dogpile.StaleHit; l.a.Broken == "" && (stored || !l.a.Trouble) {
+	// Where the lease is lost, or the backend, a value goes to those who wait for it without tags.
+	if stored := e.From == 0 || e.From == dogpile.Hit || e.From == dogpile.StaleHit; stored && l.a.Broken == "" {
 		for _, p := range e.Value.Of {
 			if !slices.Contains(e.Tags, tag(p.P)) {
 				l.a.fault("%q (%v, %v), made of %v, has the tags %q alone", e.Value.Key, e.From, e.State, e.Value.Of, e.Tags)
@@ -130,7 +137,8 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 		a.readNote(ctx, rnd.IntN(pages))
 		return
 	}
-	if rnd.IntN(10) == 0 {
+	noStale := op >= creates && rnd.IntN(10) == 0
+	if noStale {
 		ctx = dogpile.NoStale(ctx)
 	}
 	start := a.w.clock.Add(1)
@@ -143,6 +151,7 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 			a.fault("a read of %s %v found the value of %q", l.name, is, v.Key)
 			continue
 		}
+		v.fresh = v.fresh || noStale
 		a.found(start, l.entry+numberOf(v.Key), v)
 	}
 }
