@@ -217,7 +217,12 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 	if err != nil || !l.found {
 		return e, false, err
 	}
-	l.gives(ctx, s)
+	// 1. A tag is invalidated.  2. The creator looks at the old entry, and makes a new one. If
+	// that had the tag as the old one has it, it would be invalid, and so would all be that
+	// come after it.
+	if ctl := Creation(ctx); ctl == nil || ctl.tagger == nil || !ctl.tagger.creates(s, key) {
+		l.gives(ctx, s)
+	}
 	_, err = c.answer(l)
 	return l.entry(0), err == nil, err
 }

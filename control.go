@@ -41,6 +41,8 @@ type tagger interface {
 	// seen returns tags with the versions in force, for the value that is created, or an
 	// error for each of which nobody knows. nil: they are not needed.
 	seen(ctx context.Context, tags []string) ([]seenTag, []error)
+	// creates reports whether it creates the entry of a key.
+	creates(s *state, key string) bool
 }
 
 type controlKey struct{}
@@ -138,7 +140,8 @@ func (c *Control) NoStore() {
 // A creator that reads other cached values with its context inherits their tags, in all
 // forms of reading and also in goroutines of its own, without calling Tag: those of
 // regions with the same [Options.TagScope] over the same backend, as they were when those
-// values were created. It inherits nothing from [Previous]. A value that was made of a
+// values were created. It inherits nothing from what it replaces: neither from [Previous]
+// nor from a [Cache.Peek] at its own key. A value that was made of a
 // stale one is stale from the beginning.
 //
 // If the backend fails the value is not stored, as nobody could invalidate it; all who wait

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -253,7 +254,11 @@ func (sc *tagScope) delete(ctx context.Context, keys []string) error {
 	bounded, cancel := sc.s.bound(ctx)
 	defer cancel()
 	defer sc.forget(keys)
-	return sc.s.backend.Delete(bounded, keys)
+	err := sc.s.backend.Delete(bounded, keys)
+	if of := (interface{ Reason() error })(nil); errors.As(err, &of) {
+		err = of.Reason() // without the keys, of which nobody has heard
+	}
+	return err
 }
 
 // forget lets nobody trust what was known of tokens.

@@ -274,7 +274,7 @@ func (sc *tagScope) until(ttl time.Duration) int64 {
 // If another has the lease the next store will see to it. Where leases do not keep others
 // from deleting, the token is left as it is: entries that outlive it are missing then.
 func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
-	if !sc.fenced {
+	if !sc.fenced || len(carriers) == 0 {
 		return nil
 	}
 	type need struct {
@@ -324,7 +324,7 @@ func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
 	})...)
 }
 
-// carrier is an entry that was stored with tags.
+// carrier is an entry with tags that was to be stored.
 type carrier struct {
 	tags []seenTag
 	ttl  time.Duration // 0: none
