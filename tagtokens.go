@@ -2,8 +2,10 @@ package dogpile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -301,7 +303,7 @@ func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
 			}
 		}
 	}
-	return errors.Join(each(2*len(needs), tagsAtOnce, func(i int) error {
+	if err := cmp.Or(each(2*len(needs), tagsAtOnce, func(i int) error {
 		n, kind, version := needs[i/2], byte(hardToken), needs[i/2].tag.hard
 		if i%2 == 1 {
 			kind, version = softToken, n.tag.soft
@@ -321,7 +323,10 @@ func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
 			ts.noteRead(&readToken{token: t, at: asked})
 		}
 		return err
-	})...)
+	})...); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("prolong the token of tag %q: %w", needs[0].tag.name, err)
+	}
+	return nil // or the caller has left: the next store will see to it
 }
 
 // carrier is an entry with tags that was to be stored.
