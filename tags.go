@@ -190,8 +190,9 @@ func newTagVersion() string {
 // and entries that were made of tagged ones; see [Control.Tag]. It is one call of the
 // backend, however many entries there are. Any strings are tags.
 //
-// An error means that some of the entries may be valid still. It wraps [ErrPending] where
-// [Options.RetryDeletes] has the tags invalidated later.
+// An error means that some of the entries may be valid still, of any of the tags; its Key is
+// the first of them in alphabetical order. It wraps [ErrPending] where [Options.RetryDeletes]
+// has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
