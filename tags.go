@@ -195,8 +195,9 @@ func newTagVersion() string {
 //
 // Under Hard a [driver.Dropper] drops the entries a second later, in the background.
 //
-// An error means that some of the entries may be valid still. It wraps [ErrPending] where
-// [Options.RetryDeletes] has the tags invalidated later.
+// An error means that some of the entries may be valid still, of any of the tags; its Key is
+// the first of them in alphabetical order. It wraps [ErrPending] where [Options.RetryDeletes]
+// has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
