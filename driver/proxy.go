@@ -30,9 +30,10 @@ import (
 // also where the two went through proxies in two processes: that is how one
 // process tells the others that a value is no longer true. A region keeps a
 // version token under a key that contains "_inv:", or several where the backend is
-// a [Sharder], and to invalidate the region is to replace these tokens. To a proxy
-// that keeps a copy of one nothing has happened: its process goes on serving what
-// was invalidated, and no call fails. For the same reason a proxy must not remember which leases are held,
+// a [Sharder], and to invalidate the region is to replace these tokens. The tokens of
+// tags are under keys that begin with "_tag:", and to invalidate a tag is to delete
+// them. To a proxy that keeps a copy of one nothing has happened: its process goes on
+// serving what was invalidated, and no call fails. For the same reason a proxy must not remember which leases are held,
 // and must not hold a lease back that its caller has released.
 type Proxy struct{ Backend }
 

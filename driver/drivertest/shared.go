@@ -42,7 +42,7 @@ func (e *env) sharing() *env {
 // kinds are names of the keys that a region uses: entries, version tokens, with
 // a prefix and without, and either of them hashed by a mangler.
 func kinds() []string {
-	return []string{"k", "users:k", "_inv:users", "users:_inv:users", "app.v2:_inv:users", "b10a8db164e0754105b7a99be72e3fe5"}
+	return []string{"k", "users:k", "_inv:users", "users:_inv:users", "app.v2:_inv:users", "_tag::t", "_tag:~t", "b10a8db164e0754105b7a99be72e3fe5"}
 }
 
 // seesTheOther writes through one client and reads through the other, each kind of
