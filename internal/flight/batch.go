@@ -365,6 +365,11 @@ func (b *batch[V]) create() error {
 	if err != nil {
 		return err
 	}
+	return b.store(tasks, made)
+}
+
+// store stores what was made of tasks and ends their flights.
+func (b *batch[V]) store(tasks []task[V], made []Result[V]) error {
 	var stored, left []task[V]
 	var values []Result[V]
 	var late []bool
