@@ -46,7 +46,7 @@ func (s *state) mayRenewEarly(ctx context.Context, mangled string) bool {
 func (cr *creation[V]) early(read []*lookup[V]) *creation[V] {
 	cr.ahead = true
 	for i := range cr.keys {
-		cr.keys[i].last, cr.keys[i].known = read[i], read[i].known
+		cr.keys[i].last, cr.keys[i].known = read[i], read[i].knownTags()
 	}
 	return cr
 }

@@ -145,6 +145,7 @@ func TestAllocsOfReads(t *testing.T) {
 	}{
 		{"a hit on a backend of bytes", 4, func() error { _, err := inBytes.GetOrCreate(bg, "k", create); return err }},
 		{"a stale value that another caller renews", 3, func() error { _, err := stale.GetOrCreate(bg, "k", create); return err }},
+		{"a Set", 14, func() error { return users.Set(bg, "k", user{"u"}) }},
 		{"GetMulti of 100", 20, func() error { _, err := users.GetMulti(bg, keys); return err }},
 		{"GetOrCreateMulti of 100", 20, func() error { _, err := users.GetOrCreateMulti(bg, keys, createAll); return err }},
 		{"MultiFunc.Call of 100", 60, func() error { _, err := byID.Call(bg, ids...); return err }},

@@ -73,10 +73,13 @@ type CacheOptions[V any] struct {
 	// that of entries written in Python.
 	Schema string
 	// Tags returns the tags of the entry of a key, as far as they are known before it is
-	// read: their tokens come with it in one round trip. Its creator may add more; see
-	// [Control.Tag]. It is asked on every call and has to be quick and safe for concurrent
-	// use; the slice is only read. An entry is judged by the tags that it was stored with,
-	// so that all who store it should know of the same. nil: there are none.
+	// read: their tokens come with it in one round trip. The key is the caller's, without
+	// [Options].Prefix; of a function it is what [Func.Key] returns. The creator may add more
+	// tags; see [Control.Tag]. Tags is asked on every call and has to be quick and safe for
+	// concurrent use; its slice is only read, and tags that are in it twice count once. An
+	// entry is judged by the tags that it was stored with: one that was stored without them,
+	// before there was this function or by Python, is reached by no invalidation of tags.
+	// nil: no tags are known.
 	Tags func(key string) []string
 	// Name appears in events, to tell the caches of a region apart. A [Func] has its
 	// own.
@@ -217,7 +220,12 @@ func (c *Cache[V]) Peek(ctx context.Context, key string) (e Entry[V], ok bool, e
 	if err != nil || !l.found {
 		return e, false, err
 	}
-	l.gives(ctx, s)
+	// 1. A tag is invalidated.  2. The creator looks at the old entry, and makes a new one. If
+	// that had the tag as the old one has it, it would be invalid, and so would all be that
+	// come after it.
+	if ctl := Creation(ctx); ctl == nil || ctl.tagger == nil || !ctl.tagger.creates(s, key) {
+		l.gives(ctx, s)
+	}
 	_, err = c.answer(l)
 	return l.entry(0), err == nil, err
 }

@@ -41,6 +41,8 @@ type tagger interface {
 	// seen returns tags with the versions in force, for the value that is created, or an
 	// error for each of which nobody knows. nil: they are not needed.
 	seen(ctx context.Context, tags []string) ([]seenTag, []error)
+	// creates reports whether it creates the entry of a key.
+	creates(s *state, key string) bool
 }
 
 type controlKey struct{}
@@ -129,7 +131,7 @@ func (c *Control) NoStore() {
 	c.asked.noStore = true
 }
 
-// Tag gives the value tags, which [Region.InvalidateTags] reaches it by, and all that is
+// Tag gives the value tags, by which [Region.InvalidateTags] reaches it and all that is
 // made of it. Any strings are tags. The creator calls it before it reads what a tag stands
 // for: what is invalidated from then on was made of old data. It takes a round trip, or
 // none within [Options.InvalidationLag]; tags that are known beforehand cost less in
@@ -138,8 +140,11 @@ func (c *Control) NoStore() {
 // A creator that reads other cached values with its context inherits their tags, in all
 // forms of reading and also in goroutines of its own, without calling Tag: those of
 // regions with the same [Options.TagScope] over the same backend, as they were when those
-// values were created. It inherits nothing from [Previous]. A value that was made of a
-// stale one is stale from the beginning.
+// values were created. It inherits nothing from what it replaces: neither from [Previous]
+// nor from a [Cache.Peek] at its own key. A creator of several keys inherits for all of
+// them; [Control.Key] and Tag give one key a tag of its own. What a creator stores with
+// [Cache.Set] and its context carries the tags that it has by then. A value that was made of
+// a stale one, of whatever region, is stale from the beginning.
 //
 // If the backend fails the value is not stored, as nobody could invalidate it; all who wait
 // for it get it. [Hooks].Error is told, or where [Options.Strict] is set the creation fails.

@@ -247,11 +247,11 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	held = make([]bool, len(at))
 	items, packed := make([]driver.Item, 0, len(at)), make([]int, 0, len(at))
 	overtaken := cr.overtaken(ctx, at, late)
-	ttls := make([]time.Duration, len(at))
+	var carriers []carrier
 	for n, i := range at {
 		k := &cr.keys[i]
 		var done bool
-		if held[n], done = cr.refuses(ctx, i, late[n], overtaken[n]); done {
+		if held[n], done = cr.refuses(ctx, i, late != nil && late[n], overtaken.of(n)); done {
 			continue
 		}
 		it := driver.Item{Key: k.mangled, Lease: k.lease.lease}
@@ -259,7 +259,9 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 			held[n] = cr.stored(ctx, i, err)
 			continue
 		}
-		ttls[n] = it.TTL
+		if len(k.made.tags) > 0 {
+			carriers = append(carriers, carrier{k.made.tags, it.TTL})
+		}
 		items, packed = append(items, it), append(packed, n)
 	}
 	if len(items) == 0 {
@@ -267,19 +269,16 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 	}
 	err := cr.s.set(ctx, items)
 	errs := itemErrors(items)
-	var carriers []carrier
 	for _, n := range packed {
-		k := &cr.keys[at[n]]
 		cause := err
 		if cause == nil {
-			cause = errs[k.mangled]
+			cause = errs[cr.keys[at[n]].mangled]
 		}
-		held[n] = cr.stored(ctx, at[n], cause) && overtaken[n] == Fresh
-		if cause == nil && len(k.made.tags) > 0 {
-			carriers = append(carriers, carrier{k.made.tags, ttls[n]})
-		}
+		held[n] = cr.stored(ctx, at[n], cause) && overtaken.of(n) == Fresh
 	}
-	cr.prolong(ctx, carriers)
+	if err == nil {
+		cr.prolong(ctx, carriers)
+	}
 	return held
 }
 

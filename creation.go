@@ -184,8 +184,8 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 			l.state, l.use, l.ifError = Invalidated, flight.Missing, false
 		}
 		k.last, k.err = l, nil
-		if l.known != nil {
-			k.known = l.known
+		if known := l.knownTags(); known != nil {
+			k.known = known
 		}
 		// Those that create together have to know of the same version, so there has
 		// to be one. What is fresh needs none.

@@ -95,12 +95,14 @@ func (e *entry[V]) age(left time.Duration) time.Duration {
 // lookup is what was found under a key.
 type lookup[V any] struct {
 	value   V
-	found   bool // there was an entry at all
 	created time.Time
 	took    time.Duration // how long its creation took; 0: unknown
 	age     time.Duration
-	state   State
 
+	// What is small stands together: a batch has many of these.
+
+	found bool // there was an entry at all
+	state State
 	// use is what a caller may do with the value: return it (Fresh), return it while
 	// somebody creates the next one (Stale), or neither (Missing). ifError is true of a
 	// missing value that may be returned if the creator fails.
@@ -108,25 +110,39 @@ type lookup[V any] struct {
 	ifError bool
 	early   bool // it is fresh, and to be renewed in the background
 
+	notFound bool  // there is an answer, that there is no value
+	unsure   bool  // it is made of what has tags whose versions nobody knows
+	verdict  State // of the invalidator
+	again    bool  // it was read before, and now under the lease
+	unjudged bool  // its tags were not looked at, as it is no good anyway
+
 	draw     float64
 	expireIn time.Duration
 	staleFor time.Duration // its own; 0: it has none
 	schema   string
-	notFound bool // there is an answer, that there is no value
 
-	names   []string  // of its tags, as far as they are known beforehand
-	known   []seenTag // the same, with the versions in force; nil: not known
-	tags    []seenTag // that it was stored with
-	unsure  bool      // it is made of what has tags whose versions nobody knows
-	verdict State     // of the invalidator
-
-	again    bool // it was read before, and now under the lease
-	unjudged bool // its tags were not looked at, as it is no good anyway
+	tags       []seenTag   // that it was stored with
+	beforehand *beforehand // nil: no tags are known beforehand
 
 	version string  // the region's when this was read; "" if it has none yet
 	history history // that it belongs to
 	token   *token  // that it was judged by, if there was one
 	err     error   // the backend did not answer for this entry
+}
+
+// beforehand is the tags of an entry that are known before it is read.
+type beforehand struct {
+	names []string
+	seen  []seenTag // the same, with the versions in force; nil: not known
+}
+
+// knownTags returns the tags that are known beforehand with the versions in force; nil: they
+// are not known.
+func (l *lookup[V]) knownTags() []seenTag {
+	if l.beforehand == nil {
+		return nil
+	}
+	return l.beforehand.seen
 }
 
 // entry returns what was found as users see it.

@@ -26,11 +26,11 @@ type Hooks struct {
 	Create     func(ctx context.Context, e Event) // a creator has run: Duration, Err
 	Store      func(ctx context.Context, e Event) // a value was stored, or not: Err
 	Delete     func(ctx context.Context, e Event) // a key was deleted, or not: Err
-	Invalidate func(ctx context.Context, e Event) // the region was invalidated, or tags in Keys, or not: Err
+	Invalidate func(ctx context.Context, e Event) // the region was invalidated, or tags were: Keys; or not: Err
 
 	// Error is told of an error that no caller gets. Op is the step that failed: "get",
 	// the reading of an entry; "decode", what was read; "version", the reading or writing
-	// of a version of the region or of a tag; "lock", "extend" and "unlock", a lease; "create", a creator
+	// of the region's version or of a tag's; "lock", "extend" and "unlock", a lease; "create", a creator
 	// in the background; "store", the storing of its value; "delete" and "invalidate", what
 	// [Options.RetryDeletes] tries again or gives up; "close", a backend that was opened
 	// from settings and is replaced.
@@ -42,8 +42,8 @@ type Event struct {
 	Region   string
 	Name     string        // of the cache or function; empty where there is none
 	Op       string        // what was done: "get", "refresh", "set", "store", "delete", "invalidate"; for Error see there
-	Key      string        // the user's key; empty where there is none
-	Keys     []string      // of a creation of several keys: all of them; of InvalidateTags: the tags; not to be changed
+	Key      string        // the user's key; empty where there is none; a tag where an invalidation of it is given up
+	Keys     []string      // of a creation of several keys: all of them; of an invalidation of tags: the tags; not to be changed
 	Duration time.Duration // how long a creation or a wait took
 	Err      error
 

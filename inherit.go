@@ -96,7 +96,11 @@ func (sc *tagScope) sameAs(ctx context.Context, other *tagScope, tags []seenTag)
 		return false, nil
 	case here != nil && here == there:
 		return true, nil
-	case !sc.s.caps.Shared || !other.s.caps.Shared || here == nil || there == nil:
+	case sc.s.caps.Discards || other.s.caps.Discards:
+		return false, nil
+	case there == nil || here == nil:
+		there = other // only the tokens tell
+	case !sc.s.caps.Shared || !other.s.caps.Shared:
 		return false, nil
 	}
 	sc.mu.Lock()

@@ -445,3 +445,57 @@ func TestTagAfterTheLeaseIsLost(t *testing.T) {
 		})
 	}
 }
+
+// TestPeekAtWhatIsReplaced: a creator that looks at the old entry makes one that is valid.
+func TestPeekAtWhatIsReplaced(t *testing.T) {
+	for _, mode := range []dogpile.Mode{dogpile.Hard, dogpile.Soft} {
+		for name, open := range kinds {
+			t.Run(mode.String()+" "+name, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					r := newRegion(t, open(t), &dogpile.Options{Expiration: time.Hour})
+					c, n := dogpile.NewCache[int](r, nil), counting(0)
+					create := func(ctx context.Context) (int, error) {
+						_, _, err := c.Peek(ctx, "k")
+						wantErr(t, "Peek", err, nil)
+						return tagged(n, "t")(ctx)
+					}
+					_, err := c.GetOrCreate(bg, "k", create)
+					wantErr(t, "the first creation", err, nil)
+					wantErr(t, "InvalidateTags", r.InvalidateTags(bg, mode, "t"), nil)
+					for range 2 {
+						v, err := c.GetOrCreate(bg, "k", create)
+						wantValue(t, "after the invalidation", v, err, 2)
+						wantTags(t, "after the invalidation", c, "k", dogpile.Fresh, "t")
+					}
+				})
+			})
+		}
+	}
+}
+
+// place is a backend of values that cannot be compared.
+type place struct {
+	driver.Backend
+	_ []byte
+}
+
+// TestInheritedOverBackendsThatCannotBeCompared: the tokens tell whether they are the same.
+func TestInheritedOverBackendsThatCannotBeCompared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true})
+		cache := func(b driver.Backend, prefix string) *dogpile.Cache[int] {
+			return dogpile.NewCache[int](newRegion(t, place{Backend: b}, &dogpile.Options{Expiration: time.Hour, Prefix: prefix}), nil)
+		}
+		product := cache(b, "a")
+		page := func(ctx context.Context) (int, error) {
+			return product.GetOrCreate(ctx, "k", tagged(constant(1), "t"))
+		}
+		same, another := cache(b, "b"), cache(newFake(t, like{bytes: true}), "c")
+		for _, c := range []*dogpile.Cache[int]{same, another} {
+			v, err := c.GetOrCreate(bg, "k", page)
+			wantValue(t, "the page", v, err, 1)
+		}
+		wantTags(t, "over the same backend", same, "k", dogpile.Fresh, "t")
+		wantTags(t, "over another one", another, "k", dogpile.Fresh)
+	})
+}

@@ -247,11 +247,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 			failed.add(i, key, s.region.backendError(ctx, op, key, l.err))
 			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
 		case l.err == nil && l.use == flight.Fresh:
-			if !l.notFound {
-				vals[key] = l.value
-			}
-			l.gives(ctx, s)
-			c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
+			c.hitOf(ctx, s, op, key, l, vals)
 			early = addEarly(ctx, s, early, key, mangled[i], l)
 		default:
 			rest.add(key, mangled[i], l)
@@ -269,6 +265,15 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 		}
 	}
 	return vals, cr.doAll(ctx, vals, failed)
+}
+
+// hitOf puts a fresh value that was found into vals, and tells of it.
+func (c *Cache[V]) hitOf(ctx context.Context, s *state, op, key string, l *lookup[V], vals map[string]V) {
+	if !l.notFound {
+		vals[key] = l.value
+	}
+	l.gives(ctx, s)
+	c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
 }
 
 // keyList is the keys of a creation in the making: one for all keys of the caller's that

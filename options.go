@@ -81,14 +81,16 @@ type Options struct {
 	// the backend is shared, else a [LocalInvalidator]. A [SharedInvalidator] needs a
 	// shared backend.
 	Invalidator Invalidator
-	// InvalidationLag is how long the version token of a [SharedInvalidator] may be
-	// trusted without asking. 0: it is read with every entry. It needs a
+	// InvalidationLag is how long the version token of a [SharedInvalidator], and those of
+	// tags, may be trusted without asking: an invalidation by another process may go
+	// unnoticed for so long. 0: they are read with every entry. It needs a
 	// [SharedInvalidator].
 	InvalidationLag time.Duration
 
-	// TagScope names the tags that the region uses: regions with one TagScope over one
-	// backend share them, in all processes. "": all that share the backend. See
-	// [Control.Tag].
+	// TagScope is the name of a set of tags: regions with the same TagScope over the same
+	// backend share their tags, in all processes and whatever their Prefix and Mangler are.
+	// Any string will do. "" is a scope like any other: that of all regions which name none.
+	// See [Control.Tag].
 	TagScope string
 
 	// Runner runs the creations of stale entries. nil: the caller that finds an

@@ -115,7 +115,9 @@ func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*looku
 	for i, l := range lookups {
 		l.again = items[i].Lease != nil && l.token != nil
 		if c.o.Tags != nil && !l.again {
-			l.names = c.o.Tags(keys[i])
+			if names := c.o.Tags(keys[i]); len(names) > 0 {
+				l.beforehand = &beforehand{names: names}
+			}
 		}
 	}
 }
@@ -143,7 +145,9 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 		unread = tags.read(ctx, names)
 	}
 	for _, l := range lookups {
-		l.known = tags.seenAll(l.names)
+		if l.beforehand != nil {
+			l.beforehand.seen = tags.seenAll(l.beforehand.names)
+		}
 		if !l.found || l.unjudged || len(l.tags) == 0 {
 			continue
 		}
@@ -178,8 +182,8 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 	}
 	tokens := len(items)
 	for _, l := range lookups {
-		if len(l.names) > 0 {
-			if items, err = tags.want(items, l.names); err != nil {
+		if l.beforehand != nil {
+			if items, err = tags.want(items, l.beforehand.names); err != nil {
 				return nil, nil, err
 			}
 		}

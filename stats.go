@@ -17,7 +17,7 @@ type Stats struct {
 	Stores        int64 // values stored
 	LeasesLost    int64 // values not stored because their lease was lost
 	Deletes       int64 // keys deleted
-	Invalidations int64
+	Invalidations int64 // of the region and of tags: calls, and what RetryDeletes has done at last
 	Errors        int64 // errors that no caller got, see Hooks.Error
 	Running       int64 // flights of creations in progress now
 	Pending       int64 // deletes and invalidations that have failed and are tried again, see Options.RetryDeletes

@@ -297,6 +297,30 @@ func TestTokenIsNotProlongedAfterAnInvalidation(t *testing.T) {
 	})
 }
 
+// TestTagsThatAreReadMeanwhile are not trusted within the lag:
+//
+//  1. A reads an entry and the tokens of its tag.  2. In the same process the tag is
+//     invalidated.  3. A notes what it has read.  4. B calls: the entry is invalid.
+func TestTagsThatAreReadMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true})
+		regions, caches := processes[int](t, 2, b, &dogpile.Options{Expiration: time.Hour, InvalidationLag: time.Hour})
+		r, c := regions[0], caches[0].With(dogpile.CacheOptions[int]{Tags: byKey})
+		wantErr(t, "Set", caches[1].With(dogpile.CacheOptions[int]{Tags: byKey}).Set(bg, "k", 1), nil)
+		reads := 0
+		b.slow = func(_ context.Context, op string) error {
+			if reads++; op == "get" && reads == 2 { // it has been read
+				b.slow = nil
+				return r.InvalidateTags(bg, dogpile.Hard, "t:k") // 2
+			}
+			return nil
+		}
+		_, _, err := c.Peek(bg, "k") // 1, 3
+		wantErr(t, "Peek", err, nil)
+		wantTags(t, "after the invalidation", c, "k", dogpile.Invalidated, "t:k") // 4
+	})
+}
+
 // TestTagsWithinTheLag: the process that invalidates sees it at once, another one within
 // the lag.
 func TestTagsWithinTheLag(t *testing.T) {

@@ -18,6 +18,16 @@ func (cr *creation[V]) seen(ctx context.Context, tags []string) ([]seenTag, []er
 	return cr.s.tags.current(ctx, tags, cr.s.ttl(cr.c.expiration(cr.s), new(stored.Meta)))
 }
 
+// creates implements tagger.
+func (cr *creation[V]) creates(s *state, key string) bool {
+	for i := range cr.keys {
+		if s == cr.s && cr.keys[i].key == key {
+			return true
+		}
+	}
+	return false
+}
+
 // without reports whether a creation goes on without the backend.
 func (cr *creation[V]) without(at []int) bool {
 	return !cr.apart && !slices.ContainsFunc(at, func(i int) bool { return !cr.keys[i].offline })
@@ -117,9 +127,10 @@ func (cr *creation[V]) tagsFailed(ctx context.Context, ctl *Control, at []int, c
 //  3. B calls, finds nothing, and joins A.  4. T is read again, and is gone: B starts over.
 //
 // The token that is read at 4 says the same of all who have joined.
-func (cr *creation[V]) overtaken(ctx context.Context, at []int, late []bool) []State {
-	verdicts := make([]State, len(at))
-	tags := tagTokens{sc: cr.s.tags}
+func (cr *creation[V]) overtaken(ctx context.Context, at []int, late []bool) verdicts {
+	if late == nil {
+		return nil
+	}
 	var names []string
 	for n, i := range at {
 		if late[n] {
@@ -127,8 +138,9 @@ func (cr *creation[V]) overtaken(ctx context.Context, at []int, late []bool) []S
 		}
 	}
 	if len(names) == 0 {
-		return verdicts
+		return nil
 	}
+	tags, all := tagTokens{sc: cr.s.tags}, make(verdicts, len(at))
 	unread := tags.read(ctx, names)
 	for n, i := range at {
 		k := &cr.keys[i]
@@ -139,9 +151,19 @@ func (cr *creation[V]) overtaken(ctx context.Context, at []int, late []bool) []S
 		if unread != nil || err != nil {
 			verdict = Stale // nobody knows: it is stored, and who comes late starts over
 		}
-		verdicts[n] = verdict
+		all[n] = verdict
 	}
-	return verdicts
+	return all
+}
+
+// verdicts are what values have become; nil: all are fresh.
+type verdicts []State
+
+func (v verdicts) of(n int) State {
+	if v == nil {
+		return Fresh
+	}
+	return v[n]
 }
 
 // prolong has the tokens of what was stored with tags last as long.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -194,8 +195,9 @@ func newTagVersion() string {
 //
 // Under Hard a [driver.Dropper] drops the entries a second later, in the background.
 //
-// An error means that some of the entries may be valid still. It wraps [ErrPending] where
-// [Options.RetryDeletes] has the tags invalidated later.
+// An error means that some of the entries may be valid still, of any of the tags; its Key is
+// the first of them in alphabetical order. It wraps [ErrPending] where [Options.RetryDeletes]
+// has the tags invalidated later.
 func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) error {
 	s, err := r.enter("invalidate")
 	if err != nil {
@@ -253,7 +255,11 @@ func (sc *tagScope) delete(ctx context.Context, keys []string) error {
 	bounded, cancel := sc.s.bound(ctx)
 	defer cancel()
 	defer sc.forget(keys)
-	return sc.s.backend.Delete(bounded, keys)
+	err := sc.s.backend.Delete(bounded, keys)
+	if of := (interface{ Reason() error })(nil); errors.As(err, &of) {
+		err = of.Reason() // without the keys, of which nobody has heard
+	}
+	return err
 }
 
 // forget lets nobody trust what was known of tokens.

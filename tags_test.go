@@ -353,6 +353,28 @@ func TestTagScope(t *testing.T) {
 	}
 }
 
+// keysError is an error of a backend that names keys.
+type keysError struct{ error }
+
+func (e keysError) Error() string { return e.Reason().Error() + ` for ["_tag::t" "_tag::u"]` }
+func (e keysError) Reason() error { return e.error }
+func (e keysError) Unwrap() error { return e.error }
+
+// TestInvalidateTagsNamesTags, and no key of the library's own.
+func TestInvalidateTagsNamesTags(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true})
+		r := newRegion(t, b, nil)
+		b.in(func(_ context.Context, op string, _ []string) error { return keysError{errBackend} })
+		err := r.InvalidateTags(bg, dogpile.Hard, "t", "u")
+		wantErr(t, "InvalidateTags", err, errBackend)
+		wantErr(t, "InvalidateTags", err, dogpile.ErrBackend)
+		if text := err.Error(); strings.Contains(text, "_tag") || !strings.Contains(text, `"t"`) {
+			t.Errorf("the error is %s", text)
+		}
+	})
+}
+
 func TestInvalidateTagsRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t, newMemory(t), nil)

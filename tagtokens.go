@@ -2,8 +2,10 @@ package dogpile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -42,7 +44,13 @@ type tagTokens struct {
 	sc    *tagScope
 	anew  bool                  // nothing is known, whatever may be trusted for a while
 	found map[string]foundToken // by key
-	asked []string              // the keys of what is being read
+	asked []askedTag            // what is being read
+}
+
+// askedTag is a token of a tag that is being read.
+type askedTag struct {
+	key string
+	ts  *tokens // where it is noted, to be trusted for a while; nil: it is not
 }
 
 // foundToken is a token that was found, or was not.
@@ -72,44 +80,47 @@ func (tt *tagTokens) want(items []driver.Item, tags []string) ([]driver.Item, er
 				tt.found[key] = foundToken{}
 				continue
 			}
-			if t := tt.sc.trusted(key); t != nil && !tt.anew {
+			t, ts := tt.sc.trusted(key)
+			if t != nil && !tt.anew {
 				tt.found[key] = foundToken{version: t.Version, until: t.Until}
 				continue
 			}
 			tt.found[key] = foundToken{} // a tag that is named twice is asked for once
-			tt.asked = append(tt.asked, key)
+			tt.asked = append(tt.asked, askedTag{key, ts})
 			items = append(items, driver.Item{Key: key})
 		}
 	}
 	return items, nil
 }
 
-// trusted returns a token that need not be read, because it was within InvalidationLag.
-func (sc *tagScope) trusted(key string) *token {
+// trusted returns a token that need not be read, because it was within InvalidationLag, and
+// where it is noted when it is read.
+func (sc *tagScope) trusted(key string) (*token, *tokens) {
 	if sc.s.o.InvalidationLag == 0 {
-		return nil
+		return nil, nil
 	}
-	t, _ := sc.tokens(key).known()
-	return t
+	ts := sc.tokens(key)
+	t, _ := ts.known()
+	return t, ts
 }
 
 // take takes note of what has become of the items that want has added, which the backend
 // was asked for at a moment of the clock of now.
 func (tt *tagTokens) take(items []driver.Item, asked int64) {
-	for i, key := range tt.asked {
+	for i, a := range tt.asked {
 		it := &items[i]
 		if it.Err != nil && !errors.Is(it.Err, driver.ErrCorrupt) {
-			tt.found[key] = foundToken{err: it.Err}
+			tt.found[a.key] = foundToken{err: it.Err}
 			continue
 		}
 		var t *token
-		if tt.sc.s.o.InvalidationLag > 0 {
-			t = tt.sc.tokens(key).parse(it, asked)
+		if a.ts != nil {
+			t = a.ts.parse(it, asked)
 		} else if t, _ = it.Object.(*token); t == nil && it.Data != nil {
 			t = decodeTagToken(it.Data)
 		}
 		if t != nil {
-			tt.found[key] = foundToken{version: t.Version, until: t.Until}
+			tt.found[a.key] = foundToken{version: t.Version, until: t.Until}
 		}
 	}
 	tt.asked = nil
@@ -274,7 +285,7 @@ func (sc *tagScope) until(ttl time.Duration) int64 {
 // If another has the lease the next store will see to it. Where leases do not keep others
 // from deleting, the token is left as it is: entries that outlive it are missing then.
 func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
-	if !sc.fenced {
+	if !sc.fenced || len(carriers) == 0 {
 		return nil
 	}
 	type need struct {
@@ -301,7 +312,7 @@ func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
 			}
 		}
 	}
-	return errors.Join(each(2*len(needs), tagsAtOnce, func(i int) error {
+	if err := cmp.Or(each(2*len(needs), tagsAtOnce, func(i int) error {
 		n, kind, version := needs[i/2], byte(hardToken), needs[i/2].tag.hard
 		if i%2 == 1 {
 			kind, version = softToken, n.tag.soft
@@ -321,10 +332,13 @@ func (sc *tagScope) prolong(ctx context.Context, carriers []carrier) error {
 			ts.noteRead(&readToken{token: t, at: asked})
 		}
 		return err
-	})...)
+	})...); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("prolong the token of tag %q: %w", needs[0].tag.name, err)
+	}
+	return nil // or the caller has left: the next store will see to it
 }
 
-// carrier is an entry that was stored with tags.
+// carrier is an entry with tags that was to be stored.
 type carrier struct {
 	tags []seenTag
 	ttl  time.Duration // 0: none

@@ -575,3 +575,31 @@ func TestPrefixAndKeyTogetherAreNotReserved(t *testing.T) {
 		}
 	})
 }
+
+// TestNoStoreAsksOnlyForLateCallers: whether the lease was held matters to nobody else.
+func TestNoStoreAsksOnlyForLateCallers(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late callers ", late), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{})
+				c := dogpile.NewCache[int](newRegion(t, b, nil), nil)
+				create := func(ctx context.Context) (int, error) {
+					dogpile.Creation(ctx).NoStore()
+					return 1, wait(ctx, time.Second)
+				}
+				calls := []<-chan result[int]{start(get(c, "k", create))}
+				want := 0
+				if late {
+					calls, want = append(calls, start(get(c, "k", create))), 1
+				}
+				for _, call := range calls {
+					r := <-call
+					wantValue(t, "not stored", r.v, r.err, 1)
+				}
+				if n := b.called("extend"); n != want {
+					t.Errorf("the lease was asked for %d times, want %d", n, want)
+				}
+			})
+		})
+	}
+}

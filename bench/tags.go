@@ -111,6 +111,29 @@ func (o *options) timeTagged(b driver.Backend, known bool, tags int, lag time.Du
 	return medians(samples).ns, nil
 }
 
+// tagBytes is the table of what a server keeps.
+type tagBytes struct {
+	client rueidis.Client
+	n      int
+	at     used
+	rows   [][]string
+}
+
+// add adds a row for what the server keeps more than at the last row.
+func (t *tagBytes) add(what string) error {
+	now, err := usage(t.client)
+	if err != nil {
+		return err
+	}
+	bytes := now.bytes - t.at.bytes
+	t.rows = append(t.rows, []string{
+		what, strconv.FormatInt(now.keys-t.at.keys, 10),
+		fmt.Sprintf("%.1f", float64(bytes)/1e6), fmt.Sprintf("%.0f", float64(bytes)/float64(t.n)),
+	})
+	t.at = now
+	return nil
+}
+
 // printTagBytes stores n entries without and with tags and asks the server what it keeps.
 func (o *options) printTagBytes(s *server, n int) error {
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, ForceSingleClient: true, DisableCache: true})
@@ -118,85 +141,75 @@ func (o *options) printTagBytes(s *server, n int) error {
 		return err
 	}
 	defer client.Close()
-	rows := [][]string{{"in Redis", "keys", "MB", "bytes per entry"}}
-	at, err := o.usage(client)
-	if err != nil {
+	t := &tagBytes{client: client, n: n, rows: [][]string{{"in Redis", "keys", "MB", "bytes per entry"}}}
+	if t.at, err = usage(client); err != nil {
 		return err
-	}
-	add := func(what string) error {
-		now, err := o.usage(client)
-		if err != nil {
-			return err
-		}
-		bytes := now.bytes - at.bytes
-		rows = append(rows, []string{what, strconv.FormatInt(now.keys-at.keys, 10), fmt.Sprintf("%.1f", float64(bytes)/1e6), fmt.Sprintf("%.0f", float64(bytes)/float64(n))})
-		at = now
-		return nil
 	}
 	b, err := redis.Open(context.Background(), "redis://"+s.addr, nil)
 	if err != nil {
 		return err
 	}
 	defer driver.Close(b)
-	r, err := openTagged(b, "plain", 0)
+	r, err := openTagged(b, "users", 0)
 	if err != nil {
 		return err
 	}
 	defer r.Close(context.Background())
-	if err := fillUsers(dogpile.NewCache[user](r, nil), n); err != nil {
+	if err := fillUsers(dogpile.NewCache[user](r, nil), "plain", n); err != nil {
 		return err
 	}
-	if err := add(fmt.Sprintf("%d entries without tags", n)); err != nil {
+	if err := t.add(fmt.Sprintf("%d entries without tags", n)); err != nil {
 		return err
 	}
-	tags := n / perTag
-	tagged, err := openTagged(b, "taged", 0) // a name as long as the other
-	if err != nil {
+	if err := t.addTags(r); err != nil {
 		return err
 	}
-	defer tagged.Close(context.Background())
-	tagOf := func(key string) string {
-		i, _ := strconv.Atoi(key)
-		return fmt.Sprint("tag:", i%tags)
-	}
-	c := dogpile.NewCache(tagged, &dogpile.CacheOptions[user]{Tags: func(key string) []string { return []string{tagOf(key)} }})
-	if err := fillUsers(c, n); err != nil {
-		return err
-	}
-	if err := add(fmt.Sprintf("%d entries with one of %d tags", n, tags)); err != nil {
-		return err
-	}
+	printTable(o.out, fmt.Sprintf("What Redis keeps for tags: %d entries of a small struct in JSON", n), t.rows)
+	return nil
+}
+
+// addTags adds rows for entries with tags, and for what is left of the tags' tokens.
+func (t *tagBytes) addTags(r *dogpile.Region) error {
+	ctx, tags := context.Background(), t.n/perTag
 	all := make([]string, tags)
 	for i := range all {
 		all[i] = fmt.Sprint("tag:", i)
 	}
-	begin := time.Now()
-	if err := tagged.InvalidateTags(context.Background(), dogpile.Hard, all...); err != nil {
+	c := dogpile.NewCache(r, &dogpile.CacheOptions[user]{Tags: func(key string) []string {
+		i, _ := strconv.Atoi(strings.TrimPrefix(key, "taged"))
+		return []string{all[i%tags]}
+	}})
+	if err := fillUsers(c, "taged", t.n); err != nil { // keys as long as the others
 		return err
 	}
-	took := time.Since(begin)
-	if err := add(fmt.Sprintf("after InvalidateTags of all %d, in one call: %.1f ms", tags, float64(took.Microseconds())/1000)); err != nil {
+	if err := t.add(fmt.Sprintf("%d entries with one of %d tags", t.n, tags)); err != nil {
 		return err
 	}
-	begin = time.Now()
-	if err := tagged.InvalidateTags(context.Background(), dogpile.Hard, all[0]); err != nil {
-		return err
+	for _, some := range [][]string{all[:1], all} {
+		begin := time.Now()
+		if err := r.InvalidateTags(ctx, dogpile.Hard, some...); err != nil {
+			return err
+		}
+		took := float64(time.Since(begin).Microseconds()) / 1000
+		if err := t.add(fmt.Sprintf("after InvalidateTags of %d in one call, which took %.1f ms", len(some), took)); err != nil {
+			return err
+		}
 	}
-	rows = append(rows, []string{fmt.Sprintf("InvalidateTags of one tag: %.2f ms", float64(time.Since(begin).Microseconds())/1000), "", "", ""})
-	if _, ok, err := c.Get(context.Background(), "0"); ok || err != nil {
+	if _, ok, err := c.Get(ctx, userKey("taged", 0)); ok || err != nil {
 		return errors.Join(err, errors.New("an entry is there after its tag was invalidated"))
 	}
-	printTable(o.out, fmt.Sprintf("What Redis keeps for tags: %d entries of a small struct in JSON", n), rows)
 	return nil
 }
 
+func userKey(prefix string, i int) string { return fmt.Sprintf("%s%07d", prefix, i) }
+
 // fillUsers stores n entries.
-func fillUsers(c *dogpile.Cache[user], n int) error {
+func fillUsers(c *dogpile.Cache[user], prefix string, n int) error {
 	const batch = 1000
 	for from := 0; from < n; from += batch {
 		vals := make(map[string]user, batch)
 		for i := from; i < min(n, from+batch); i++ {
-			vals[fmt.Sprintf("%07d", i)] = someone
+			vals[userKey(prefix, i)] = someone
 		}
 		if err := c.SetMulti(context.Background(), vals); err != nil {
 			return err
@@ -208,7 +221,7 @@ func fillUsers(c *dogpile.Cache[user], n int) error {
 // used is what a server keeps.
 type used struct{ keys, bytes int64 }
 
-func (o *options) usage(client rueidis.Client) (u used, err error) {
+func usage(client rueidis.Client) (u used, err error) {
 	ctx := context.Background()
 	if u.keys, err = client.Do(ctx, client.B().Dbsize().Build()).AsInt64(); err != nil {
 		return u, err

@@ -230,6 +230,7 @@ type source struct {
 	mu     sync.Mutex
 	taken  map[int]int // how often each lock was taken and not given back
 	unseen []string    // errors that nobody waited for, as "k: broken"
+	late   []string    // what each store was told of late callers
 }
 
 func (s *source) Read(ctx context.Context, at []int) ([]flight.Reading[string], error) {
@@ -270,7 +271,10 @@ func (s *source) Create(ctx context.Context, at []int) ([]flight.Result[string],
 	return s.create(ctx, at)
 }
 
-func (s *source) Store(ctx context.Context, at []int, values []flight.Result[string], _ []bool) []bool {
+func (s *source) Store(ctx context.Context, at []int, values []flight.Result[string], late []bool) []bool {
+	s.mu.Lock()
+	s.late = append(s.late, fmt.Sprint(late))
+	s.mu.Unlock()
 	return s.store(ctx, at, values)
 }
 

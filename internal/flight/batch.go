@@ -365,6 +365,11 @@ func (b *batch[V]) create() error {
 	if err != nil {
 		return err
 	}
+	return b.store(tasks, made)
+}
+
+// store stores what was made of tasks and ends their flights.
+func (b *batch[V]) store(tasks []task[V], made []Result[V]) error {
 	var stored, left []task[V]
 	var values []Result[V]
 	var late []bool
@@ -379,7 +384,12 @@ func (b *batch[V]) create() error {
 		// be able to join this flight, which still has the value to give.
 		inDoubt := &outs[i]
 		*inDoubt = outcome[V]{value: made[i].Value, kind: created, lost: true}
-		late = append(late, t.flight.storing(inDoubt))
+		if t.flight.storing(inDoubt) {
+			if late == nil {
+				late = make([]bool, len(tasks))
+			}
+			late[len(stored)] = true
+		}
 		stored, values = append(stored, t), append(values, made[i])
 	}
 	b.finish(left, nil)

@@ -68,7 +68,7 @@ type Source[V any] interface {
 	Create(ctx context.Context, at []int) ([]Result[V], error)
 	// Store stores values under their locks, and reports for each whether its lock
 	// was held until then. Only late callers need to know that, and late tells which
-	// values there may be some for: nobody joins any more.
+	// values there may be some for, nil that there are none: nobody joins any more.
 	Store(ctx context.Context, at []int, values []Result[V], late []bool) (held []bool)
 	// Enter takes a slot among the creators. If there is none it waits, or returns nil
 	// if it may not. leave is called once. [Table.Nested] tells of ctx whether the

@@ -22,7 +22,7 @@ type flight struct {
 	cutoff     int64                     // see the package comment; 0: neither read nor created yet
 	revoked    bool                      // by ForgetAll: a lock that it is still granted is given back
 	waiters    int                       // callers that wait for the result
-	joinedLate bool                      // a caller has joined that was late for it then
+	joinedLate bool                      // a caller has joined that was late for it then; see storing
 	failFor    func(error) time.Duration // set once its creator runs; nil: no error is remembered
 	made       any                       // the result if the time is up while it is being stored; nil: ErrTimeout
 	finished   bool
@@ -167,7 +167,13 @@ func (f *flight) finish(result any, err error) (unseen bool) {
 }
 
 // storing notes the result that callers get if the time is up before it is stored, and
-// lets nobody join any more. It reports whether anybody has joined late.
+// lets nobody join any more. It reports whether anybody has joined who may be late:
+//
+//  1. A flight takes the moment of its cutoff.  2. B calls, and joins before the cutoff is
+//     set: B is late, and nobody notices.  3. The flight reads, and runs its creator.
+//
+// What B gets was read after it called, so nothing has to be proved to it. Whoever joins
+// once the creator runs is noticed.
 func (f *flight) storing(made any) (joinedLate bool) {
 	sh := f.table.shard(f.key)
 	sh.mu.Lock()
