@@ -122,7 +122,7 @@ func (a *actor) options() *dogpile.Options {
 		Hooks: &dogpile.Hooks{Error: func(_ context.Context, e dogpile.Event) {
 			// A renewal that fails is tried again, and a lease that is lost is told of. A creator
 			// without a lease has a context under which nothing can be done.
-			if !a.Trouble && !errors.Is(e.Err, errOrigin) && e.Op != "extend" && !errors.Is(e.Err, context.Canceled) {
+			if !a.Trouble && !errors.Is(e.Err, errOrigin) && e.Op != "extend" && !slow(e.Err) && !errors.Is(e.Err, context.Canceled) {
 				a.fault("%s %q: %v", e.Op, e.Key, e.Err)
 			}
 		}},

@@ -3,7 +3,8 @@
 // Package fleettest checks, with real processes, what a backend promises to a
 // fleet of them: at every expiry one creator among all, even if the process that
 // holds the lease is killed or stopped; and that no read returns a value which
-// had been replaced before the read began. The processes are the test binary
+// had been replaced before the read began, nor one that was made, at whatever level, of
+// data whose tag had been invalidated. The processes are the test binary
 // itself, started again. A backend's tests need a few lines:
 //
 //	func TestMain(m *testing.M) {
