@@ -165,6 +165,7 @@ func Python(t *testing.T, pairs func(t *testing.T, check func(*Pair))) {
 		"a Delete during Python's creation does not disturb": deleteDuringCreation,
 		"many keys":                                          manyKeys,
 		"not found is None":                                  notFoundIsNone,
+		"Python knows nothing of tags":                       pythonKnowsNoTags,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -194,6 +195,33 @@ func notFoundIsNone(p *Pair) {
 	OK(p, p.Cache.With(dogpile.CacheOptions[any]{Schema: "2"}).Set(p.Context(), "s", "v"))
 	p.Same("Python gets an entry with a schema", p.Python("get", "s"), `"v"`)
 	p.WantCreations(0)
+}
+
+// An entry with tags, whatever they are, is one like any other to Python. What Python
+// writes in its place has none, and no invalidation of tags reaches it.
+func pythonKnowsNoTags(p *Pair) {
+	tagged := p.Cache.With(dogpile.CacheOptions[any]{Tags: func(string) []string { return []string{"t", "|}\"", "\xff", "é"} }})
+	state := func(want dogpile.State, tags int) {
+		p.Helper()
+		e, found, err := tagged.Peek(p.Context(), "k")
+		if !found || err != nil || e.State != want || len(e.Tags) != tags {
+			p.Errorf("found %v, %+v, %v; want %v, %d tags", found, e, err, want, tags)
+		}
+	}
+	OK(p, tagged.Set(p.Context(), "k", "go"))
+	p.Same("Python gets an entry with tags", p.Python("get", "k"), `"go"`)
+	p.Same("Python creates", p.Python("create", "k", `"other"`, ""), `"go"`)
+	OK(p, p.Region.InvalidateTags(p.Context(), dogpile.Soft, "t"))
+	state(dogpile.Stale, 4)
+	p.Python("set", "k", `"python"`)
+	state(dogpile.Fresh, 0)
+	OK(p, p.Region.InvalidateTags(p.Context(), dogpile.Hard, "t"))
+	state(dogpile.Fresh, 0)
+	_, err := tagged.Refresh(p.Context(), "k", p.Creator("anew", 0))
+	OK(p, err)
+	state(dogpile.Fresh, 4)
+	p.Same("Python gets many with tags", p.Python("get_multi", "k"), `["anew"]`)
+	p.WantCreations(1)
 }
 
 // values are JSON as Python writes it.
