@@ -14,6 +14,7 @@ import (
 type Control struct {
 	mu    sync.Mutex
 	asked wishes
+	has   map[seenTag]bool    // the tags of asked, whenever they go: a page may be made of thousands of products
 	keys  map[string]*Control // in a creation of several keys: what concerns one of them
 
 	previous any    // a *V: the value that is being replaced; nil: there is none
@@ -184,6 +185,17 @@ func (c *Control) failure() (key string, err error) {
 func (c *Control) inherit(w wishes) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, t := range w.tags {
+		is := seenTag{name: t.name, hard: t.hard, soft: t.soft}
+		if !c.has[is] {
+			if c.has == nil {
+				c.has = make(map[seenTag]bool)
+			}
+			c.has[is] = true
+			c.asked.tags = append(c.asked.tags, t)
+		}
+	}
+	w.tags = nil
 	c.asked.inherit(w)
 }
 

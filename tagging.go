@@ -99,7 +99,10 @@ func (cr *creation[V]) carries(k *creationKey[V], w wishes) (tags []seenTag, uns
 	if cr.c.o.Tags != nil && k.offline && (known == nil || !allSeen(known)) {
 		known, unsure = nil, len(cr.c.o.Tags(k.key)) > 0
 	}
-	return mergeTags(slices.Clone(known), w.tags), unsure || w.unsure
+	if tags = w.tags; len(known) > 0 {
+		tags = mergeTags(slices.Clone(known), w.tags)
+	}
+	return tags, unsure || w.unsure
 }
 
 // tagsFailed tells of a failure of the backend that a creator was not told of, which may
