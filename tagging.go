@@ -28,6 +28,21 @@ func (cr *creation[V]) creates(s *state, key string) bool {
 	return false
 }
 
+// passOn has the creation around this one carry its tags, if nothing is kept here: the null
+// backend, with which a cache is switched off, must not end what goes through it.
+func (cr *creation[V]) passOn(ctx context.Context, ctl *Control, at []int) {
+	around := tagged(cr.caller)
+	if !cr.s.caps.Discards || around == nil || around.tagger.scope().name != cr.s.tags.name {
+		return
+	}
+	ctl.up = around
+	if cr.c.o.Tags != nil {
+		for _, i := range at {
+			around.Tag(ctx, cr.c.o.Tags(cr.keys[i].key)...)
+		}
+	}
+}
+
 // without reports whether a creation goes on without the backend.
 func (cr *creation[V]) without(at []int) bool {
 	return !cr.apart && !slices.ContainsFunc(at, func(i int) bool { return !cr.keys[i].offline })
