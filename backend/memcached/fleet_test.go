@@ -32,3 +32,15 @@ func TestFleetAmidTrouble(t *testing.T) {
 		},
 	})
 }
+
+// TestFleetWithWeakLeases: what invalidates tags reaches what others store, too.
+func TestFleetWithWeakLeases(t *testing.T) {
+	for _, arg := range []string{"protocol=binary", "python_lock=true"} {
+		t.Run(arg, func(t *testing.T) {
+			t.Parallel()
+			fleettest.RunTags(t, fleettest.Config{
+				URL: "memcached://" + startServer(t).Addr() + "?timeout=30s&connect_timeout=30s&breaker=false&" + arg,
+			})
+		})
+	}
+}

@@ -79,7 +79,7 @@ func deletesTokensLater(b driver.Backend) driver.Backend {
 			return b.Delete(ctx, keys)
 		}
 		go func() {
-			pause(50 * time.Millisecond)
+			pause(100 * time.Millisecond)
 			_ = b.Delete(context.WithoutCancel(ctx), keys) // nobody waits for it
 		}()
 		return nil
@@ -87,9 +87,9 @@ func deletesTokensLater(b driver.Backend) driver.Backend {
 	return m
 }
 
-// oldTokens answers, when it is asked for nothing but the tokens of tags, with those that it
-// was last asked for together with entries. Where all tags are known beforehand, it is a region that does not look
-// whether the tag of a value has been invalidated before late callers get it.
+// oldTokens answers, when it is asked for nothing but tokens, with those that it has last found
+// together with entries. Where all tags are known beforehand, entries are judged as they
+// ought to be, but late callers get what was made under a token that is gone.
 func oldTokens(b driver.Backend) driver.Backend {
 	m := proxyOf(b)
 	var last sync.Map // of []byte by key
@@ -98,13 +98,14 @@ func oldTokens(b driver.Backend) driver.Backend {
 		err := b.Get(ctx, items)
 		for i := range items {
 			it := &items[i]
-			old, known := last.Load(it.Key)
 			switch {
 			case !strings.Contains(it.Key, tokenWord) || it.Lease != nil:
-			case !alone:
+			case alone:
+				if old, found := last.Load(it.Key); found {
+					it.Data = old.([]byte)
+				}
+			case it.Data != nil:
 				last.Store(it.Key, it.Data)
-			case known && it.Data == nil:
-				it.Data = old.([]byte)
 			}
 		}
 		return err

@@ -44,8 +44,10 @@ const (
 	slack = 3 * time.Second
 	// patience is how long the checks wait for anything else.
 	patience = 30 * time.Second
-	// aloneFor is how long the history of a single process is recorded.
+	// aloneFor is how long the history of a single process is recorded, and tagsFor how long
+	// one of tags alone.
 	aloneFor = 5 * time.Second
+	tagsFor  = 3 * time.Second
 	// service is how long a creator waits for the other readers to be served.
 	service = 5 * time.Second
 )
@@ -158,6 +160,14 @@ func RunAlone(t *testing.T, c Config) {
 	t.Helper()
 	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
 	report(t, perform(t, c, scene{task: aloneTask, play: func(f *fleet) { history(f, aloneFor, true) }}))
+}
+
+// RunTags checks a backend whose leases do not keep others from storing: what a tag is for
+// that was invalidated is not read any more, whatever becomes of single entries.
+func RunTags(t *testing.T, c Config) {
+	t.Helper()
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
+	report(t, perform(t, c, scene{task: tagsTask, play: func(f *fleet) { history(f, tagsFor, false) }}))
 }
 
 // recorded records and checks histories for as long as the flag says.

@@ -23,8 +23,8 @@ var (
 	troubleTask = task{Role: "history", Procs: 4, Each: 24, Expiration: 20 * time.Millisecond, Trouble: true}
 	// aloneTask is for a backend that is not shared.
 	aloneTask = task{Role: "history", Procs: 1, Each: 48, Expiration: 20 * time.Millisecond}
-	// In a history of tags nothing else is done, and in one of products these are all that
-	// there is.
+	// In a history of tags only what is told of tags is checked, and in one of products these
+	// are all that there is.
 	tagsTask     = task{Role: "tags", Procs: 4, Each: 10, Expiration: 20 * time.Millisecond}
 	productsTask = task{Role: "products", Procs: 4, Each: 10, Expiration: 20 * time.Millisecond}
 )
@@ -290,12 +290,12 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// history records what happens for d, and longer until there is enough of it, and checks
-// it. Unless it is to be calm, processes are killed, and stopped for longer than their
+// history records what happens for d, and longer until there is enough of it and what is
+// broken is found, and checks it. Unless it is to be calm, processes are killed, and stopped for longer than their
 // leases last.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
-		return since < d || since < d+patience && len(f.rare()) > 0
+		return since < d || since < d+patience && (len(f.rare()) > 0 || f.task.Broken != "" && len(f.faulty()) == 0)
 	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
 		victim := n % f.task.Procs
@@ -317,24 +317,29 @@ func history(f *fleet, d time.Duration, calm bool) {
 	}
 	f.await("all processes to be ready", f.ready)
 	f.disband(patience)
-	events := f.w.events()
-	for _, fault := range stale(events) {
+	for _, fault := range f.faulty() {
 		f.fault("%s", fault)
 	}
-	count := counted(events)
+	count := counted(f.w.events())
 	f.t.Log("recorded ", count)
 	if rare := f.rare(); len(rare) > 0 && f.w.faults.Load() == 0 {
 		f.fault("there is too little of %q in %v", rare, count)
 	}
 }
 
+// faulty returns what the check finds in what has been recorded so far.
+func (f *fleet) faulty() []string {
+	// What a read has found that has returned by now was noted before it was stored.
+	now := f.w.clock.Load()
+	return stale(slices.DeleteFunc(f.w.events(), func(e event) bool {
+		return e.op == opRead && e.end > now || f.task.Role != "history" && e.thing < thingData
+	}))
+}
+
 // rare returns what a history has too little of to be worth a check.
 func (f *fleet) rare() (whats []string) {
 	if f.w.logged.Load() < enough {
 		return []string{"everything"}
-	}
-	if f.task.Role != "history" {
-		return nil // it is there for one fault that is to be found
 	}
 	count := counted(f.w.events())
 	for what, least := range f.task.everything() {
@@ -359,9 +364,15 @@ func counted(events []event) map[string]int {
 // everything returns what has to be in a history, and how often. Three levels of creators
 // take a while. Amid trouble that is long, so that there need not be much of them.
 func (k task) everything() map[string]int {
-	least := map[string]int{event{op: opRead, entry: thingKey, thing: thingKey}.what(): 20}
-	for op := opDelete; op <= opSoften; op++ {
-		least[opNames[int64(op)]] = 20
+	least := map[string]int{}
+	if k.Broken != "" {
+		return least // it is there for one fault that is to be found
+	}
+	if k.Role == "history" {
+		least[event{op: opRead, entry: thingKey, thing: thingKey}.what()] = 20
+		for op := opDelete; op <= opSoften; op++ {
+			least[opNames[int64(op)]] = 20
+		}
 	}
 	few := 10
 	if k.Trouble {
