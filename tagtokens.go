@@ -42,7 +42,17 @@ type tagTokens struct {
 	sc    *tagScope
 	anew  bool                  // nothing is known, whatever may be trusted for a while
 	found map[string]foundToken // by key
-	asked []string              // the keys of what is being read
+	asked []askedTag            // what is being read
+}
+
+// askedTag is a token that is being read.
+type askedTag struct {
+	key string
+	// Where it may be trusted for a while, what is known of it. It is looked up before the
+	// token is read:
+	// 1. T is read.  2. The tag is invalidated, and T forgotten; that call returns.  3. T is
+	// noted. Looked up now, it would be noted where later readers trust it.
+	ts *tokens
 }
 
 // foundToken is a token that was found, or was not.
@@ -72,44 +82,39 @@ func (tt *tagTokens) want(items []driver.Item, tags []string) ([]driver.Item, er
 				tt.found[key] = foundToken{}
 				continue
 			}
-			if t := tt.sc.trusted(key); t != nil && !tt.anew {
-				tt.found[key] = foundToken{version: t.Version, until: t.Until}
-				continue
+			ask := askedTag{key: key}
+			if tt.sc.s.o.InvalidationLag > 0 {
+				ask.ts = tt.sc.tokens(key)
+				if t, _ := ask.ts.known(); t != nil && !tt.anew {
+					tt.found[key] = foundToken{version: t.Version, until: t.Until}
+					continue
+				}
 			}
 			tt.found[key] = foundToken{} // a tag that is named twice is asked for once
-			tt.asked = append(tt.asked, key)
+			tt.asked = append(tt.asked, ask)
 			items = append(items, driver.Item{Key: key})
 		}
 	}
 	return items, nil
 }
 
-// trusted returns a token that need not be read, because it was within InvalidationLag.
-func (sc *tagScope) trusted(key string) *token {
-	if sc.s.o.InvalidationLag == 0 {
-		return nil
-	}
-	t, _ := sc.tokens(key).known()
-	return t
-}
-
 // take takes note of what has become of the items that want has added, which the backend
 // was asked for at a moment of the clock of now.
 func (tt *tagTokens) take(items []driver.Item, asked int64) {
-	for i, key := range tt.asked {
+	for i, ask := range tt.asked {
 		it := &items[i]
 		if it.Err != nil && !errors.Is(it.Err, driver.ErrCorrupt) {
-			tt.found[key] = foundToken{err: it.Err}
+			tt.found[ask.key] = foundToken{err: it.Err}
 			continue
 		}
 		var t *token
-		if tt.sc.s.o.InvalidationLag > 0 {
-			t = tt.sc.tokens(key).parse(it, asked)
+		if ask.ts != nil {
+			t = ask.ts.parse(it, asked)
 		} else if t, _ = it.Object.(*token); t == nil && it.Data != nil {
 			t = decodeTagToken(it.Data)
 		}
 		if t != nil {
-			tt.found[key] = foundToken{version: t.Version, until: t.Until}
+			tt.found[ask.key] = foundToken{version: t.Version, until: t.Until}
 		}
 	}
 	tt.asked = nil
