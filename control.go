@@ -14,11 +14,16 @@ import (
 type Control struct {
 	mu    sync.Mutex
 	asked wishes
+	has   map[seenTag]bool    // the tags of asked, whenever they go: a page may be made of thousands of products
 	keys  map[string]*Control // in a creation of several keys: what concerns one of them
 
 	previous any    // a *V: the value that is being replaced; nil: there is none
 	tagger   tagger // the creation
 	offline  bool   // it goes on without the backend
+
+	// up has the say on tags where nothing of this creation is kept: it is that of the
+	// creation around it. nil: this one has it.
+	up *Control
 }
 
 // wishes are what becomes of a value: what its creator has asked for, and what follows
@@ -54,6 +59,18 @@ func Creation(ctx context.Context) *Control {
 	return c
 }
 
+// tagged returns the control that has the say on the tags of what is created under ctx.
+func tagged(ctx context.Context) *Control {
+	c := Creation(ctx)
+	if c != nil && c.up != nil {
+		c = c.up
+	}
+	if c == nil || c.tagger == nil {
+		return nil
+	}
+	return c
+}
+
 // Previous returns the value that the creator which ctx belongs to is about to
 // replace, so that it can ask its origin whether that still holds. The value may be
 // stale but is never invalidated, and must not be changed. V is the type of the cache's
@@ -82,7 +99,7 @@ func (c *Control) Key(key string) *Control {
 		if c.keys == nil {
 			c.keys = make(map[string]*Control)
 		}
-		one = &Control{tagger: c.tagger, offline: c.offline}
+		one = &Control{tagger: c.tagger, offline: c.offline, up: c.up}
 		c.keys[key] = one
 	}
 	return one
@@ -153,6 +170,10 @@ func (c *Control) Tag(ctx context.Context, tags ...string) {
 	if c == nil || c.tagger == nil || len(tags) == 0 {
 		return
 	}
+	if c.up != nil {
+		c.up.Tag(ctx, tags...)
+		return
+	}
 	if c.offline || c.all().unsure {
 		c.inherit(wishes{unsure: true}) // the backend would only fail again, one time-out after another
 		return
@@ -184,6 +205,17 @@ func (c *Control) failure() (key string, err error) {
 func (c *Control) inherit(w wishes) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, t := range w.tags {
+		is := seenTag{name: t.name, hard: t.hard, soft: t.soft}
+		if !c.has[is] {
+			if c.has == nil {
+				c.has = make(map[seenTag]bool)
+			}
+			c.has[is] = true
+			c.asked.tags = append(c.asked.tags, t)
+		}
+	}
+	w.tags = nil
 	c.asked.inherit(w)
 }
 

@@ -83,26 +83,9 @@ func (cr *creation[V]) call() *flight.Call[*lookup[V]] {
 	return c
 }
 
-// fits reports whether what came of a flight is an entry for this caller: its view of the
-// region may have another schema, or know of no answer that there is no value. What another
-// caller's creator has made of a stale value is stale too; what its own has made is the
-// newest there is.
-func (cr *creation[V]) fits(l *lookup[V]) bool {
-	if cr.noStale && l.state == Stale && !cr.made(l) {
-		return false
-	}
-	return cr.c.reads(l.schema, l.notFound)
-}
-
-// made reports whether l is what one of the caller's own creators has made.
-func (cr *creation[V]) made(l *lookup[V]) bool {
-	for i := range cr.keys {
-		if cr.keys[i].made == l {
-			return true
-		}
-	}
-	return false
-}
+// fits reports whether what came of another caller's flight is an entry for this one: its
+// view of the region may have another schema, or know of no answer that there is no value.
+func (cr *creation[V]) fits(l *lookup[V]) bool { return cr.c.reads(l.schema, l.notFound) }
 
 // Read implements flight.Source.
 func (cr *creation[V]) Read(ctx context.Context, at []int) ([]flight.Reading[*lookup[V]], error) {

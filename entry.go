@@ -207,7 +207,10 @@ func (s *state) age(m *stored.Meta, exp time.Duration, ended *int64) {
 	if m.ExpireIn != 0 {
 		exp = m.ExpireIn
 	}
-	m.StaleFor = s.staleFor(max(exp, Never), m.StaleFor)
+	if exp < Never {
+		exp = 0 // noTime: the others are stale from the beginning too
+	}
+	m.StaleFor = s.staleFor(exp, m.StaleFor)
 	if m.StaleFor != Never {
 		m.StaleFor = max(m.StaleFor, 1) // the least that is not 0, which stands for no wish
 	}

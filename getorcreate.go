@@ -256,6 +256,11 @@ func (c *Cache[V]) creation(ctx context.Context, s *state, op string, called int
 		// creator around this one has.
 		cr.class = "\x00nested"
 	}
+	if cr.noStale {
+		// What others make may be made of what is stale, which their contexts allow. If it
+		// is not, the flight of this class finds it.
+		cr.class += "\x00nostale"
+	}
 	return cr
 }
 

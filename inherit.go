@@ -20,8 +20,8 @@ func (s *state) gives(ctx context.Context, tags []seenTag, unsure, stale bool) {
 	if len(tags) == 0 && !unsure && !stale {
 		return
 	}
-	ctl := Creation(ctx)
-	if ctl == nil || ctl.tagger == nil {
+	ctl := tagged(ctx)
+	if ctl == nil {
 		return
 	}
 	w := wishes{stale: stale}
@@ -46,8 +46,8 @@ func (l *lookup[V]) gives(ctx context.Context, s *state) {
 
 // carried returns what a value has inherited that a creator stores with Set.
 func (s *state) carried(ctx context.Context) (wishes, error) {
-	ctl := Creation(ctx)
-	if ctl == nil || ctl.tagger == nil {
+	ctl := tagged(ctx)
+	if ctl == nil {
 		return wishes{}, nil
 	}
 	all := ctl.all()

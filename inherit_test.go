@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/null"
 	"github.com/dogpile-go/dogpile/driver"
 )
 
@@ -498,4 +499,32 @@ func TestInheritedOverBackendsThatCannotBeCompared(t *testing.T) {
 		wantTags(t, "over the same backend", same, "k", dogpile.Fresh, "t")
 		wantTags(t, "over another one", another, "k", dogpile.Fresh)
 	})
+}
+
+// TestCacheThatIsSwitchedOff: what a page is made of goes through a null backend.
+func TestCacheThatIsSwitchedOff(t *testing.T) {
+	for kind, make := range tagKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			b := newFake(t, like{bytes: true})
+			r := newRegion(t, b, &dogpile.Options{Prefix: "pages:"})
+			pages := dogpile.NewCache[int](r, nil)
+			off := dogpile.NewCache[int](newRegion(t, null.New(), nil), nil)
+			products := dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Prefix: "products:"}), nil)
+			known, told := make(off, constant(1))
+			card := func(ctx context.Context) (int, error) {
+				return products.GetOrCreate(ctx, "k", tagged(constant(1), "product"))
+			}
+			page := readsAll(
+				func(ctx context.Context) (int, error) { return off.GetOrCreate(ctx, "card", card) },
+				func(ctx context.Context) (int, error) { return known.GetOrCreate(ctx, "k", told) },
+			)
+			for range 2 {
+				v, err := pages.GetOrCreate(bg, "page", page)
+				wantValue(t, "the page", v, err, 2)
+				wantTags(t, "the page", pages, "page", dogpile.Fresh, "product", "t:k")
+				wantErr(t, "Delete", pages.Delete(bg, "page"), nil)
+			}
+		})
+	}
 }

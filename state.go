@@ -113,8 +113,9 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return nil, err
 	}
 	s.backend = s.chain
-	// Leases of this process alone do not keep others from deleting.
-	fenced := s.caps.Fenced && s.caps.Locks || !s.caps.Shared
+	// Leases that this region has by itself do not keep others from deleting: not other
+	// processes, nor other regions over the same backend.
+	fenced := s.caps.Fenced && s.caps.Locks
 	if !s.caps.Locks {
 		s.backend = &guarded{Backend: s.chain}
 		s.caps.Fenced = true

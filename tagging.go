@@ -28,6 +28,21 @@ func (cr *creation[V]) creates(s *state, key string) bool {
 	return false
 }
 
+// passOn has the creation around this one carry its tags, if nothing is kept here: the null
+// backend, with which a cache is switched off, must not end what goes through it.
+func (cr *creation[V]) passOn(ctx context.Context, ctl *Control, at []int) {
+	around := tagged(cr.caller)
+	if !cr.s.caps.Discards || around == nil || around.tagger.scope().name != cr.s.tags.name {
+		return
+	}
+	ctl.up = around
+	if cr.c.o.Tags != nil {
+		for _, i := range at {
+			around.Tag(ctx, cr.c.o.Tags(cr.keys[i].key)...)
+		}
+	}
+}
+
 // without reports whether a creation goes on without the backend.
 func (cr *creation[V]) without(at []int) bool {
 	return !cr.apart && !slices.ContainsFunc(at, func(i int) bool { return !cr.keys[i].offline })
@@ -99,7 +114,10 @@ func (cr *creation[V]) carries(k *creationKey[V], w wishes) (tags []seenTag, uns
 	if cr.c.o.Tags != nil && k.offline && (known == nil || !allSeen(known)) {
 		known, unsure = nil, len(cr.c.o.Tags(k.key)) > 0
 	}
-	return mergeTags(slices.Clone(known), w.tags), unsure || w.unsure
+	if tags = w.tags; len(known) > 0 {
+		tags = mergeTags(slices.Clone(known), w.tags)
+	}
+	return tags, unsure || w.unsure
 }
 
 // tagsFailed tells of a failure of the backend that a creator was not told of, which may

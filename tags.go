@@ -145,10 +145,16 @@ func mergeTags(tags, more []seenTag) []seenTag {
 	return tags
 }
 
-// tagNames returns the names of tags, each once.
-func tagNames(tags []seenTag) (names []string) {
+// tagNames returns the names of tags, each once. It is quick also for a page that is made
+// of thousands of products.
+func tagNames(tags []seenTag) []string {
+	if len(tags) == 0 {
+		return nil
+	}
+	names, has := make([]string, 0, len(tags)), make(map[string]bool, len(tags))
 	for _, t := range tags {
-		if !slices.Contains(names, t.name) {
+		if !has[t.name] {
+			has[t.name] = true
 			names = append(names, t.name)
 		}
 	}
