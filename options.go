@@ -53,8 +53,8 @@ type Options struct {
 	CreateTimeout time.Duration
 	// LockTTL is the lease of the creation lock, renewed while the creator runs.
 	// 0: 10 s; at least 10 ms, at most a day. If the creator's process dies, another
-	// one follows it after this time or up to a second later; over memcached up to two
-	// if this is no whole number of seconds and stale entries are served meanwhile.
+	// one follows it after this time or up to a second later; over memcached up to three
+	// if stale entries are served meanwhile.
 	LockTTL time.Duration
 	// MaxCreators is how many creators may run at once in this process. When
 	// they do, stale entries are served as they are and missing ones wait.

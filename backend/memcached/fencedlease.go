@@ -123,10 +123,10 @@ func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Dura
 		}
 		// 1. The entry, which is stale to the region, runs out on the server.
 		// 2. The creator is done, and stores with the CAS of an item that is gone.
-		// So the entry lasts as long as the lease, and a second more.
+		// So the entry lasts as long as the item of the lease.
 		secs := uint32(0)
 		if found.Left >= 0 {
-			secs = clamp(max(found.Left, ceil(ttl)+1))
+			secs = clamp(max(found.Left, ceil(ttl)+slack))
 		}
 		began := time.Now()
 		again, err := do1(ctx, l.on, l.setOp(l.value, l.flags, secs))
@@ -137,8 +137,7 @@ func (l *fencedLease) own(ctx context.Context, found *memcache.Op, ttl time.Dura
 			l.cas = again.CAS
 			l.lasts = time.Time{}
 			if secs > 0 {
-				// The server may count a second less than it was told.
-				l.lasts = began.Add(time.Duration(max(found.Left-1, ceil(ttl))) * time.Second)
+				l.lasts = began.Add(time.Duration(max(found.Left-slack, ceil(ttl))) * time.Second)
 			}
 			return found, nil
 		}

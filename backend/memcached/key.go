@@ -52,16 +52,23 @@ func (c *core) check(key string) error {
 	return fmt.Errorf("%w: it has %d bytes; a key has 1 to %d, and no space or control byte", memcache.ErrKey, len(key), longest)
 }
 
-// seconds returns d as a command has it: in seconds, rounded up, or as a date if
-// these are more than 30 days; 0 for no limit. It adds a second, because
-// memcached's clock ticks once a second: an item for n seconds that is stored
-// just before a tick is gone after n-1. What ends after 2038, which is no date
-// that memcached can have, has no limit.
+// slack is how many seconds an item may end before those it was given are over.
+// memcached looks at the clock once in a bit more than a second, and drops the
+// fraction:
+//
+//  1. It looks at 5.99 s, and reads 5.
+//  2. At 6.98 s an item for n seconds is stored. It ends at 5+n.
+//  3. It looks at 7.00 s, and reads 7. That is two seconds of n.
+const slack = 2
+
+// seconds returns d as a command has it: in seconds, rounded up and with the slack,
+// or as a date if these are more than 30 days; 0 for no limit. What ends after 2038,
+// which is no date that memcached can have, has no limit.
 func seconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
 	}
-	return clamp(ceil(d) + 1)
+	return clamp(ceil(d) + slack)
 }
 
 func ceil(d time.Duration) int64 { return int64((d-1)/time.Second) + 1 }

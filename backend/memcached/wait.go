@@ -14,9 +14,9 @@ const (
 
 // watch is what a waiter knows of a lease that another holds.
 //
-// memcached keeps the item of a lease for up to two seconds longer than its ttl,
-// since its clock has whole seconds. A waiter need not wait for that. The item
-// says its ttl, and each Extend gives it another CAS:
+// memcached keeps the item of a lease for up to three seconds longer than its ttl,
+// since its clock has whole seconds: see slack. A waiter need not wait for that. The
+// item says its ttl, and each Extend gives it another CAS:
 //
 //  1. H takes or extends the lease. H counts the ttl from before that.
 //  2. W reads the item, and looks at its own clock.
@@ -48,10 +48,10 @@ func (w *watch) look(got *memcache.Op, now time.Time) (over bool, pause time.Dur
 }
 
 // age returns how long ago the lease was taken or extended, at least. The server
-// was told a second more than the ttl, and has counted the seconds that are not
-// left any more, of which the first was less than whole.
+// was told the slack more than the ttl, and has counted the seconds that are not
+// left any more; as many as the slack of them may not have passed.
 func age(got *memcache.Op, ttl time.Duration) time.Duration {
-	if got.Left <= 0 || ceil(ttl) >= maxRelative {
+	if got.Left <= 0 || ceil(ttl)+slack > maxRelative {
 		return 0 // it was not told, or a date
 	}
 	return time.Duration(max(ceil(ttl)-got.Left, 0)) * time.Second
