@@ -76,9 +76,10 @@ func (sc *tagScope) place() any { return leaseSpace(sc.s.chain) }
 // sameAs reports whether other has the same tags: one of its tokens, those of tags, is the
 // token here too.
 //
-// Two regions may have opened the same server each for itself. That it is the same shows in
-// its tokens, since no two places have the same version. So this reads a token here, making
-// it where there is none, then there, and here again:
+// Two regions may have opened the same server each for itself, or have proxies that do not
+// show what they wrap. That it is the same shows in its tokens, since no two places have the
+// same version. So this reads a token here, making it where there is none, then there, and
+// here again:
 //
 //   - Both are the same: so is the place.
 //   - The two from here are the same, and the one from there is not: were it one place, the
@@ -92,15 +93,13 @@ func (sc *tagScope) sameAs(ctx context.Context, other *tagScope, tags []seenTag)
 	}
 	here, there := sc.place(), other.place()
 	switch {
-	case sc.name != other.name:
+	case sc.name != other.name || sc.s.caps.Discards || other.s.caps.Discards:
 		return false, nil
 	case here != nil && here == there:
 		return true, nil
-	case !sc.s.caps.Shared || !other.s.caps.Shared || here == nil || there == nil:
-		return false, nil
 	}
 	sc.mu.Lock()
-	same, known := sc.related[there]
+	same, known := sc.related[there] // not if it is nil
 	sc.mu.Unlock()
 	if known || len(tags) == 0 {
 		return same || !known, nil // what is not known may be so
@@ -110,8 +109,10 @@ func (sc *tagScope) sameAs(ctx context.Context, other *tagScope, tags []seenTag)
 		if err != nil {
 			return false, err
 		}
-		if known {
+		if known && there != nil {
 			sc.relate(there, same)
+		}
+		if known {
 			return same, nil
 		}
 	}
