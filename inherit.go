@@ -76,9 +76,10 @@ func (sc *tagScope) place() any { return leaseSpace(sc.s.chain) }
 // sameAs reports whether other has the same tags: one of its tokens, those of tags, is the
 // token here too.
 //
-// Two regions may have opened the same server each for itself. That it is the same shows in
-// its tokens, since no two places have the same version. So this reads a token here, making
-// it where there is none, then there, and here again:
+// Two regions may have opened the same server each for itself, or have proxies that do not
+// show what they wrap. That it is the same shows in its tokens, since no two places have the
+// same version. So this reads a token here, making it where there is none, then there, and
+// here again:
 //
 //   - Both are the same: so is the place.
 //   - The two from here are the same, and the one from there is not: were it one place, the
@@ -92,16 +93,12 @@ func (sc *tagScope) sameAs(ctx context.Context, other *tagScope, tags []seenTag)
 	}
 	here, there := sc.place(), other.place()
 	switch {
-	case sc.name != other.name:
+	case sc.name != other.name || sc.s.caps.Discards || other.s.caps.Discards:
 		return false, nil
 	case here != nil && here == there:
 		return true, nil
-	case sc.s.caps.Discards || other.s.caps.Discards:
-		return false, nil
 	case there == nil || here == nil:
 		there = other // only the tokens tell
-	case !sc.s.caps.Shared || !other.s.caps.Shared:
-		return false, nil
 	}
 	sc.mu.Lock()
 	same, known := sc.related[there]

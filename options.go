@@ -43,8 +43,9 @@ type Options struct {
 	RefreshAhead float64
 	// FailFor is how long the error of a creator, or its panic, is the answer of later
 	// callers in this process that find no value they may return. It is forgotten when the
-	// key is set or deleted, and when the region is invalidated. A Refresh takes no notice
-	// of it. 0: not at all; it cannot be Never.
+	// key is set or deleted, and when the region is invalidated, but not when a tag is: what
+	// could not be made carries none. A Refresh takes no notice of it. 0: not at all; it
+	// cannot be Never.
 	FailFor time.Duration
 	// Jitter makes entries expire early, by up to this fraction of Expiration,
 	// drawn for each entry. From 0, for none, to less than 1. It needs an Expiration.

@@ -138,3 +138,40 @@ func TestNoStaleCallerIsGivenNothingMadeOfStaleValues(t *testing.T) {
 		}
 	})
 }
+
+// opaque is a proxy that does not show what it wraps, and tells nothing of it.
+type opaque struct{ driver.Backend }
+
+// unlike is an opaque that cannot be compared.
+type unlike struct {
+	driver.Backend
+	_ []int
+}
+
+// TestTagsAreInheritedThroughOpaqueProxies: each region has one of its own over one backend.
+func TestTagsAreInheritedThroughOpaqueProxies(t *testing.T) {
+	for name, wrap := range map[string]func(driver.Backend) driver.Backend{
+		"pointers": func(b driver.Backend) driver.Backend { return &opaque{b} },
+		"values":   func(b driver.Backend) driver.Backend { return unlike{Backend: b} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, elsewhere := newFake(t, like{bytes: true}), newFake(t, like{bytes: true})
+				region := func(b driver.Backend, prefix string) *dogpile.Cache[int] {
+					return dogpile.NewCache[int](newRegion(t, wrap(b), &dogpile.Options{Prefix: prefix}), nil)
+				}
+				products, others, pages := region(b, "p:"), region(elsewhere, "p:"), region(b, "q:")
+				v, err := pages.GetOrCreate(bg, "42", func(ctx context.Context) (int, error) {
+					if _, err := others.GetOrCreate(ctx, "42", tagged(constant(1), "other")); err != nil {
+						return 0, err
+					}
+					return products.GetOrCreate(ctx, "42", tagged(constant(1), "product"))
+				})
+				wantValue(t, "the page", v, err, 1)
+				wantTags(t, "the page", pages, "42", dogpile.Fresh, "product")
+				wantErr(t, "InvalidateTags", newRegion(t, b, nil).InvalidateTags(bg, dogpile.Hard, "product"), nil)
+				wantTags(t, "the page", pages, "42", dogpile.Invalidated, "product")
+			})
+		})
+	}
+}

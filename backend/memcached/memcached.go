@@ -273,7 +273,7 @@ func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (d
 // Wait returns when the lease on key was released or revoked or has run out,
 // or with the error of ctx. memcached announces nothing, so Wait asks: at first
 // after 5 ms, then ever less often, but at least every 100 ms. The server keeps a
-// lease for longer than its ttl, by up to two seconds; Wait ends one that nobody
+// lease for longer than its ttl, by up to three seconds; Wait ends one that nobody
 // has extended while it looked on for the ttl, and never one of dogpile.cache.
 func (b *Backend) Wait(ctx context.Context, key string) error { return b.core.wait(ctx, key) }
 
