@@ -21,8 +21,8 @@ type Control struct {
 	tagger   tagger // the creation
 	offline  bool   // it goes on without the backend
 
-	// up has the say on tags where nothing of this creation is kept: it is that of the
-	// creation around it. nil: this one has it.
+	// up has the say on tags where what comes of this creation is stored nowhere: it is that
+	// of the creation around it. nil: this one has it.
 	up *Control
 }
 

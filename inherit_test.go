@@ -528,3 +528,40 @@ func TestCacheThatIsSwitchedOff(t *testing.T) {
 		})
 	}
 }
+
+// TestTagsAreInheritedThroughWhatIsNotStored: a card that no cache keeps is between the
+// product and the page.
+func TestTagsAreInheritedThroughWhatIsNotStored(t *testing.T) {
+	same := func(ctx context.Context) context.Context { return ctx }
+	for name, kind := range map[string]struct {
+		cards driver.Backend
+		under func(context.Context) context.Context
+	}{
+		"null":                      {null.New(), same},
+		"Bypass of another backend": {newMemory(t), dogpile.Bypass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newMemory(t)
+				region := func(b driver.Backend, prefix string) *dogpile.Cache[int] {
+					return dogpile.NewCache[int](newRegion(t, b, &dogpile.Options{Prefix: prefix}), nil)
+				}
+				products, cards, pages := region(b, "p:"), region(kind.cards, "c:"), region(b, "q:")
+				v, err := pages.GetOrCreate(bg, "42", func(ctx context.Context) (int, error) {
+					return cards.GetOrCreate(kind.under(ctx), "42", func(ctx context.Context) (int, error) {
+						v, err := products.GetOrCreate(ctx, "42", tagged(constant(1), "product"))
+						if err == nil {
+							err = pages.Set(ctx, "43", v)
+						}
+						return v, err
+					})
+				})
+				wantValue(t, "the page", v, err, 1)
+				wantTags(t, "the page", pages, "42", dogpile.Fresh, "product")
+				if name == "null" { // under Bypass a Set stores nothing
+					wantTags(t, "a page that was set", pages, "43", dogpile.Fresh, "product")
+				}
+			})
+		})
+	}
+}

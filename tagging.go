@@ -28,15 +28,15 @@ func (cr *creation[V]) creates(s *state, key string) bool {
 	return false
 }
 
-// passOn has the creation around this one carry its tags, if nothing is kept here: the null
-// backend, with which a cache is switched off, must not end what goes through it.
+// passOn has the creation around this one carry its tags, if its value is stored nowhere
+// else: under Bypass, and over the null backend, with which a cache is switched off.
 func (cr *creation[V]) passOn(ctx context.Context, ctl *Control, at []int) {
 	around := tagged(cr.caller)
-	if !cr.s.caps.Discards || around == nil || around.tagger.scope().name != cr.s.tags.name {
+	if !cr.apart || around == nil || around.tagger.scope().name != cr.s.tags.name {
 		return
 	}
 	ctl.up = around
-	if cr.c.o.Tags != nil {
+	if cr.s.caps.Discards && cr.c.o.Tags != nil { // otherwise they come with the value
 		for _, i := range at {
 			around.Tag(ctx, cr.c.o.Tags(cr.keys[i].key)...)
 		}
