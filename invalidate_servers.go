@@ -191,7 +191,7 @@ const softenAtOnce = 16
 func (s *state) replaceTokens(ctx context.Context, ts []*tokens, mode Mode) (failed map[string]error) {
 	defer func() {
 		for _, t := range ts {
-			t.last.Store(nil)
+			t.forget()
 		}
 	}()
 	if limit := s.o.BackendTimeout; limit > 0 {

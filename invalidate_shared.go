@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type tokens struct {
 	key  string
 	tag  bool // they are a tag's, which say no more than their version and when they go
 	last atomic.Pointer[readToken]
+	gone atomic.Int64  // when forget was last called, on the clock of now
 	seen atomic.Bool   // there was a token once
 	turn chan struct{} // has room for the one goroutine that looks for an absent token
 
@@ -58,7 +60,9 @@ type readToken struct {
 }
 
 func newTokens(s *state, key string) *tokens {
-	return &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+	ts := &tokens{s: s, key: key, turn: make(chan struct{}, 1)}
+	ts.gone.Store(math.MinInt64)
+	return ts
 }
 
 func (ts *tokens) of(string) history { return ts }
@@ -109,7 +113,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	seen := ts.last.Load()
 	if seen != nil && seen.raw == string(it.Data) {
 		if ts.s.o.InvalidationLag > 0 {
-			ts.last.Store(&readToken{seen.raw, seen.token, asked})
+			ts.noteRead(&readToken{seen.raw, seen.token, asked})
 		}
 		return seen.token
 	}
@@ -137,7 +141,18 @@ func (ts *tokens) noteRead(r *readToken) {
 	if !ts.seen.Load() {
 		ts.seen.Store(true)
 	}
-	ts.last.Store(r)
+	// 1. T is asked for.  2. It is replaced, and forgotten; the call of that returns.
+	// 3. T is noted: later callers must not trust it. Looked at before alone, gone might be
+	// set between the look and the note.
+	if ts.last.Store(r); r.at <= ts.gone.Load() {
+		ts.last.CompareAndSwap(r, nil)
+	}
+}
+
+// forget lets nobody trust what has been read or asked for until now.
+func (ts *tokens) forget() {
+	ts.gone.Store(now())
+	ts.last.Store(nil)
 }
 
 func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
@@ -283,7 +298,7 @@ func (ts *tokens) invalidate(ctx context.Context, mode Mode, _ []*tokens) error 
 
 // soften is a soft invalidation: the next token remembers the versions before.
 func (ts *tokens) soften(ctx context.Context) error {
-	defer ts.last.Store(nil)
+	defer ts.forget()
 	_, err := ts.update(ctx, func(old *token) *token {
 		if old == nil {
 			old = ts.first()

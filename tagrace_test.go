@@ -54,6 +54,31 @@ func TestReadingThatATagOvertakesIsNotTrusted(t *testing.T) {
 	}
 }
 
+// TestReadingThatAnInvalidationOvertakesIsNotTrusted is the same for the token of a region.
+func TestReadingThatAnInvalidationOvertakesIsNotTrusted(t *testing.T) {
+	for _, mode := range []dogpile.Mode{dogpile.Hard, dogpile.Soft} {
+		t.Run(mode.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				p := &afterReads{Proxy: driver.Proxy{Backend: newFake(t, like{bytes: true})}}
+				r := newRegion(t, p, &dogpile.Options{Expiration: time.Hour, InvalidationLag: time.Minute})
+				c := dogpile.NewCache[int](r, nil)
+				wantErr(t, "Set", c.Set(bg, "k", 1), nil)
+				pass(time.Minute + 1)
+				p.read = func([]string) {
+					p.read = nil
+					wantErr(t, "Invalidate", r.Invalidate(bg, mode), nil)
+				}
+				wantTags(t, "A, who came before", c, "k", dogpile.Fresh)
+				want := dogpile.Invalidated
+				if mode == dogpile.Soft {
+					want = dogpile.Stale
+				}
+				wantTags(t, "B", c, "k", want)
+			})
+		})
+	}
+}
+
 // TestTokenIsNotProlongedInAnotherRegion: as above, where leases are those of each region
 // by itself.
 func TestTokenIsNotProlongedInAnotherRegion(t *testing.T) {
