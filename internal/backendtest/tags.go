@@ -197,12 +197,14 @@ func tokensGo(t *testing.T, open func(testing.TB) driver.Backend) {
 		return n
 	}
 	for began := time.Now(); time.Since(began) < 3*life; Pause(life / 10) {
+		set := time.Now()
 		OK(t, cache.Set(t.Context(), "k", "v"))
-		if n := tokens(); n != 2 {
-			t.Fatalf("there are %d tokens", n)
-		}
-		if e, ok, err := b.cache.Peek(t.Context(), "k"); !ok || err != nil || e.State == dogpile.Invalidated {
-			t.Fatalf("the entry is %+v, %v, %v", e, ok, err)
+		n := tokens()
+		e, ok, err := b.cache.Peek(t.Context(), "k")
+		OK(t, err)
+		// A machine may be so busy that the entry is over by now, and the tokens with it.
+		if time.Since(set) < life && (n != 2 || !ok || e.State == dogpile.Invalidated) {
+			t.Fatalf("there are %d tokens, and the entry is %+v, %v", n, e, ok)
 		}
 	}
 	Eventually(t, "the tokens to go", func() bool { return tokens() == 0 })

@@ -38,9 +38,10 @@ const (
 	// taskEnv tells a process of its task.
 	taskEnv = "DOGPILE_FLEET_TASK"
 
-	// promptness is how soon after the end of its lease a holder that was killed
-	// or stopped must be replaced.
-	promptness = time.Second
+	// promptness is how soon after the end of its lease, of whole seconds, a holder
+	// that was killed or stopped must be replaced. It takes as long over memcached,
+	// where callers have a stale value.
+	promptness = 2 * time.Second
 	// slack is what an overloaded machine may add to that.
 	slack = 3 * time.Second
 	// patience is how long the checks wait for anything else.
