@@ -19,17 +19,17 @@ type flight struct {
 	err    error
 
 	// guarded by the shard's mu
-	cutoff     int64                     // see the package comment; 0: neither read nor created yet
-	revoked    bool                      // by ForgetAll: a lock that it is still granted is given back
-	waiters    int                       // callers that wait for the result
-	joinedLate bool                      // a caller has joined that was late for it then; see storing
-	failFor    func(error) time.Duration // set once its creator runs; nil: no error is remembered
-	made       any                       // the result if the time is up while it is being stored; nil: ErrTimeout
-	finished   bool
-	group      *group
-	holder     *holder       // the lock within this process; nil: not held
-	unlock     func()        // gives back the Source's lock; nil: not held
-	unlocked   chan struct{} // closed once the Source's lock is given back
+	cutoff   int64                     // see the package comment; 0: neither read nor created yet
+	revoked  bool                      // by ForgetAll: a lock that it is still granted is given back
+	waiters  int                       // callers that wait for the result
+	joined   int64                     // the latest moment at which one of those that joined, to wait, had called
+	failFor  func(error) time.Duration // set once its creator runs; nil: no error is remembered
+	made     any                       // the result if the time is up while it is being stored; nil: ErrTimeout
+	finished bool
+	group    *group
+	holder   *holder       // the lock within this process; nil: not held
+	unlock   func()        // gives back the Source's lock; nil: not held
+	unlocked chan struct{} // closed once the Source's lock is given back
 
 	// guarded by the mu of circles
 	blocker *blocker  // the lock that it waits for; nil: it waits for none
@@ -167,21 +167,19 @@ func (f *flight) finish(result any, err error) (unseen bool) {
 }
 
 // storing notes the result that callers get if the time is up before it is stored, and
-// lets nobody join any more. It reports whether anybody has joined who may be late:
-//
-//  1. A flight takes the moment of its cutoff.  2. B calls, and joins before the cutoff is
-//     set: B is late, and nobody notices.  3. The flight reads, and runs its creator.
-//
-// What B gets was read after it called, so nothing has to be proved to it. Whoever joins
-// once the creator runs is noticed.
-func (f *flight) storing(made any) (joinedLate bool) {
+// lets nobody join any more. It reports whether a late caller has joined.
+func (f *flight) storing(made any) (late bool) {
 	sh := f.table.shard(f.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.made = made
 	sh.remove(f)
 	sh.endFailure(f.key) // whether or not the value is stored, its creator works
-	return f.joinedLate
+	// Nobody joins from here on, and the cutoff stays as it is. At the moment of joining it
+	// may not be known:
+	// 1. The batch takes the moment of its cutoff.  2. B calls, and joins.  3. The cutoff is
+	// set: B is late.
+	return f.late(f.joined)
 }
 
 // creating notes that the creator runs: from now on an error is one of the creation.

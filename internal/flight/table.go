@@ -79,8 +79,8 @@ func (t *Table) join(key string, at int, on terms, g *group) (f *flight, made bo
 		if f.version == on.version && !(on.inTime && f.late(on.called)) {
 			if !on.stale {
 				f.waiters++
+				f.joined = max(f.joined, on.called)
 			}
-			f.joinedLate = f.joinedLate || f.late(on.called)
 			return f, false, nil
 		}
 	}
