@@ -49,6 +49,7 @@ func printTags(o *options) error {
 		lag   time.Duration
 	}{
 		{"no tags", false, 0, 0},
+		{"no tags, InvalidationLag 1 s", false, 0, time.Second},
 		{"two tags, known beforehand", true, 2, 0},
 		{"two tags, told by the entry", false, 2, 0},
 		{"two tags, told by the entry, InvalidationLag 1 s", false, 2, time.Second},
