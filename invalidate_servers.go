@@ -233,9 +233,21 @@ func (s *state) deleteTokens(ctx context.Context, failed map[string]error) {
 	}) {
 		if err == nil {
 			delete(failed, keys[i])
-		} else if before := failed[keys[i]]; !strings.Contains(err.Error(), before.Error()) {
+		} else if before := failed[keys[i]]; !strings.Contains(err.Error(), rootCause(before).Error()) {
 			failed[keys[i]] = fmt.Errorf("%w; and then: %w", before, err)
 		}
+	}
+}
+
+// rootCause returns what err wraps last. Two errors of one cause may differ around it: a
+// breaker tells each caller since when it is open.
+func rootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
 	}
 }
 

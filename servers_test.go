@@ -368,6 +368,25 @@ func TestInvalidateWhileAServerIsDown(t *testing.T) {
 	}
 }
 
+// A breaker ages between the two calls of an Invalidate, so that its two errors differ. They
+// have one cause, which is told once.
+func TestInvalidateTellsACauseOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newCluster(t, 2, like{bytes: true})
+		r := newRegion(t, b, nil)
+		wantErr(t, "Set", dogpile.NewCache[int](r, nil).Set(bg, b.keysOn(1, 1)[0], 1), nil)
+		cause := errors.New("server1: connection refused")
+		b.servers[1].in(func(_ context.Context, op string, _ []string) error {
+			since := map[string]string{"set": "100ms", "delete": "200ms"}[op]
+			return fmt.Errorf("the breaker is open for %s because: %w", since, cause)
+		})
+		err := r.Invalidate(bg, dogpile.Hard)
+		if wantErr(t, "Invalidate", err, cause); strings.Count(err.Error(), "server1") != 1 {
+			t.Errorf("%v names the server more than once", err)
+		}
+	})
+}
+
 // Soft on several servers: what Python has stored is stale, not missing.
 func TestSoftInvalidationOfForeignEntriesOverServers(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) (driver.Backend, *fake, string){
