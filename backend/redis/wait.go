@@ -29,6 +29,15 @@ func (c *core) Wait(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	err := c.wait(ctx, key)
+	if err != nil && ctx.Err() == nil && c.life.Err() != nil {
+		// The end came while it made a connection or asked, and has cancelled that.
+		return errClosed
+	}
+	return err
+}
+
+func (c *core) wait(ctx context.Context, key string) error {
 	lock := c.lockKey(key)
 	if c.feeds.off.Load() {
 		return c.poll(ctx, lock)
