@@ -93,8 +93,7 @@ func oneRenewalAhead(t *testing.T, open func(testing.TB) driver.Backend) {
 	const part = .5
 	var mu sync.Mutex
 	var ended time.Time
-	done := make(chan struct{})
-	creations := 0
+	var creations atomic.Int64
 	create := func(ctx context.Context) (string, error) {
 		if !mu.TryLock() {
 			t.Error("two creators at once")
@@ -102,19 +101,19 @@ func oneRenewalAhead(t *testing.T, open func(testing.TB) driver.Backend) {
 		}
 		defer mu.Unlock()
 		began := time.Now()
-		if apart := began.Sub(ended); creations > 0 && apart < time.Duration(part*float64(life))-time.Millisecond {
-			t.Errorf("creation %d began %v after the one before", creations+1, apart)
+		if apart := began.Sub(ended); creations.Load() > 0 && apart < time.Duration(part*float64(life))-time.Millisecond {
+			t.Errorf("creation %d began %v after the one before", creations.Load()+1, apart)
 		}
 		Pause(20 * time.Millisecond)
-		if creations++; creations == rounds {
-			close(done)
-		}
 		ended = time.Now()
-		return fmt.Sprint(creations), nil
+		return fmt.Sprint(creations.Add(1)), nil
 	}
 	name := Unique(t)
 	var fleet []*dogpile.Region
 	var callers sync.WaitGroup
+	over := make(chan struct{})
+	defer callers.Wait()
+	defer close(over)
 	for range 8 {
 		r := Region(t, name, open(t), &dogpile.Options{Expiration: life, StaleFor: dogpile.Never, RefreshAhead: part})
 		fleet = append(fleet, r)
@@ -128,7 +127,7 @@ func oneRenewalAhead(t *testing.T, open func(testing.TB) driver.Backend) {
 		callers.Go(func() {
 			for {
 				select {
-				case <-done:
+				case <-over:
 					return
 				case <-time.After(5 * time.Millisecond):
 				}
@@ -138,12 +137,13 @@ func oneRenewalAhead(t *testing.T, open func(testing.TB) driver.Backend) {
 			}
 		})
 	}
-	callers.Wait()
-	early := int64(0)
-	for _, r := range fleet {
-		early += r.Stats().Early
-	}
-	if early == 0 {
-		t.Error("nothing was renewed ahead of its expiration")
-	}
+	// A machine that stands still for longer than the rest of a life has the entry expire.
+	// That is no fault, and proves nothing.
+	Eventually(t, "entries to be renewed, and one of them ahead of its expiration", func() bool {
+		early := int64(0)
+		for _, r := range fleet {
+			early += r.Stats().Early
+		}
+		return creations.Load() >= rounds && early > 0
+	})
 }

@@ -132,13 +132,17 @@ func Open(t testing.TB, url string) Backend {
 	return b.(Backend)
 }
 
-// Region returns a region over b. A nil Logger stands for none.
+// Region returns a region over b. A nil Logger stands for none, and without a
+// BackendTimeout it is as patient as b.
 func Region(t testing.TB, name string, b driver.Backend, o *dogpile.Options) *dogpile.Region {
 	t.Helper()
 	r := dogpile.NewRegion(name)
 	var own dogpile.Options
 	if o != nil {
 		own = *o
+	}
+	if own.BackendTimeout == 0 {
+		own.BackendTimeout = patience
 	}
 	if own.Logger == nil {
 		own.Logger = slog.New(slog.DiscardHandler) // tests break servers all the time

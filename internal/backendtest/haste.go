@@ -18,7 +18,7 @@ import (
 func hasty(t *testing.T, k Kind) {
 	s := k.Start(t)
 	b := Open(t, k.URL(s.URL(), append(patient, "breaker_failures=1", "breaker_cooldown=1h")...))
-	r := Region(t, "hasty", b, &dogpile.Options{BackendTimeout: time.Minute})
+	r := Region(t, "hasty", b, nil)
 	all := calls(t.Context(), b)
 	delete(all, "Wait")
 	all["Invalidate"] = func() error { return r.Invalidate(t.Context(), dogpile.Hard) }

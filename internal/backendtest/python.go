@@ -62,7 +62,7 @@ func NewPair(t *testing.T, backend, hosts, url string, shelf Shelf) *Pair {
 	t.Helper()
 	p := &Pair{T: t, Shelf: shelf, Backend: backend, Hosts: hosts}
 	p.Region = Region(t, "shared", Open(t, WithArgs(url, patient...)), &dogpile.Options{
-		Expiration: time.Hour, Prefix: dogpile.NoPrefix, KeyFunc: dogpile.PythonKeys("__main__"), BackendTimeout: time.Minute,
+		Expiration: time.Hour, Prefix: dogpile.NoPrefix, KeyFunc: dogpile.PythonKeys("__main__"),
 		Hooks: &dogpile.Hooks{Miss: func(context.Context, dogpile.Event) { p.misses.Add(1) }},
 	})
 	p.Cache = dogpile.NewCache[any](p.Region, nil)
