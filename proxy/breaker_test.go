@@ -54,7 +54,8 @@ var errSick = errors.New("sick")
 
 func failing(context.Context) error { return errSick }
 
-// wantOpen checks that every operation is refused without reaching s.
+// wantOpen checks that every operation is refused without reaching s. It is for bubbles:
+// in real time one of them may be the probe.
 func wantOpen(t *testing.T, s *sick, b driver.Backend) {
 	t.Helper()
 	before := s.calls.Load()
@@ -217,14 +218,15 @@ func TestBreakerNilAndZeroOptionsMeanTheSame(t *testing.T) {
 
 // The caller's options are read once: writing to them later changes nothing.
 func TestBreakerKeepsNoPointerToItsOptions(t *testing.T) {
-	t.Parallel()
-	o := &proxy.BreakerOptions{Failures: 1, Cooldown: time.Hour}
-	wrap := proxy.Breaker(o)
-	o.Failures = 1000
-	s := &sick{do: failing}
-	b := wrap(s)
-	_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
-	wantOpen(t, s, b)
+	synctest.Test(t, func(t *testing.T) {
+		o := &proxy.BreakerOptions{Failures: 1, Cooldown: time.Hour}
+		wrap := proxy.Breaker(o)
+		o.Failures = 1000
+		s := &sick{do: failing}
+		b := wrap(s)
+		_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
+		wantOpen(t, s, b)
+	})
 }
 
 func TestBreakerForgetsFailuresAfterASuccess(t *testing.T) {
@@ -242,18 +244,19 @@ func TestBreakerForgetsFailuresAfterASuccess(t *testing.T) {
 }
 
 func TestBreakerCountsPanics(t *testing.T) {
-	t.Parallel()
-	s := &sick{do: func(context.Context) error { panic("boom") }}
-	b := proxy.Breaker(&proxy.BreakerOptions{Failures: -1, Cooldown: time.Hour})(s)
-	func() {
-		defer func() {
-			if p := recover(); p != "boom" {
-				t.Errorf("recovered %v", p)
-			}
+	synctest.Test(t, func(t *testing.T) {
+		s := &sick{do: func(context.Context) error { panic("boom") }}
+		b := proxy.Breaker(&proxy.BreakerOptions{Failures: -1, Cooldown: time.Hour})(s)
+		func() {
+			defer func() {
+				if p := recover(); p != "boom" {
+					t.Errorf("recovered %v", p)
+				}
+			}()
+			_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
 		}()
-		_ = b.Get(t.Context(), []driver.Item{{Key: "k"}})
-	}()
-	wantOpen(t, s, b)
+		wantOpen(t, s, b)
+	})
 }
 
 func TestBreakerThatIsOffLetsEverythingThrough(t *testing.T) {

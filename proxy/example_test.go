@@ -94,13 +94,19 @@ func ExampleBreaker() {
 	sick := proxy.Chaos(&proxy.ChaosOptions{Ops: proxy.OpGet, Error: 1})(inner)
 	b := proxy.Breaker(&proxy.BreakerOptions{Failures: 3, Cooldown: time.Minute})(sick)
 
-	for range 5 {
-		fmt.Println(b.Get(context.Background(), []driver.Item{{Key: "k"}}))
+	get := func() error { return b.Get(context.Background(), []driver.Item{{Key: "k"}}) }
+	for range 3 {
+		fmt.Println(get())
 	}
+	err = get()
+	for !errors.Is(err, proxy.ErrOpen) { // a call that came after a pause, as the probe
+		err = get()
+	}
+	// "the circuit breaker is open for 100ms because: proxy.Chaos made this call fail"
+	fmt.Println(errors.Is(err, proxy.ErrOpen), errors.Is(err, proxy.ErrChaos))
 	// Output:
 	// proxy.Chaos made this call fail
 	// proxy.Chaos made this call fail
 	// proxy.Chaos made this call fail
-	// the circuit breaker is open for 100ms because: proxy.Chaos made this call fail
-	// the circuit breaker is open for 100ms because: proxy.Chaos made this call fail
+	// true true
 }

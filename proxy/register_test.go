@@ -59,12 +59,14 @@ func TestEachRegionHasABreakerOfItsOwn(t *testing.T) {
 	sick := proxy.Chaos(&proxy.ChaosOptions{Ops: proxy.OpGet, Error: 1})(inMemory(t))
 	a := dogpile.NewCache[string](named(t, "a", sick, "breaker"), nil)
 	b := dogpile.NewCache[string](named(t, "b", sick, "breaker"), nil)
-	var err error
+	open := 0 // of these calls some may be probes
 	for range 100 {
-		_, _, err = a.Get(t.Context(), "k")
+		if _, _, err := a.Get(t.Context(), "k"); errors.Is(err, proxy.ErrOpen) {
+			open++
+		}
 	}
-	if !errors.Is(err, proxy.ErrOpen) {
-		t.Errorf("a's breaker is not open: %v", err)
+	if open == 0 {
+		t.Error("a's breaker is not open")
 	}
 	if _, _, err := b.Get(t.Context(), "k"); !errors.Is(err, proxy.ErrChaos) {
 		t.Errorf("b's call = %v, want it to reach the backend", err)
