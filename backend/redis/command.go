@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -101,6 +102,46 @@ func (c *core) doMulti(ctx context.Context, cmds []command) []rueidis.RedisResul
 	if len(cmds) == 1 {
 		return []rueidis.RedisResult{c.do(ctx, cmds[0])}
 	}
+	if c.cluster {
+		return c.byNode(ctx, cmds)
+	}
+	return c.together(ctx, cmds)
+}
+
+// byNode is doMulti on a Cluster. Were the commands of all nodes sent together, none
+// would be sent again before each was answered:
+//
+//  1. A node hangs. Another does not know a script, and says so at once.
+//  2. The time of the call is over before the first has answered.
+//  3. There is none left to send the text of the script.
+func (c *core) byNode(ctx context.Context, cmds []command) []rueidis.RedisResult {
+	of := make(map[string][]int) // places in cmds, by the node of the key
+	for i := range cmds {
+		node := c.Shard(cmds[i].few[0]) // no command has many keys here
+		of[node] = append(of[node], i)
+	}
+	if len(of) == 1 {
+		return c.together(ctx, cmds)
+	}
+	results := make([]rueidis.RedisResult, len(cmds))
+	var nodes sync.WaitGroup
+	for _, places := range of {
+		nodes.Go(func() {
+			own := make([]command, len(places))
+			for i, at := range places {
+				own[i] = cmds[at]
+			}
+			for i, res := range c.together(ctx, own) {
+				results[places[i]] = res
+			}
+		})
+	}
+	nodes.Wait()
+	return results
+}
+
+// together is do for several commands that are sent, and sent again, as one.
+func (c *core) together(ctx context.Context, cmds []command) []rueidis.RedisResult {
 	results := make([]rueidis.RedisResult, len(cmds))
 	left := make([]int, len(cmds)) // those that are to be sent
 	for i := range left {

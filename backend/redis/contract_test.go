@@ -35,7 +35,7 @@ func TestContractOverAClientOfTheUsersOwn(t *testing.T) {
 			co.InitAddress = []string{sharedServer(t).addr}
 			client := newClient(t, co)
 			drivertest.Run(t, func(t *testing.T) driver.Backend {
-				b, err := redis.New(client, nil)
+				b, err := redis.New(client, &redis.Options{Timeout: patience})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,6 +9,7 @@ import (
 func TestFailoverBySentinel(t *testing.T) {
 	t.Parallel()
 	w := startSentinel(t, nil)
+	w.replaces(t)
 	l := backendtest.StartLoad(t, backendtest.Open(t, kind.URL(w.url(), backendtest.Hasty...)), 5, "")
 	w.servers[0].Kill()
 	l.GoesOn("without a master")

@@ -36,7 +36,7 @@ func TestInvalidateOnAFullRedis(t *testing.T) {
 	var regions []*dogpile.Region
 	var caches []*dogpile.Cache[string]
 	for range 2 { // processes
-		r := backendtest.Region(t, "full", backendtest.Open(t, s.URL()), nil)
+		r := backendtest.Region(t, "full", backendtest.Open(t, backendtest.Patient(s.URL())), nil)
 		regions, caches = append(regions, r), append(caches, dogpile.NewCache[string](r, nil))
 	}
 	ok(t, caches[0].Set(t.Context(), "k", "old"))
@@ -70,15 +70,15 @@ func TestInvalidateOnAFullRedis(t *testing.T) {
 	gone("while it is full,")
 	// Callers get their values, though nothing can be stored, and do not wait for it.
 	began := time.Now()
-	for range 10 {
+	for range 30 {
 		for _, c := range caches {
 			if v, err := c.GetOrCreate(t.Context(), "k", made("new")); v != "new" || err != nil {
 				t.Errorf("GetOrCreate on a full Redis: %q, %v", v, err)
 			}
 		}
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("20 creations took %v", took)
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("60 creations took %v", took)
 	}
 	gone("after creations that could not be stored,")
 	s.room(t)
@@ -99,7 +99,7 @@ func TestCreationOnAFullRedisTells(t *testing.T) {
 	s := startServer(t)
 	var mu sync.Mutex
 	told := map[string]error{}
-	r := backendtest.Region(t, "full", backendtest.Open(t, s.URL()), &dogpile.Options{Hooks: &dogpile.Hooks{
+	r := backendtest.Region(t, "full", backendtest.Open(t, backendtest.Patient(s.URL())), &dogpile.Options{Hooks: &dogpile.Hooks{
 		Error: func(_ context.Context, e dogpile.Event) {
 			mu.Lock()
 			defer mu.Unlock()

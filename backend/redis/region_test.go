@@ -84,7 +84,7 @@ func TestLostNodeOfAClusterFailsItsKeysAlone(t *testing.T) {
 		do(t, s.client(t), "CONFIG", "SET", "cluster-require-full-coverage", "no")
 	}
 	name, lag := unique(t), &dogpile.Options{InvalidationLag: time.Hour}
-	b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Second})
+	b := open(t, c.url(), nil)
 	cache := dogpile.NewCache[string](configured(t, name, b, lag), nil)
 	keys := map[int]string{} // one for each node
 	for i := 0; len(keys) < 3; i++ {

@@ -184,16 +184,33 @@ func sharedServer(t testing.TB) *server {
 // off is for tests that want to see each failure.
 var off = &proxy.BreakerOptions{Off: true}
 
-// open opens a backend that is closed when the test ends.
+// patience is the time-out of backends whose servers are believed to answer, on a
+// machine that may be very busy. A server that is asked in vain whether it speaks TLS
+// costs a quarter of it.
+const patience = 10 * time.Second
+
+// open opens a backend that is patient unless o or url says otherwise, and is closed
+// when the test ends.
 func open(t testing.TB, url string, o *redis.Options) *redis.Backend {
 	t.Helper()
-	b, err := redis.Open(context.Background(), url, o)
+	if !strings.Contains(url, "connect_timeout=") {
+		url = backendtest.WithArgs(url, "connect_timeout="+patience.String())
+	}
+	own := redis.Options{}
+	if o != nil {
+		own = *o
+	}
+	if own.Timeout == 0 && !strings.Contains(url, "?timeout=") && !strings.Contains(url, "&timeout=") {
+		own.Timeout = patience
+	}
+	b, err := redis.Open(context.Background(), url, &own)
 	ok(t, err)
 	t.Cleanup(func() { ok(t, b.Close()) })
 	return b
 }
 
-// cluster is three nodes that share the slots, without replicas.
+// cluster is three nodes that share the slots, without replicas. None of them is taken
+// for dead because it was stopped, or because the machine was, for a while; see buries.
 type cluster []*server
 
 func startCluster(t testing.TB, id *backendtest.Identity) cluster {
@@ -208,7 +225,7 @@ func newCluster(t testing.TB, id *backendtest.Identity) (c cluster) {
 	for range 3 {
 		s := newServer(t)
 		s.secure(id, "--tls-cluster", "yes")
-		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "2000")
+		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "60000")
 		c = append(c, s)
 	}
 	return c
@@ -237,6 +254,15 @@ func (c cluster) start(t testing.TB) {
 	}
 }
 
+// buries has the nodes take one for dead, and the Cluster for down, that has not answered
+// for two seconds.
+func (c cluster) buries(t testing.TB) {
+	t.Helper()
+	for _, s := range c {
+		s.do(t, "CONFIG", "SET", "cluster-node-timeout", "2000")
+	}
+}
+
 func (c cluster) hosts() string {
 	var hosts []string
 	for _, s := range c {
@@ -247,7 +273,8 @@ func (c cluster) hosts() string {
 
 func (c cluster) url() string { return "redis+cluster://" + c.hosts() }
 
-// watched is a master and a replica that three sentinels watch.
+// watched is a master and a replica that three sentinels watch. They leave both as they
+// are when the machine stands still; see replaces.
 type watched struct {
 	servers   [2]*server
 	sentinels []*server
@@ -277,7 +304,7 @@ func newSentinel(t testing.TB, id *backendtest.Identity) *watched {
 		s.secure(id, "--tls-replication", "yes")
 		conf := filepath.Join(s.dir, "sentinel.conf")
 		text := fmt.Sprintf("sentinel monitor mymaster 127.0.0.1 %s 2\n"+
-			"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n", w.servers[0].port)
+			"sentinel down-after-milliseconds mymaster 60000\nsentinel failover-timeout mymaster 2000\n", w.servers[0].port)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -298,6 +325,14 @@ func (w *watched) start(t testing.TB) {
 			info, err := do(t, client, "SENTINEL", "MASTER", "mymaster").AsStrMap()
 			return err == nil && info["num-other-sentinels"] == "2" && info["num-slaves"] == "1" && info["flags"] == "master"
 		})
+	}
+}
+
+// replaces has the sentinels replace a master that has not answered for half a second.
+func (w *watched) replaces(t testing.TB) {
+	t.Helper()
+	for _, s := range w.sentinels {
+		s.do(t, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "500")
 	}
 }
 

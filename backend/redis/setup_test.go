@@ -17,6 +17,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
 // watcher counts the connections to a server.
@@ -71,6 +72,7 @@ func regionsOver(t *testing.T, n int, settings map[string]string, backend string
 		name := fmt.Sprint("r", i)
 		settings["cache."+name+".backend"] = backend
 		settings["cache."+name+".replace_existing_backend"] = "true"
+		settings["cache."+name+".backend_timeout"] = "1m"
 		regions = append(regions, dogpile.NewRegion(name))
 	}
 	ok(t, dogpile.ConfigureAll(t.Context(), settings, "cache.", regions...))
@@ -113,9 +115,10 @@ func TestRegionsShareAClient(t *testing.T) {
 		eventually(t, "the connections to end", func() bool { return w.count(t) == 0 })
 		return got
 	}
-	one := counted(1, map[string]string{}, s.URL())
-	shared := counted(20, map[string]string{"cache.backends.main": s.URL()}, "@main")
-	if own := counted(20, map[string]string{}, s.URL()); one == 0 || shared != one || own < 20 {
+	url := backendtest.Patient(s.URL())
+	one := counted(1, map[string]string{}, url)
+	shared := counted(20, map[string]string{"cache.backends.main": url}, "@main")
+	if own := counted(20, map[string]string{}, url); one == 0 || shared != one || own < 20 {
 		t.Errorf("connections: %d for one region, %d for 20 that share, %d for 20 that do not", one, shared, own)
 	}
 }
@@ -126,10 +129,11 @@ func TestRegionsShareAClient(t *testing.T) {
 func TestReloadsLeaveTheConnectionsOfOne(t *testing.T) {
 	s := startServer(t)
 	w := watch(t, s)
-	for _, backend := range []string{s.URL(), "@main"} {
+	url := backendtest.Patient(s.URL())
+	for _, backend := range []string{url, "@main"} {
 		t.Run(backend, func(t *testing.T) {
 			goroutines := runtime.NumGoroutine()
-			settings := map[string]string{"cache.backends.main": s.URL()}
+			settings := map[string]string{"cache.backends.main": url}
 			regions := regionsOver(t, 2, settings, backend)
 			one := w.settled(t)
 			stop := make(chan struct{})

@@ -100,7 +100,7 @@ func TestBatchOfAClusterWithALostNode(t *testing.T) {
 }
 
 func checkLostNode(t *testing.T, c cluster, lose func(*testing.T, cluster)) {
-	b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Second, Breaker: off})
+	b := open(t, c.url(), &redis.Options{Timeout: 3 * time.Second, Breaker: off})
 	var all []string
 	lost := map[string]bool{}
 	for node, keys := range keysOf(c, 10) {
@@ -145,7 +145,7 @@ func checkLostNode(t *testing.T, c cluster, lose func(*testing.T, cluster)) {
 func TestShardThatHangsHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, nil)
-	b := open(t, c.url(), &redis.Options{Timeout: 10 * time.Second, Breaker: off})
+	b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Minute, Breaker: off})
 	keys := keysOf(c, 3)
 	ok(t, errors.Join(
 		b.Set(t.Context(), []driver.Item{{Key: keys[0][0], Data: []byte("v")}}),
@@ -181,7 +181,7 @@ func TestShardThatHangsCostsNothingAfterAWhile(t *testing.T) {
 	t.Parallel()
 	// Each node has a breaker of its own, also for its keys in batches.
 	c := startCluster(t, nil)
-	b := open(t, c.url()+"?timeout=300ms&breaker_failures=3&breaker_cooldown=1m", nil)
+	b := open(t, c.url()+"?timeout=2s&breaker_failures=2&breaker_cooldown=1m", nil)
 	keys := keysOf(c, 1)
 	batch := func() (items []driver.Item) {
 		for _, of := range keys {

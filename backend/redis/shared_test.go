@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redis/rueidis"
 
@@ -124,7 +123,7 @@ func (c *counter) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []ruei
 func counted(t testing.TB) (*redis.Backend, backendtest.Trips) {
 	t.Helper()
 	n := &counter{Client: sharedServer(t).client(t)}
-	b, err := redis.New(n, &redis.Options{Timeout: 10 * time.Second, Poll: true})
+	b, err := redis.New(n, &redis.Options{Timeout: patience, Poll: true})
 	ok(t, err)
 	t.Cleanup(func() { b.Close() })
 	return b, backendtest.Trips{Count: n.calls.Load}
@@ -162,7 +161,7 @@ func TestURLs(t *testing.T) {
 		"redis+cluster://" + cluster.hosts(), "valkey+cluster://" + cluster.hosts(),
 		"redis+sentinel://" + sentinel.hosts() + "/mymaster", "valkey+sentinel://" + sentinel.hosts() + "/mymaster/0",
 	} {
-		b, key := backendtest.Open(t, url), unique(t)
+		b, key := backendtest.Open(t, backendtest.Patient(url)), unique(t)
 		ok(t, backendtest.Set(t.Context(), b, driver.Item{Key: key, Data: []byte(url)}))
 		backendtest.WantValue(t, b, key, url)
 	}

@@ -44,7 +44,7 @@ func TestStartWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	// 1. The program starts.  2. Callers get what the creator makes.  3. The server
 	// comes up.  4. Values are kept.
-	var started sync.WaitGroup
+	var starts []func() // later, as some of them are of the same servers
 	for name, k := range startsLater(t) {
 		b := open(t, k.url, nil)
 		cache := dogpile.NewCache[string](configured(t, unique(t), b, nil), nil)
@@ -57,12 +57,16 @@ func TestStartWithoutTheServer(t *testing.T) {
 		if b.Client() != nil {
 			t.Errorf("%s: there is a client before there is a connection", name)
 		}
-		started.Go(k.start)
+		starts = append(starts, k.start)
 		defer eventually(t, name+": values to be kept", func() bool {
 			v, err := cache.GetOrCreate(t.Context(), "k", made("v"))
 			_, found, e := cache.Get(t.Context(), "k")
 			return v == "v" && err == nil && found && e == nil && b.Client() != nil
 		})
+	}
+	var started sync.WaitGroup
+	for _, start := range starts {
+		started.Go(start)
 	}
 	started.Wait()
 }
@@ -193,7 +197,7 @@ func TestOpenUnderAContextThatIsDone(t *testing.T) {
 func TestHasteOfOthers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	b := open(t, s.URL()+"?breaker=false", &redis.Options{Timeout: 20 * time.Second})
+	b := open(t, s.URL()+"?breaker=false", nil)
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()

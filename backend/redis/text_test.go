@@ -47,7 +47,7 @@ func wantNamed(t *testing.T, s *server, b *redis.Backend) {
 	t.Helper()
 	s.Stop(t)
 	defer s.Resume(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	var late net.Error
 	err := b.Delete(ctx, []string{"k1", "k2"})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
@@ -32,7 +33,8 @@ func TestOneNodeOfAClusterIsDown(t *testing.T) {
 }
 
 func oneNodeIsDown(t *testing.T, c cluster, down int, lose func(testing.TB, *server)) {
-	r := backendtest.Region(t, "shards", open(t, c.url(), nil), &dogpile.Options{Prefix: dogpile.NoPrefix})
+	b := open(t, c.url(), &redis.Options{Timeout: 2 * time.Second})
+	r := backendtest.Region(t, "shards", b, &dogpile.Options{Prefix: dogpile.NoPrefix})
 	cache := dogpile.NewCache[string](r, nil)
 	keys, vals, all := keysOf(c, 30), map[string]string{}, []string{}
 	for _, own := range keys {
@@ -74,7 +76,7 @@ func oneNodeIsDown(t *testing.T, c cluster, down int, lose func(testing.TB, *ser
 		if !errors.Is(err, dogpile.ErrBackend) || !strings.Contains(err.Error(), c[down].addr) || strings.Contains(err.Error(), c[(down+1)%3].addr) {
 			t.Errorf("Invalidate(%v) = %v, want an error that names %s", mode, err, c[down].addr)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("Invalidate(%v) took %v", mode, took)
 		}
 		for node, own := range keys {
@@ -125,11 +127,11 @@ func TestInvalidateOnACluster(t *testing.T) {
 func TestPing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	r := backendtest.Region(t, "ping", open(t, s.URL(), nil), nil)
+	r := backendtest.Region(t, "ping", open(t, s.URL(), &redis.Options{Timeout: 2 * time.Second}), nil)
 	ok(t, r.Ping(t.Context()))
 	s.Stop(t)
 	began := time.Now()
-	if err := r.Ping(t.Context()); !errors.Is(err, dogpile.ErrBackend) || time.Since(began) > 5*time.Second {
+	if err := r.Ping(t.Context()); !errors.Is(err, dogpile.ErrBackend) || time.Since(began) > 30*time.Second {
 		t.Errorf("Ping of a server that hangs = %v after %v", err, time.Since(began))
 	}
 	s.Resume(t)
