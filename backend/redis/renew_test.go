@@ -144,8 +144,16 @@ func TestServerThatBecomesMasterLater(t *testing.T) {
 	// 3. Calls fail until then, make few connections, and are well soon after.
 	a, b := startServer(t), startServer(t)
 	n := newName(t, a.addr)
-	backend, counting := open(t, "redis://"+n.addr+"?breaker=false&client_name=mine", nil), a.client(t)
+	backend, looking := open(t, "redis://"+n.addr+"?breaker=false&client_name=mine", nil), a.client(t)
+	connected := func() bool {
+		list, err := do(t, looking, "CLIENT", "LIST", "TYPE", "normal").ToString()
+		ok(t, err)
+		return strings.Contains(list, " name=mine ")
+	}
 	ok(t, backend.Set(t.Context(), []driver.Item{{Key: "k", Data: []byte("v")}}))
+	if !connected() {
+		t.Fatal("the old master knows of no connection")
+	}
 	a.do(t, "REPLICAOF", "127.0.0.1", b.port)
 	before, start := n.conns.Load(), time.Now()
 	for range 300 {
@@ -160,12 +168,7 @@ func TestServerThatBecomesMasterLater(t *testing.T) {
 	}
 	n.now.Store(&b.addr)
 	eventually(t, "a Delete", func() bool { return backend.Delete(t.Context(), []string{"k"}) == nil })
-	list := func() string {
-		all, err := do(t, counting, "CLIENT", "LIST", "TYPE", "normal").ToString()
-		ok(t, err)
-		return all
-	}
-	eventually(t, "the connections to the old master to be closed", func() bool { return !strings.Contains(list(), "name=mine") })
+	eventually(t, "the connections to the old master to be closed", func() bool { return !connected() })
 }
 
 func TestCacheAfterANameHasMoved(t *testing.T) {

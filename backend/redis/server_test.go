@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,14 +68,23 @@ func newServer(t testing.TB, args ...string) *server {
 	s.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, args...)
 	s.Command = func() []string { return append([]string{s.bin}, s.args...) }
 	s.Ready = func() bool {
-		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
-		if err == nil {
-			conn.Close()
+		ready := listens("tcp", s.addr)
+		// It listens on a socket after it does on the port.
+		if i := slices.Index(s.args, "--unixsocket"); ready && i >= 0 {
+			ready = listens("unix", s.args[i+1])
 		}
-		return err == nil
+		return ready
 	}
 	t.Cleanup(s.Kill)
 	return s
+}
+
+func listens(network, addr string) bool {
+	conn, err := net.DialTimeout(network, addr, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
 }
 
 // secure makes a server that has not been started speak nothing but TLS, and ask
