@@ -164,7 +164,7 @@ func tryLeases(addr string, regions, expiries int) (leaseTries, error) {
 func readOn(caches []*dogpile.Cache[string], from *origin) error {
 	var wg sync.WaitGroup
 	stop, errs := make(chan struct{}), make([]error, len(caches))
-	limit := 2 * time.Duration(from.wanted) * (triesFresh + triesCreate)
+	limit := patience + 2*time.Duration(from.wanted)*(triesFresh+triesCreate)
 	for i, c := range caches {
 		wg.Go(func() {
 			time.Sleep(triesInterval * time.Duration(i) / time.Duration(len(caches)))

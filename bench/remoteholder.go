@@ -61,7 +61,7 @@ func takeover(limit time.Duration, c client, s setting, key string) (time.Durati
 		return 0, fmt.Errorf("%s: %w", c.name, err)
 	}
 	// Nothing tells from outside that it waits. It has done nothing else yet.
-	if n, err := waiter.next(300 * time.Millisecond); !errors.Is(err, errSilent) {
+	if n, err := waiter.next(2 * time.Second); !errors.Is(err, errSilent) {
 		return 0, fmt.Errorf("%s: did not wait for the holder: %+v, %w", c.name, n, err)
 	}
 	died := time.Now().UnixNano()
