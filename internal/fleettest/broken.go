@@ -27,10 +27,10 @@ var brokenScenes = []struct {
 }{
 	{"stores without the lease", strikeTask, func(f *fleet) { stopHolders(f, 1) }, "was stored by a process that was stopped|an old value|is made anew"},
 	{"stores without the lease, and denies it", strikeTask, func(f *fleet) { stopHolders(f, 1) }, "an old value|is made anew"},
-	{"grants what another holds", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "two creators at once"},
+	{"grants what another holds", stormTask, func(f *fleet) { storm(f, 2*service) }, "two creators at once"},
 	{"grants leases that are too short", strikeTask, func(f *fleet) { killHolders(f, 1) }, "two creators at once"},
-	{"makes TryLock wait", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "wait for version"},
-	{"repeats the first reading", stormTask, func(f *fleet) { storm(f, 10*time.Second) }, "is made anew|do not ask"},
+	{"makes TryLock wait", stormTask, func(f *fleet) { storm(f, 2*service) }, "wait for version"},
+	{"repeats the first reading", stormTask, func(f *fleet) { storm(f, 2*service) }, "is made anew|do not ask"},
 	{"does not tell that a lease has ended", stampedeTask, func(f *fleet) { stampedeKilled(f) }, "another process to create"},
 	{"stores without the lease", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},
 	{"ignores Delete", historyTask, func(f *fleet) { history(f, time.Second, true) }, "a read of key"},

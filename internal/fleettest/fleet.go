@@ -235,5 +235,5 @@ func (f *fleet) awaitFor(limit time.Duration, what string, cond func() bool) boo
 // goOn lets the processes go on for d, and reports whether no fault was found.
 func (f *fleet) goOn(d time.Duration) bool {
 	until := time.Now().Add(d)
-	return f.awaitFor(2*d+time.Second, "time to pass", func() bool { return time.Now().After(until) })
+	return f.awaitFor(d+patience, "time to pass", func() bool { return time.Now().After(until) })
 }

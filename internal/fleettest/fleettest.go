@@ -51,7 +51,7 @@ const (
 	aloneFor = 5 * time.Second
 	tagsFor  = 3 * time.Second
 	// service is how long a creator waits for the other readers to be served.
-	service = 5 * time.Second
+	service = 15 * time.Second
 )
 
 var historyFor = flag.Duration("history", 20*time.Second, "how long the history of reads and changes is recorded and checked")

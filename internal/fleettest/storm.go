@@ -28,9 +28,10 @@ func (a *actor) storm(g int) {
 
 // storm lets it storm, from a missing key on, and counts the creations.
 func storm(f *fleet, d time.Duration) {
+	const least = 4
 	start := time.Now()
 	f.w.round.Store(1)
-	if !f.goOn(d) {
+	if !f.goOn(d) || !f.await("some creations", func() bool { return f.w.origin.Load() > least }) {
 		return
 	}
 	f.disband(patience)
@@ -52,7 +53,7 @@ func storm(f *fleet, d time.Duration) {
 	switch expiries := int(took / life); {
 	case n > expiries+1:
 		f.fault("%d creations for %d expiries", n, expiries)
-	case n < 4:
+	case n < least:
 		f.fault("only %d creations in a storm of %v", n, took)
 	case lost > 0:
 		f.fault("%d creations lost a lease of %v", lost, f.task.LockTTL)
