@@ -114,7 +114,7 @@ func TestCallThatTimedOutIsNotMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	n := backendtest.NewNetwork(t, s.Addr())
-	b := open(t, "memcached://"+n.Addr, &memcached.Options{Timeout: 300 * time.Millisecond, Breaker: off})
+	b := open(t, "memcached://"+n.Addr, &memcached.Options{Timeout: 3 * time.Second, Breaker: off})
 	eventually(t, "an answer in time", func() bool { return b.Get(t.Context(), []driver.Item{{Key: "k"}}) == nil })
 	s.Stop(t)
 	before := n.Trips.Load()

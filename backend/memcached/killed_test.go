@@ -126,7 +126,8 @@ func TestWaitersLeaveALeaseThatIsExtended(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			b, other, key := open(t, sharedServer(t).URL(), options(mode)), open(t, sharedServer(t).URL(), options(mode)), unique(t)
-			l := hold(t, b, key, 3*time.Second)
+			const ttl = 6 * time.Second // longer than the machine stands still
+			l := hold(t, b, key, ttl)
 			ctx, cancel := context.WithCancel(t.Context())
 			var waiting sync.WaitGroup
 			for range 4 {
@@ -138,9 +139,9 @@ func TestWaitersLeaveALeaseThatIsExtended(t *testing.T) {
 					}
 				})
 			}
-			for range 14 {
+			for began := time.Now(); time.Since(began) < 7*ttl/3; {
 				pause(500 * time.Millisecond)
-				ok(t, l.Extend(t.Context(), 3*time.Second))
+				ok(t, l.Extend(t.Context(), ttl))
 			}
 			if got, err := other.TryLock(t.Context(), key, time.Minute); got != nil || err != nil {
 				t.Errorf("TryLock = %v, %v", got, err)

@@ -52,7 +52,7 @@ func TestTwoOfFourServersFail(t *testing.T) {
 				hosts = append(hosts, s.Addr())
 				list = append(list, ring.Server{Addr: s.Addr(), Weight: 1})
 			}
-			const timeout = 2 * time.Second
+			const timeout = 4 * time.Second
 			o.Timeout, o.ConnectTimeout = timeout, timeout
 			o.Breaker = &proxy.BreakerOptions{Off: true}
 			b := open(t, "memcached://"+strings.Join(hosts, ","), o)

