@@ -25,7 +25,7 @@ func writes(ctx context.Context, b *file.Backend, l driver.Lease) map[string]err
 
 func TestWritersWaitNoLongerThanTheTimeout(t *testing.T) {
 	t.Parallel()
-	b := open(t, place(t), &file.Options{Timeout: 50 * time.Millisecond})
+	b := open(t, place(t), &file.Options{Timeout: 2 * time.Second})
 	ctx := t.Context()
 	set(t, b, "k", "v")
 	l := hold(t, b, "leased", time.Hour)

@@ -16,13 +16,13 @@ import (
 
 // two returns caches of two regions of one name, with Backends of their own, as
 // two processes have them.
-func two(t *testing.T, o *dogpile.Options) (a, b *dogpile.Cache[string], invalidate func(dogpile.Mode)) {
+func two(t *testing.T) (a, b *dogpile.Cache[string], invalidate func(dogpile.Mode)) {
 	t.Helper()
 	path := place(t)
 	var regions []*dogpile.Region
 	for range 2 {
 		r := dogpile.NewRegion("r")
-		ok(t, r.Configure(open(t, path, nil), o))
+		ok(t, r.Configure(open(t, path, nil), &dogpile.Options{BackendTimeout: slow}))
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), slow)
 			defer cancel()
@@ -42,7 +42,7 @@ func made(v string) func(context.Context) (string, error) {
 
 func TestOneCreatorAmongAll(t *testing.T) {
 	t.Parallel()
-	a, b, _ := two(t, nil)
+	a, b, _ := two(t)
 	var created atomic.Int64
 	var all sync.WaitGroup
 	for i := range 100 {
@@ -69,7 +69,7 @@ func TestOneCreatorAmongAll(t *testing.T) {
 
 func TestInvalidationReachesOtherProcesses(t *testing.T) {
 	t.Parallel()
-	a, b, invalidate := two(t, nil)
+	a, b, invalidate := two(t)
 	peek := func(want dogpile.State) {
 		t.Helper()
 		if e, found, err := b.Peek(t.Context(), "k"); !found || e.Value != "old" || e.State != want || err != nil {
@@ -94,7 +94,7 @@ func TestDeleteRefusesWhatWasBegunBefore(t *testing.T) {
 	t.Parallel()
 	// 1. A's creator begins.  2. B deletes the key.  3. A stores: refused.
 	// 4. B finds nothing.
-	a, b, _ := two(t, nil)
+	a, b, _ := two(t)
 	began, gate, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		_, err := a.GetOrCreate(t.Context(), "k", func(context.Context) (string, error) { close(began); <-gate; return "old", nil })
