@@ -31,6 +31,7 @@ type Control struct {
 type wishes struct {
 	expireIn time.Duration // 0: as the region or the cache says
 	staleFor time.Duration // 0: as the region says
+	ifError  time.Duration // StaleIfError; 0: as the region says
 	noStore  bool
 
 	tags   []seenTag
@@ -130,12 +131,30 @@ func (c *Control) StaleFor(d time.Duration) {
 	if c == nil {
 		return
 	}
-	if d <= 0 && d != Never {
-		d = 1 // the least that is not 0, which stands for no wish
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.staleFor = wish(d)
+}
+
+// StaleIfError says how long past its expiration the value may stand in for a creator that
+// fails, in place of the region's [Options.StaleIfError] and for all its readers; it is kept
+// for so long, and [Previous] returns it. [Never]: without bound. Any other d that is not
+// positive: not at all.
+func (c *Control) StaleIfError(d time.Duration) {
+	if c == nil {
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked.staleFor = d
+	c.asked.ifError = wish(d)
+}
+
+// wish makes a wish of a duration, which may be none: 0 stands for no wish.
+func wish(d time.Duration) time.Duration {
+	if d == Never {
+		return d
+	}
+	return max(d, 1)
 }
 
 // NoStore keeps the value from being stored. All who wait for it get it.
@@ -246,6 +265,7 @@ func (c *Control) of(key string) wishes {
 		own := one.all()
 		w.expireIn = cmp.Or(own.expireIn, w.expireIn)
 		w.staleFor = cmp.Or(own.staleFor, w.staleFor)
+		w.ifError = cmp.Or(own.ifError, w.ifError)
 		w.noStore = w.noStore || own.noStore
 		w.inherit(own)
 	}

@@ -185,7 +185,7 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	created := time.Now()
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
 	w := ctl.of(k.key)
-	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
+	k.meta.ExpireIn, k.meta.StaleFor, k.meta.StaleIfError, k.noStore = w.expireIn, w.staleFor, w.ifError, w.noStore
 	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took, schema: cr.c.o.Schema}
 	k.made.tags, k.made.unsure = cr.carries(k, w)
 	k.meta.Tags = storedTags(k.made.tags)
