@@ -19,6 +19,7 @@ type Control struct {
 
 	previous any    // a *V: the value that is being replaced; nil: there is none
 	tagger   tagger // the creation
+	began    uint64 // when it began, for invalidated.since
 	offline  bool   // it goes on without the backend
 
 	// up has the say on tags where what comes of this creation is stored nowhere: it is that
@@ -100,7 +101,7 @@ func (c *Control) Key(key string) *Control {
 		if c.keys == nil {
 			c.keys = make(map[string]*Control)
 		}
-		one = &Control{tagger: c.tagger, offline: c.offline, up: c.up}
+		one = &Control{tagger: c.tagger, began: c.began, offline: c.offline, up: c.up}
 		c.keys[key] = one
 	}
 	return one
@@ -189,8 +190,13 @@ func (c *Control) Tag(ctx context.Context, tags ...string) {
 	if c == nil || c.tagger == nil || len(tags) == 0 {
 		return
 	}
+	c.tag(ctx, tags, nil)
+}
+
+// tag is Tag. check is called for each tag with the versions that were seen; it may be nil.
+func (c *Control) tag(ctx context.Context, tags []string, check func(*seenTag)) {
 	if c.up != nil {
-		c.up.Tag(ctx, tags...)
+		c.up.tag(ctx, tags, check)
 		return
 	}
 	if c.offline || c.all().unsure {
@@ -201,6 +207,11 @@ func (c *Control) Tag(ctx context.Context, tags ...string) {
 	err := cmp.Or(errs...)
 	if err != nil {
 		seen = nil
+	}
+	if check != nil {
+		for i := range seen {
+			check(&seen[i])
+		}
 	}
 	c.inherit(wishes{tags: seen, unsure: err != nil, err: err})
 }
