@@ -43,10 +43,11 @@ type Options struct {
 	// client as they come. 0: 1 MiB; it cannot be negative.
 	MaxBody int64
 
-	// Tags returns the tags of a response. It is called twice: before the handler runs,
-	// with a nil header, and with the response's. Only tags of the first call are sure to
-	// reach what an invalidation overtakes, see [dogpile.Control.Tag]. nil: what the
-	// response's Cache-Tag header lists, separated by commas.
+	// Tags returns the tags of a response. It is called before the handler runs, with a nil
+	// header and with that of the response before if there is one, and with the header that
+	// the handler writes. An invalidation by another process, while the handler runs, is
+	// overlooked for tags that only the last call returns; see [dogpile.Control.TagRead].
+	// nil: what the response's Cache-Tag header lists, separated by commas.
 	Tags func(*http.Request, http.Header) []string
 
 	// Expiration is how long a response is fresh that says nothing of it and has a status

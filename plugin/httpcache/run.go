@@ -93,7 +93,7 @@ type run struct {
 	client *client
 	detach func() bool // lets the run outlive its creation
 	cancel context.CancelCauseFunc
-	tag    func(http.Header)
+	told   func(http.Header) // tells the creation of the response's tags
 
 	previous *response // that the handler is asked about, or which stands in if it fails; nil: there is none
 	standsIn bool      // it may
@@ -138,8 +138,13 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		n.standsIn = previous.IfError > 0
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	n.tag = func(h http.Header) { dogpile.Creation(ctx).Tag(ctx, o.Tags(r, h)...) }
-	n.tag(nil)
+	creation := dogpile.Creation(ctx)
+	creation.Tag(ctx, o.Tags(r, nil)...)
+	if previous != nil {
+		// It is likely to have the same tags, of which it is better to know before.
+		creation.Tag(ctx, o.Tags(r, previous.Header)...)
+	}
+	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(r, h)...) }
 	go n.serve(next)
 	return n
 }
@@ -183,7 +188,7 @@ func (n *run) WriteHeader(status int) {
 		n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
 		n.confirmed = true
 		n.judged = n.o.judge(n.r, n.status, n.sent, n.at)
-		n.tag(n.sent)
+		n.told(n.sent)
 		return
 	}
 	n.judged = n.o.judge(n.r, status, n.sent, n.at)
@@ -196,7 +201,7 @@ func (n *run) WriteHeader(status int) {
 		return
 	}
 	if n.judged.verdict == store {
-		n.tag(n.sent)
+		n.told(n.sent)
 	}
 }
 
