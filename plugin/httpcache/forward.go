@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/felixge/httpsnoop"
@@ -44,17 +43,14 @@ func (h *handler) change(w http.ResponseWriter, r *http.Request) {
 func (h *handler) changed(r *http.Request, header http.Header) []string {
 	keys := []string{h.o.Key(r)}
 	own := *r.URL
-	own.Scheme, own.Host = "http", r.Host
-	if r.TLS != nil {
-		own.Scheme = "https"
-	}
+	own.Scheme, own.Host = schemeOf(r), r.Host
 	for _, name := range []string{"Location", "Content-Location"} {
 		to := header.Get(name)
 		if to == "" {
 			continue
 		}
 		u, err := own.Parse(to)
-		if err == nil && u.Scheme == own.Scheme && strings.EqualFold(u.Host, own.Host) {
+		if err == nil && u.Scheme == own.Scheme && canonicalHost(u.Scheme, u.Host) == canonicalHost(own.Scheme, own.Host) {
 			keys = append(keys, h.o.Key(requestFor(u)))
 		}
 	}

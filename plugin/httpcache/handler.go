@@ -227,7 +227,7 @@ func (x *exchange) failed(err error) {
 		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
 	case errors.As(err, &panicked):
 		repanic(panicked)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, dogpile.ErrCreateTimeout), errors.Is(err, context.DeadlineExceeded):
 		x.refuse(http.StatusGatewayTimeout)
 	case x.ask.onlyIfCached:
 		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7

@@ -15,16 +15,25 @@ import (
 // keep their order. Nothing else is changed: two requests that a handler can tell apart in
 // another way have different keys.
 func canonicalKey(r *http.Request) string {
-	scheme, port := "http", ":80"
-	if r.TLS != nil {
-		scheme, port = "https", ":443"
-	}
-	host := strings.TrimSuffix(strings.ToLower(r.Host), port)
-	key := scheme + "://" + canonicalEscapes(host) + canonicalEscapes(pathOf(r))
+	scheme := schemeOf(r)
+	key := scheme + "://" + canonicalEscapes(canonicalHost(scheme, r.Host)) + canonicalEscapes(pathOf(r))
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		key += "?" + canonicalQuery(r.URL.RawQuery)
 	}
 	return key
+}
+
+func schemeOf(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// canonicalHost returns a host in lower case, without the scheme's own port.
+func canonicalHost(scheme, host string) string {
+	port := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
 // pathOf returns the path that the client has asked for, of which http.StripPrefix leaves the

@@ -259,14 +259,18 @@ func (n *run) Flush() { _ = n.FlushError() }
 //     handler's was detached from before.  3. The client's goroutine gets the creation's
 //     result, finds the run and waits for its end: until then its ResponseWriter is valid.
 func (n *run) handOver() {
-	why, ok := n.client.take(n)
+	// What a handler writes that was told to end is not its response.
+	inTime := n.detach()
+	why, ok := "", false
+	if inTime {
+		why, ok = n.client.take(n)
+	}
 	if !ok {
 		n.abandoned = true
 		n.cancel(errGone)
 		n.decide()
 		return
 	}
-	n.detach()
 	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
