@@ -167,6 +167,9 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 	if previous != nil && (previous.Passed || !previous.matches(x.r)) {
 		previous = nil
 	}
+	if previous != nil {
+		x.replaceWhy("uri-miss", "stale")
+	}
 	if x.handedOver() != nil {
 		// The creation is repeated, as its lock was lost, and this request has its response.
 		dogpile.Creation(ctx).NoStore()

@@ -38,6 +38,15 @@ func (c *client) setWhy(why string) {
 	c.why = why
 }
 
+// replaceWhy sets why unless there is another reason than the one that is named.
+func (c *client) replaceWhy(old, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why == old {
+		c.why = why
+	}
+}
+
 func (c *client) setStatus(s cacheStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
