@@ -20,7 +20,7 @@ const maxVariants = 8
 
 // cache is what the middlewares of one call of [Middleware] share.
 type cache struct {
-	id        any
+	id        string // for Cache-Status
 	o         Options
 	responses *dogpile.Cache[*response]
 }

@@ -20,7 +20,7 @@ var errGone = errors.New("httpcache: nobody waits for this response")
 type client struct {
 	w  http.ResponseWriter
 	r  *http.Request
-	id any // the cache's, for Cache-Status
+	id string // the cache's, for Cache-Status
 	// altered: it asks for a part of the response, or on a condition. A run that is handed
 	// over would write the whole of it.
 	altered bool
@@ -381,7 +381,14 @@ func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
 
 // copyHeader sets what src has. Outer handlers may have set more.
 func copyHeader(dst, src http.Header) {
+	n := 0
+	for _, values := range src {
+		n += len(values)
+	}
+	all := make([]string, 0, n) // one allocation for the copies of all
 	for name, values := range src {
-		dst[name] = append([]string(nil), values...)
+		from := len(all)
+		all = append(all, values...)
+		dst[name] = all[from:len(all):len(all)]
 	}
 }
