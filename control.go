@@ -19,6 +19,7 @@ type Control struct {
 
 	previous any    // a *V: the value that is being replaced; nil: there is none
 	tagger   tagger // the creation
+	began    uint64 // when it began, for invalidated.since
 	offline  bool   // it goes on without the backend
 
 	// up has the say on tags where what comes of this creation is stored nowhere: it is that
@@ -31,6 +32,7 @@ type Control struct {
 type wishes struct {
 	expireIn time.Duration // 0: as the region or the cache says
 	staleFor time.Duration // 0: as the region says
+	ifError  time.Duration // StaleIfError; 0: as the region says
 	noStore  bool
 
 	tags   []seenTag
@@ -99,7 +101,7 @@ func (c *Control) Key(key string) *Control {
 		if c.keys == nil {
 			c.keys = make(map[string]*Control)
 		}
-		one = &Control{tagger: c.tagger, offline: c.offline, up: c.up}
+		one = &Control{tagger: c.tagger, began: c.began, offline: c.offline, up: c.up}
 		c.keys[key] = one
 	}
 	return one
@@ -130,12 +132,30 @@ func (c *Control) StaleFor(d time.Duration) {
 	if c == nil {
 		return
 	}
-	if d <= 0 && d != Never {
-		d = 1 // the least that is not 0, which stands for no wish
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.staleFor = wish(d)
+}
+
+// StaleIfError says how long past its expiration the value may stand in for a creator that
+// fails, in place of the region's [Options.StaleIfError] and for all its readers; it is kept
+// for so long, and [Previous] returns it. [Never]: without bound. Any other d that is not
+// positive: not at all.
+func (c *Control) StaleIfError(d time.Duration) {
+	if c == nil {
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked.staleFor = d
+	c.asked.ifError = wish(d)
+}
+
+// wish makes a wish of a duration, which may be none: 0 stands for no wish.
+func wish(d time.Duration) time.Duration {
+	if d == Never {
+		return d
+	}
+	return max(d, 1)
 }
 
 // NoStore keeps the value from being stored. All who wait for it get it.
@@ -170,8 +190,13 @@ func (c *Control) Tag(ctx context.Context, tags ...string) {
 	if c == nil || c.tagger == nil || len(tags) == 0 {
 		return
 	}
+	c.tag(ctx, tags, nil)
+}
+
+// tag is Tag. check is called for each tag with the versions that were seen; it may be nil.
+func (c *Control) tag(ctx context.Context, tags []string, check func(*seenTag)) {
 	if c.up != nil {
-		c.up.Tag(ctx, tags...)
+		c.up.tag(ctx, tags, check)
 		return
 	}
 	if c.offline || c.all().unsure {
@@ -182,6 +207,11 @@ func (c *Control) Tag(ctx context.Context, tags ...string) {
 	err := cmp.Or(errs...)
 	if err != nil {
 		seen = nil
+	}
+	if check != nil {
+		for i := range seen {
+			check(&seen[i])
+		}
 	}
 	c.inherit(wishes{tags: seen, unsure: err != nil, err: err})
 }
@@ -246,6 +276,7 @@ func (c *Control) of(key string) wishes {
 		own := one.all()
 		w.expireIn = cmp.Or(own.expireIn, w.expireIn)
 		w.staleFor = cmp.Or(own.staleFor, w.staleFor)
+		w.ifError = cmp.Or(own.ifError, w.ifError)
 		w.noStore = w.noStore || own.noStore
 		w.inherit(own)
 	}

@@ -27,7 +27,7 @@ func (cr *creation[V]) Create(ctx context.Context, at []int) ([]flight.Result[*l
 	// 1. The version is T.  2. The creator reads the origin.  3. The origin changes, and
 	// somebody invalidates: T is replaced by U.  4. The value is stored under T, and is
 	// invalid. A version that was read at 4 would be U.
-	ctl := &Control{tagger: cr, offline: cr.without(at)}
+	ctl := &Control{tagger: cr, began: invalidated.now(), offline: cr.without(at)}
 	cr.passOn(ctx, ctl, at)
 	if k := &cr.keys[at[0]]; cr.one != nil && k.last.found && !k.last.notFound && k.last.state != Invalidated {
 		ctl.previous = &k.last.value
@@ -185,7 +185,7 @@ func (cr *creation[V]) ended(k *creationKey[V], ctl *Control) *lookup[V] {
 	created := time.Now()
 	k.meta.Created, k.meta.Took = created.UnixNano(), time.Duration(k.endedAt-k.began)
 	w := ctl.of(k.key)
-	k.meta.ExpireIn, k.meta.StaleFor, k.noStore = w.expireIn, w.staleFor, w.noStore
+	k.meta.ExpireIn, k.meta.StaleFor, k.meta.StaleIfError, k.noStore = w.expireIn, w.staleFor, w.ifError, w.noStore
 	k.made = &lookup[V]{found: true, use: flight.Fresh, created: created, took: k.meta.Took, schema: cr.c.o.Schema}
 	k.made.tags, k.made.unsure = cr.carries(k, w)
 	k.meta.Tags = storedTags(k.made.tags)

@@ -1,6 +1,7 @@
 package dogpile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -32,16 +33,17 @@ type entry[V any] struct {
 type marks struct {
 	schema   string
 	staleFor time.Duration // how long past its expiration it may be served; 0: as the region says
+	standIn  time.Duration // how long it may stand in for a creator that fails; 0: as the region says
 	notFound bool          // it stands for CacheOptions.NotFound
 	tags     []seenTag
 }
 
 // marksOf returns the marks for an entry with such metadata.
 func marksOf(m *stored.Meta) *marks {
-	if m.Schema == "" && m.StaleFor == 0 && !m.NotFound && len(m.Tags) == 0 {
+	if m.Schema == "" && m.StaleFor == 0 && m.StaleIfError == 0 && !m.NotFound && len(m.Tags) == 0 {
 		return nil
 	}
-	return &marks{m.Schema, m.StaleFor, m.NotFound, seenTags(m.Tags)}
+	return &marks{m.Schema, m.StaleFor, m.StaleIfError, m.NotFound, seenTags(m.Tags)}
 }
 
 // ofSchema reports whether the entry, of whatever type, has that schema.
@@ -119,6 +121,7 @@ type lookup[V any] struct {
 	draw     float64
 	expireIn time.Duration
 	staleFor time.Duration // its own; 0: it has none
+	standIn  time.Duration // its own StaleIfError; 0: it has none
 	schema   string
 
 	tags       []seenTag   // that it was stored with
@@ -173,7 +176,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	l.state, l.use = Fresh, flight.Fresh
 	if exp != Never && l.age > exp {
 		l.state = Stale
-		l.use, l.ifError = s.past(l.age, full, l.staleFor)
+		l.use, l.ifError = l.past(s, full)
 	}
 	switch {
 	case verdict == Invalidated:
@@ -190,14 +193,14 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 }
 
 // past returns the use of an entry that is past its expiration. StaleFor counts from
-// the full expiration, which jitter has shortened. own is the entry's own StaleFor.
-func (s *state) past(age, exp, own time.Duration) (use flight.State, ifError bool) {
+// the full expiration, which jitter has shortened.
+func (l *lookup[V]) past(s *state, exp time.Duration) (use flight.State, ifError bool) {
 	exp = max(exp, 0)
-	staleFor := s.staleFor(exp, own)
-	if within(age, exp, staleFor) {
+	if within(l.age, exp, s.staleFor(exp, l.staleFor)) {
 		return flight.Stale, false
 	}
-	return flight.Missing, s.o.StaleIfError != 0 && within(age, exp, s.o.StaleIfError)
+	standIn := cmp.Or(l.standIn, s.o.StaleIfError)
+	return flight.Missing, standIn != 0 && within(l.age, exp, standIn)
 }
 
 // age makes an entry stale from the beginning, which is to be served for as long as others
@@ -239,7 +242,7 @@ func (l *lookup[V]) usableOnError(s *state, exp time.Duration) bool {
 	if l.expireIn != 0 {
 		exp = l.expireIn
 	}
-	more := s.o.StaleIfError
+	more := cmp.Or(l.standIn, s.o.StaleIfError)
 	usable := l.use != flight.Missing || l.ifError
 	return usable && more != 0 && (exp == Never || within(l.age, max(exp, 0), more))
 }
@@ -258,10 +261,11 @@ func (s *state) ttl(exp time.Duration, m *stored.Meta) time.Duration {
 		exp = m.ExpireIn
 	}
 	staleFor := s.staleFor(exp, m.StaleFor)
-	if exp <= 0 || staleFor == Never || s.o.StaleIfError == Never {
+	standIn := cmp.Or(m.StaleIfError, s.o.StaleIfError)
+	if exp <= 0 || staleFor == Never || standIn == Never {
 		return 0
 	}
-	more := max(staleFor, s.o.StaleIfError, 0)
+	more := max(staleFor, standIn, 0)
 	if exp > math.MaxInt64-more {
 		return 0
 	}
@@ -379,7 +383,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
 		l.created = at.Add(-l.age)
 		l.expireIn, l.draw = e.expireIn, e.draw
-		l.staleFor, l.schema, l.notFound = more.staleFor, more.schema, more.notFound
+		l.staleFor, l.standIn, l.schema, l.notFound = more.staleFor, more.standIn, more.schema, more.notFound
 		l.tags = slices.Clone(more.tags)
 		return e.version, nil
 	}
@@ -404,7 +408,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
 	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
-	l.staleFor, l.schema, l.notFound, l.tags = m.StaleFor, m.Schema, m.NotFound, seenTags(m.Tags)
+	l.staleFor, l.standIn, l.schema, l.notFound, l.tags = m.StaleFor, m.StaleIfError, m.Schema, m.NotFound, seenTags(m.Tags)
 	return m.Version, nil
 }
 

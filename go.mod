@@ -4,10 +4,13 @@ go 1.25.0
 
 require (
 	github.com/couchbase/gomemcached v0.3.4
+	github.com/dunglas/httpsfv v1.1.0
+	github.com/felixge/httpsnoop v1.0.4
 	github.com/fxamacker/cbor/v2 v2.9.6
 	github.com/klauspost/compress v1.20.3
 	github.com/maypok86/otter/v2 v2.4.0
 	github.com/pelletier/go-toml/v2 v2.4.3
+	github.com/pquerna/cachecontrol v0.2.0
 	github.com/redis/rueidis v1.0.79
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9

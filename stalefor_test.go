@@ -2,6 +2,7 @@ package dogpile_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -82,6 +83,58 @@ func TestStaleForAndStaleIfError(t *testing.T) {
 	})
 }
 
+// TestStaleIfErrorOfOneEntry: the creator says how long its value may stand in, and may be
+// asked for as Previous, whatever the region says.
+func TestStaleIfErrorOfOneEntry(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		o    dogpile.Options
+		ask  time.Duration
+		gone time.Duration // when it is missing; 0: never
+	}{
+		{"longer than the region's", dogpile.Options{Expiration: time.Minute, StaleIfError: time.Hour}, 3 * time.Hour, 3*time.Hour + time.Minute},
+		{"in a region without", dogpile.Options{Expiration: time.Minute}, time.Hour, time.Hour + time.Minute},
+		{"shorter than the region's", dogpile.Options{Expiration: time.Minute, StaleIfError: time.Hour}, 2 * time.Second, time.Minute + 2*time.Second},
+		{"without bound", dogpile.Options{Expiration: time.Minute}, dogpile.Never, 0},
+		{"not at all", dogpile.Options{Expiration: time.Minute, StaleIfError: time.Hour}, 0, time.Minute + time.Microsecond},
+	} {
+		for _, bytes := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/bytes %v", row.name, bytes), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					_, caches := processes[int](t, 2, newFake(t, like{bytes: bytes}), &row.o)
+					_, _ = caches[0].GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
+						dogpile.Creation(ctx).StaleFor(0)
+						dogpile.Creation(ctx).StaleIfError(row.ask)
+						return 1, nil
+					})
+					fails := func(ctx context.Context) (int, error) {
+						if v, ok := dogpile.Previous[int](ctx); !ok || v != 1 {
+							t.Errorf("Previous = %v, %v", v, ok)
+						}
+						return 0, errOrigin
+					}
+					last := 1000 * time.Hour
+					if row.gone != 0 {
+						last = row.gone - time.Microsecond
+					}
+					if pass(last); last > time.Minute {
+						e, err := caches[1].GetOrCreateEntry(bg, "k", fails)
+						wantValue(t, "before it is gone", e.Value, err, 1)
+						if e.From != dogpile.StoodIn {
+							t.Errorf("it is from %v, want it to stand in", e.From)
+						}
+					}
+					if row.gone != 0 {
+						pass(2 * time.Microsecond)
+						_, err := caches[1].GetOrCreate(bg, "k", func(context.Context) (int, error) { return 0, errOrigin })
+						wantErr(t, "when it is gone", err, errOrigin)
+					}
+				})
+			})
+		}
+	}
+}
+
 func ExampleControl_StaleFor() {
 	ctx := context.Background()
 	region := exampleRegion("stalefor", &dogpile.Options{Expiration: time.Millisecond, StaleFor: time.Hour})
@@ -98,4 +151,24 @@ func ExampleControl_StaleFor() {
 	// Output:
 	// 1 <nil>
 	// 2 <nil>
+}
+
+func ExampleControl_StaleIfError() {
+	ctx := context.Background()
+	region := exampleRegion("staleiferror", &dogpile.Options{Expiration: time.Millisecond})
+	rates := dogpile.NewCache[string](region, nil)
+	for _, down := range []bool{false, true} {
+		fmt.Println(rates.GetOrCreate(ctx, "EUR", func(ctx context.Context) (string, error) {
+			if down {
+				return "", errors.New("the bank is closed")
+			}
+			dogpile.Creation(ctx).StaleFor(0)
+			dogpile.Creation(ctx).StaleIfError(24 * time.Hour) // yesterday's rate is better than none
+			return "1.08", nil
+		}))
+		time.Sleep(2 * time.Millisecond)
+	}
+	// Output:
+	// 1.08 <nil>
+	// 1.08 <nil>
 }

@@ -225,6 +225,11 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 	if err != nil {
 		return r.wrap("invalidate", tags[0], err)
 	}
+	places, err := s.tags.places(tags)
+	if err != nil {
+		return r.wrap("invalidate", tags[0], err)
+	}
+	defer invalidated.begin(places)()
 	began := s.pending.now()
 	if err = s.tags.delete(ctx, keys); err == nil {
 		r.stats.add(countInvalidations, 1)

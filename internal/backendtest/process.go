@@ -22,6 +22,8 @@ var packages = map[string]string{
 	"memcached":             "memcached",
 	"redis-server":          "redis-server",
 	"redis-sentinel":        "redis-sentinel",
+	"node":                  "nodejs",
+	"npm":                   "npm",
 	"/usr/sbin/saslpasswd2": "sasl2-bin libsasl2-modules libsasl2-modules-db",
 	python:                  "python3-dogpile.cache python3-redis python3-memcache python3-pylibmc python3-pymemcache",
 }

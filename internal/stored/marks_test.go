@@ -29,10 +29,12 @@ func TestMarks(t *testing.T) {
 		{"stale for a minute", stored.Meta{StaleFor: time.Minute}, begin + `, "f": 60.0}|1`},
 		{"stale without bound", stored.Meta{StaleFor: -1}, begin + `, "f": -1}|1`},
 		{"stale for next to nothing", stored.Meta{StaleFor: 1}, begin + `, "f": 0.000000001}|1`},
+		{"to stand in for a minute", stored.Meta{StaleIfError: time.Minute}, begin + `, "i": 60.0}|1`},
+		{"to stand in without bound", stored.Meta{StaleIfError: -1}, begin + `, "i": -1}|1`},
 		{"not found", stored.Meta{NotFound: true, ExpireIn: 5 * time.Second}, begin + `, "e": 5.0, "n": 1}|null`},
 		{
-			"everything", stored.Meta{Version: "t", Schema: "s", ExpireIn: time.Second, StaleFor: time.Second, NotFound: true, Took: time.Second, Tags: []stored.Tag{{Name: "a", Hard: "b", Soft: "c"}}},
-			begin + `, "t": "t", "s": "s", "e": 1.0, "f": 1.0, "n": 1, "g": ["a", "b", "c"], "d": 1.0}|null`,
+			"everything", stored.Meta{Version: "t", Schema: "s", ExpireIn: time.Second, StaleFor: time.Second, StaleIfError: time.Hour, NotFound: true, Took: time.Second, Tags: []stored.Tag{{Name: "a", Hard: "b", Soft: "c"}}},
+			begin + `, "t": "t", "s": "s", "e": 1.0, "f": 1.0, "i": 3600.0, "n": 1, "g": ["a", "b", "c"], "d": 1.0}|null`,
 		},
 	} {
 		payload := row.entry[len(row.entry)-1:]
@@ -59,6 +61,8 @@ func TestMarksOfOtherKinds(t *testing.T) {
 		"a schema that is given twice":     `"s": "a", "s": "a"`,
 		"stale for nothing":                `"f": 0`,
 		"stale for less than nothing":      `"f": -2`,
+		"to stand in for nothing":          `"i": 0`,
+		"to stand in for a string":         `"i": "1h"`,
 		"stale for a string":               `"f": "1h"`,
 		"not found that is no 1":           `"n": 0`,
 		"not found that is true":           `"n": true`,

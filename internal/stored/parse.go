@@ -59,6 +59,7 @@ const (
 	sawD
 	sawS
 	sawF
+	sawI
 	sawN
 	sawG
 )
@@ -210,6 +211,8 @@ func (p *parser) member() bool {
 		bit = sawS
 	case "f":
 		bit = sawF
+	case "i":
+		bit = sawI
 	case "n":
 		bit = sawN
 	case "g":
@@ -274,6 +277,8 @@ func (p *parser) setNumber(bit uint16, text []byte) {
 		p.setDuration(&p.meta.ExpireIn, f)
 	case bit == sawF:
 		p.setDuration(&p.meta.StaleFor, f)
+	case bit == sawI:
+		p.setDuration(&p.meta.StaleIfError, f)
 	case bit == sawN && f == 1:
 		p.meta.NotFound = true
 	case bit == sawD && f >= 0:

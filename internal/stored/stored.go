@@ -8,7 +8,7 @@
 // of which it has something to say. All of them, in the order in which they are written:
 //
 //	{"ct": 1795335672.9081824, "v": 2, "t": "version", "s": "schema", "e": 60.0, "f": 60.0,
-//	 "n": 1, "g": ["tag", "hard version", "soft version"], "d": 1.5}|null
+//	 "i": 60.0, "n": 1, "g": ["tag", "hard version", "soft version"], "d": 1.5}|null
 package stored
 
 import (
@@ -42,6 +42,10 @@ type Meta struct {
 	// StaleFor is how long past its expiration this entry alone may be served: 0 for no
 	// wish of its own, negative for without bound. Parse returns that as -1.
 	StaleFor time.Duration
+
+	// StaleIfError is how long past its expiration this entry alone may stand in for a
+	// creator that fails, with the values of StaleFor.
+	StaleIfError time.Duration
 
 	// Schema is that of the value, "" for none. Bytes that are not UTF-8 are stored as
 	// U+FFFD.
@@ -78,6 +82,7 @@ func Append(dst []byte, m Meta) []byte {
 	}
 	dst = appendDuration(dst, `, "e": `, m.ExpireIn)
 	dst = appendDuration(dst, `, "f": `, m.StaleFor)
+	dst = appendDuration(dst, `, "i": `, m.StaleIfError)
 	if m.NotFound {
 		dst = append(dst, `, "n": 1`...)
 	}

@@ -1,0 +1,153 @@
+package httpcache
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/felixge/httpsnoop"
+)
+
+// forward has the handler answer a request by itself. why is told in Cache-Status.
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, why string) {
+	x := beforeHeader(w, func(int) bool {
+		cacheStatus{forwarded: why}.add(w.Header(), h.id)
+		return true
+	})
+	h.next.ServeHTTP(x.ResponseWriter, r)
+	x.end()
+}
+
+// change has the handler answer a request of an unsafe method. If it does not fail, what is
+// cached for the resources that it may have changed is deleted before the client can know;
+// RFC 9111, section 4.4.
+func (h *handler) change(w http.ResponseWriter, r *http.Request) {
+	x := beforeHeader(w, func(status int) bool {
+		cacheStatus{forwarded: "method"}.add(w.Header(), h.id)
+		if status < 400 {
+			// The client may have left, and the change was made all the same.
+			ctx := context.WithoutCancel(r.Context())
+			if err := h.responses.Delete(ctx, h.changed(r, w.Header())...); err != nil {
+				h.o.Error(r, err)
+			}
+		}
+		return true
+	})
+	h.next.ServeHTTP(x.ResponseWriter, r)
+	x.end()
+}
+
+// changed returns the keys of what a request may have changed: its own resource, and those
+// that the response names, on the same host.
+func (h *handler) changed(r *http.Request, header http.Header) []string {
+	keys := []string{h.o.Key(r)}
+	own := *r.URL
+	own.Scheme, own.Host = schemeOf(r), r.Host
+	for _, name := range []string{"Location", "Content-Location"} {
+		to := header.Get(name)
+		if to == "" {
+			continue
+		}
+		u, err := own.Parse(to)
+		if err == nil && u.Scheme == own.Scheme && canonicalHost(u.Scheme, u.Host) == canonicalHost(own.Scheme, own.Host) {
+			keys = append(keys, h.o.Key(requestFor(u)))
+		}
+	}
+	return keys
+}
+
+// validate asks the handler whether a stored response still holds, for this request alone. If
+// it does not, the response is deleted: the next request stores the new one under a lock.
+func (x *exchange) validate(key string, p *response) {
+	if x.altered {
+		x.forward(x.w, x.r, "stale") // it asks on a condition of its own
+		return
+	}
+	r := x.r.Clone(x.r.Context())
+	for name, values := range p.validators() {
+		r.Header[name] = values
+	}
+	holds := false
+	y := beforeHeader(x.w, func(status int) bool {
+		h := x.w.Header()
+		if holds = status == http.StatusNotModified; holds {
+			copyHeader(h, p.updated(h, time.Now()))
+			cacheStatus{forwarded: "stale", status: status}.add(h, x.id)
+			return false
+		}
+		cacheStatus{forwarded: "stale"}.add(h, x.id)
+		if status < 500 {
+			if err := x.responses.Delete(context.WithoutCancel(r.Context()), key); err != nil {
+				x.o.Error(r, err)
+			}
+		}
+		return true
+	})
+	x.next.ServeHTTP(y.ResponseWriter, r)
+	if y.end(); holds {
+		writeBody(x.w, x.r, p)
+	}
+}
+
+// watched is a ResponseWriter that calls a function once, before the header is written. It has
+// the optional methods of the one it wraps.
+type watched struct {
+	http.ResponseWriter
+	before func(status int) (write bool)
+	seen   bool
+	write  bool
+}
+
+// beforeHeader returns w, watched. Where before returns false neither the header nor the body is
+// written.
+func beforeHeader(w http.ResponseWriter, before func(status int) (write bool)) *watched {
+	x := &watched{before: before}
+	x.ResponseWriter = httpsnoop.Wrap(w, httpsnoop.Hooks{
+		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+			return func(status int) {
+				if status < 200 && status != http.StatusSwitchingProtocols || x.header(status) {
+					next(status)
+				}
+			}
+		},
+		Write: func(next httpsnoop.WriteFunc) httpsnoop.WriteFunc {
+			return func(p []byte) (int, error) {
+				if !x.header(http.StatusOK) {
+					return len(p), nil
+				}
+				return next(p)
+			}
+		},
+		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
+			return func(src io.Reader) (int64, error) {
+				if !x.header(http.StatusOK) {
+					return io.Copy(io.Discard, src)
+				}
+				return next(src)
+			}
+		},
+		Flush: func(next httpsnoop.FlushFunc) httpsnoop.FlushFunc {
+			return func() {
+				if x.header(http.StatusOK) {
+					next()
+				}
+			}
+		},
+	})
+	return x
+}
+
+// header is called before each step of writing, with the status that it implies, and reports
+// whether it is to be taken.
+func (x *watched) header(status int) bool {
+	if !x.seen {
+		x.seen = true
+		x.write = x.before(status)
+	}
+	return x.write
+}
+
+// end is called when the handler has returned. One that has written nothing has answered with
+// 200.
+func (x *watched) end() { x.header(http.StatusOK) }

@@ -1,0 +1,262 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// passFor is how long it is remembered that a response may not be stored. Meanwhile requests
+// do not wait for each other. It bounds how long a resource goes without the cache after it
+// could have been stored again.
+const passFor = 10 * time.Second
+
+// maxVariants bounds how many responses are read in search of the one for a request.
+const maxVariants = 8
+
+// cache is what the middlewares of one call of [Middleware] share.
+type cache struct {
+	id        string // for Cache-Status
+	o         Options
+	responses *dogpile.Cache[*response]
+}
+
+// handler is a handler behind a cache.
+type handler struct {
+	*cache
+	next http.Handler
+}
+
+// ServeHTTP answers a request from the cache or by the next handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ask := wantsOf(r.Header)
+	switch {
+	case r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect:
+		h.next.ServeHTTP(w, r) // it may take over the connection
+	case !isSafe(r.Method):
+		h.change(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.forward(w, r, "method")
+	case ask.noStore:
+		h.forward(w, r, "request")
+	case r.ContentLength != 0 || r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "":
+		h.forward(w, r, "bypass")
+	default:
+		x := &exchange{handler: h, ask: ask, resource: h.o.Key(r)}
+		x.client = client{w: w, r: r, id: h.id, why: "uri-miss", altered: asksForPart(r.Header)}
+		ctx := r.Context()
+		if ask.anew {
+			x.why = "request"
+			ctx = dogpile.Renew(ctx)
+		}
+		x.read(ctx)
+	}
+}
+
+// isSafe is RFC 9110, section 9.2.1.
+func isSafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// exchange is a request on its way through the cache.
+type exchange struct {
+	*handler
+	client
+	ask      wants
+	resource string // its key
+}
+
+// read answers a GET or a HEAD.
+//
+// A response that is for other values of what it depends on leads to the variant for this
+// request's. That may depend on more; what is looked for then depends on all of it, so that
+// each step knows more than the one before.
+func (x *exchange) read(ctx context.Context) {
+	var root *response // what is kept under the resource's key
+	var names []string
+	key := x.resource
+	for range maxVariants {
+		e, err := x.find(ctx, key, root)
+		switch {
+		case err != nil:
+			x.failed(err)
+			return
+		case !e.Value.matches(x.r):
+			if root == nil {
+				root = e.Value
+				x.setWhy("vary-miss")
+			}
+			names = union(names, e.Value.Vary)
+			key = root.variantKey(x.resource, names, selected(x.r, names))
+		case !x.ask.accept(&e):
+			x.setWhy("request")
+			ctx = dogpile.Renew(ctx)
+		default:
+			x.answer(key, &e)
+			return
+		}
+	}
+	x.passOn()
+}
+
+// union returns the names of both, each once and in order.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// errAbsent is returned to requests for which nothing is created.
+var errAbsent = errors.New("httpcache: nothing is stored")
+
+// find returns what is kept under a key, or what the handler makes for it. root is what is kept
+// under the resource's key; nil: that is what is looked for.
+func (x *exchange) find(ctx context.Context, key string, root *response) (dogpile.Entry[*response], error) {
+	if x.r.Method == http.MethodGet && !x.ask.onlyIfCached {
+		return x.responses.GetOrCreateEntry(ctx, key, func(ctx context.Context) (*response, error) {
+			return x.create(ctx, root)
+		})
+	}
+	if x.ask.anew {
+		return dogpile.Entry[*response]{}, errAbsent
+	}
+	e, ok, err := x.responses.Peek(ctx, key)
+	if err == nil && !(ok && x.mayUse(&e)) {
+		err = errAbsent
+	}
+	return e, err
+}
+
+// mayUse reports whether what was found can be an answer without the handler, or leads to one.
+func (x *exchange) mayUse(e *dogpile.Entry[*response]) bool {
+	p := e.Value
+	switch {
+	case !p.matches(x.r):
+		return true
+	case p.Passed, p.Validated, !x.ask.accept(e):
+		return false
+	}
+	return e.State == dogpile.Fresh || e.State == dogpile.Stale && e.Age() <= p.Lifetime+p.Revalidate
+}
+
+// accept reports whether a request may be answered with what was found. What was made for it
+// always does.
+func (ask *wants) accept(e *dogpile.Entry[*response]) bool {
+	if e.From == dogpile.Created || e.From == dogpile.Waited || e.Value.Passed || e.Value.Validated {
+		return true
+	}
+	return (ask.maxAge < 0 || e.Value.Age+e.Age() <= ask.maxAge) && e.Value.Lifetime-e.Age() >= ask.minFresh || ask.minFresh == 0 && ask.maxAge < 0
+}
+
+// create is the creator of a key: it runs the handler, and returns what that has made or what
+// stands for it.
+func (x *exchange) create(ctx context.Context, root *response) (*response, error) {
+	previous, _ := dogpile.Previous[*response](ctx)
+	variants := newVariants()
+	if root == nil && previous != nil {
+		variants = previous.Variants
+	}
+	if previous != nil && (previous.Passed || !previous.matches(x.r)) {
+		previous = nil
+	}
+	if previous != nil {
+		x.replaceWhy("uri-miss", "stale")
+	}
+	if x.handedOver() != nil {
+		// The creation is repeated, as its lock was lost, and this request has its response.
+		dogpile.Creation(ctx).NoStore()
+		return &response{Passed: true, Variants: variants}, nil
+	}
+	n := start(ctx, x.next, &x.o, &x.client, previous)
+	select {
+	case <-n.decided:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	p, err := n.result()
+	if err != nil {
+		return nil, err
+	}
+	p.Variants = variants
+	status := cacheStatus{stored: x.o.keep(dogpile.Creation(ctx), p)}
+	if n.confirmed {
+		status.status = http.StatusNotModified
+	}
+	x.setStatus(status)
+	return p, nil
+}
+
+// answer writes what was found, or has the handler write a response.
+func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
+	if run := x.leave(); run != nil {
+		run.wait()
+		return
+	}
+	p := e.Value
+	switch {
+	case p.panicked != nil:
+		repanic(p.panicked)
+	case p.Passed:
+		x.forward(x.w, x.r, x.why)
+	case p.Validated && e.From != dogpile.Created:
+		x.validate(key, p)
+	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
+		// It was kept to be asked about, and the handler took too long.
+		x.refuse(http.StatusGatewayTimeout)
+	default:
+		x.write(e)
+	}
+}
+
+// failed answers a request for which nothing was found or made.
+func (x *exchange) failed(err error) {
+	if run := x.leave(); run != nil {
+		run.wait()
+		return
+	}
+	var origin *originError
+	var panicked *dogpile.PanicError
+	switch {
+	case x.r.Context().Err() != nil: // nobody is there to read it
+	case errors.As(err, &origin):
+		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
+	case errors.As(err, &panicked):
+		repanic(panicked)
+	case errors.Is(err, dogpile.ErrCreateTimeout), errors.Is(err, context.DeadlineExceeded):
+		x.refuse(http.StatusGatewayTimeout)
+	case x.ask.onlyIfCached:
+		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7
+	default:
+		x.forward(x.w, x.r, x.why) // the cache fails, or is not configured: the application does not
+	}
+}
+
+// passOn has the handler answer, unless a run does already.
+func (x *exchange) passOn() {
+	if run := x.leave(); run != nil {
+		run.wait()
+		return
+	}
+	x.forward(x.w, x.r, x.why)
+}
+
+func (x *exchange) refuse(status int) {
+	cacheStatus{forwarded: x.why}.add(x.w.Header(), x.id)
+	http.Error(x.w, http.StatusText(status), status)
+}
+
+// repanic panics as the handler has, for the recovery of the server or of a middleware.
+func repanic(err error) {
+	if errors.Is(err, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
+	}
+	panic(err)
+}
