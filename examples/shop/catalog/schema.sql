@@ -12,7 +12,6 @@ CREATE TABLE purchases (
     product INTEGER NOT NULL,
     PRIMARY KEY (basket, product)
 ) WITHOUT ROWID;
-CREATE INDEX purchases_of_product ON purchases (product);
 
 -- 48 products: twelve places, and four things from each.
 WITH
@@ -25,11 +24,12 @@ INSERT INTO products (name, category, cents)
 SELECT place || ' ' || category, category, cents + 10 * length(place)
 FROM places, things ORDER BY place, category;
 
--- 10,000 baskets, with up to four products in each. These sums look like chance, and are the
+-- 6,000 baskets, with up to four products in each. These sums look like chance, and are the
 -- same each time.
 WITH RECURSIVE
-    baskets (basket) AS (SELECT 1 UNION ALL SELECT basket + 1 FROM baskets WHERE basket < 10000),
+    baskets (basket) AS (SELECT 1 UNION ALL SELECT basket + 1 FROM baskets WHERE basket < 6000),
     items (item) AS (VALUES (1), (2), (3), (4))
 INSERT OR IGNORE INTO purchases (basket, product)
 SELECT basket, 1 + (basket * 2654435761 + item * 40503) / 1000 % 48
 FROM baskets, items;
+CREATE INDEX purchases_of_product ON purchases (product);
