@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 
 	"github.com/dogpile-go/dogpile/examples/shop/catalog"
 )
@@ -15,7 +16,8 @@ import (
 var files embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"price": func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) },
+	"pathEscape": url.PathEscape, // html/template leaves a slash as it is
+	"price":      func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) },
 	"cached": func(ctx context.Context, region, name string, data loader) (template.HTML, error) {
 		return interim(ctx, name, data)
 	},
