@@ -35,7 +35,7 @@ vet:
 
 # Tests with servers, processes or races load the machine: one package at a time. The
 # others run side by side. go vet has seen all of them by then.
-HEAVY = /backend/ -e /cmd/ -e /drivertest
+HEAVY = /backend/ -e /cmd/ -e /drivertest -e /examples/
 
 # By default every process under the race detector sleeps for a second at its end.
 race: export GORACE = atexit_sleep_ms=0

@@ -1,7 +1,7 @@
 // Shop is a small web shop whose database has a cache in front of it.
 //
 //	go run ./examples/shop                       the shop, on http://127.0.0.1:8080
-//	go run ./examples/shop --config redis.toml   … with its cache in a Redis
+//	go run ./examples/shop --config FILE         … with its cache in a Redis
 //	go run ./examples/shop load                  the shop under load, without and with the cache
 package main
 
