@@ -24,10 +24,10 @@ INSERT INTO products (name, category, cents)
 SELECT place || ' ' || category, category, cents + 10 * length(place)
 FROM places, things ORDER BY place, category;
 
--- 6,000 baskets, with up to four products in each. These sums look like chance, and are the
+-- 4,000 baskets, with up to four products in each. These sums look like chance, and are the
 -- same each time.
 WITH RECURSIVE
-    baskets (basket) AS (SELECT 1 UNION ALL SELECT basket + 1 FROM baskets WHERE basket < 6000),
+    baskets (basket) AS (SELECT 1 UNION ALL SELECT basket + 1 FROM baskets WHERE basket < 4000),
     items (item) AS (VALUES (1), (2), (3), (4))
 INSERT OR IGNORE INTO purchases (basket, product)
 SELECT basket, 1 + (basket * 2654435761 + item * 40503) / 1000 % 48
