@@ -44,8 +44,10 @@ func both(t *testing.T) (inGo, inPython *service) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--listen", "127.0.0.1:0", "--redis", "redis://" + backendtest.Redis(t) + "/0", "--db", filepath.Join(t.TempDir(), "polyglot.db")}
-	return start(t, "Go", append([]string{self}, args...)), start(t, "Python", append([]string{"/usr/bin/python3", "service.py"}, args...))
+	redis, args := backendtest.Redis(t), []string{"--listen", "127.0.0.1:0", "--db", filepath.Join(t.TempDir(), "polyglot.db")}
+	inGo = start(t, "Go", append([]string{self, "--redis", redis + "?timeout=20s&connect_timeout=20s"}, args...)) // on a machine that may be very busy
+	inPython = start(t, "Python", append([]string{"/usr/bin/python3", "service.py", "--redis", redis}, args...))
+	return inGo, inPython
 }
 
 // start starts a service, and kills it at the end of the test.

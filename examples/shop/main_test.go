@@ -52,7 +52,8 @@ func command(t *testing.T, redis string, args ...string) *exec.Cmd {
 	cmd.Stderr = t.Output()
 	if redis != "" {
 		cmd.Args = append(cmd.Args, "--config", "redis.toml")
-		cmd.Env = append(os.Environ(), "SHOP_CACHE__BACKENDS__MAIN=redis://"+redis+"/0")
+		cmd.Env = append(os.Environ(), "SHOP_CACHE__BACKENDS__MAIN="+redis+"?timeout=20s&connect_timeout=20s", // on a machine that may be very busy
+			"SHOP_CACHE__PRODUCTS__BACKEND_TIMEOUT=20s", "SHOP_CACHE__PAGES__BACKEND_TIMEOUT=20s")
 	}
 	return cmd
 }

@@ -4,22 +4,26 @@ package backendtest
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
-	"time"
 )
 
-// Redis starts a redis-server with nothing in it, and returns its address, host:port. It is
-// stopped when the test ends.
-func Redis(t testing.TB) (address string) {
+// Redis starts a redis-server with nothing in it, which is stopped when the test ends. The URL
+// is one that both Go and Python take. It is that of a socket, not of a port: a port that is
+// free now may be another process's by the time at which the server asks for it.
+func Redis(t testing.TB) (url string) {
 	t.Helper()
-	port, dir := FreePort(t), t.TempDir()
-	address = "127.0.0.1:" + port
+	dir, err := os.MkdirTemp("", "redis") // the path of a socket has to be shorter than t.TempDir's can be
+	OK(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
 	p := &Process{
 		Command: func() []string {
-			return []string{"redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}
+			return []string{"redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir}
 		},
 		Ready: func() bool {
-			conn, err := net.DialTimeout("tcp", address, time.Second)
+			conn, err := net.Dial("unix", socket)
 			if err == nil {
 				conn.Close()
 			}
@@ -28,5 +32,5 @@ func Redis(t testing.TB) (address string) {
 	}
 	t.Cleanup(p.Kill)
 	p.Start(t)
-	return address
+	return "unix://" + socket
 }
