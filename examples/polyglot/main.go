@@ -11,11 +11,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -62,7 +60,7 @@ func (s *service) quote(ctx context.Context, product string) (Quote, error) {
 	})
 }
 
-func (s *service) setPrice(ctx context.Context, product string, cents int) error {
+func (s *service) setPrice(ctx context.Context, product string, cents uint32) error {
 	_, err := s.db.ExecContext(ctx, "INSERT OR REPLACE INTO prices (product, cents) VALUES (?, ?)", product, cents)
 	if err != nil {
 		return err
@@ -85,9 +83,8 @@ func (s *service) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("PUT /price/{product}", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(io.LimitReader(r.Body, 20))
-		cents, err := strconv.Atoi(string(body))
-		if err != nil || cents < 0 {
+		var cents uint32
+		if err := json.NewDecoder(r.Body).Decode(&cents); err != nil {
 			answer(w, http.StatusBadRequest, "that is no price")
 			return
 		}
