@@ -173,7 +173,7 @@ func (f *Fragments) Key(template string, args ...any) (string, error) {
 func (f *Fragments) key(template string, args []any) (string, error) {
 	name, ok := f.names[template]
 	if !ok {
-		return "", errors.New("there is no such template")
+		return "", errors.New("no such template")
 	}
 	key := []byte(name)
 	for i, arg := range args {

@@ -15,7 +15,7 @@ import (
 
 // maxDepth is how deeply creations of fragments may be nested. A template that caches
 // itself with other arguments each time would never end.
-const maxDepth = 1000
+const maxDepth = 100
 
 // wishes are what the options of one call of cached say.
 type wishes struct {
@@ -127,10 +127,7 @@ func (f *Fragments) get(e *executor, ctx context.Context, region, template strin
 
 // unknown returns the error for a region that is none of regions.
 func unknown(regions map[string]bool) error {
-	if len(regions) == 0 {
-		return errors.New("unknown region; Options.Regions has none")
-	}
-	return fmt.Errorf("unknown region; Options.Regions has %q", slices.Sorted(maps.Keys(regions)))
+	return fmt.Errorf("not among Options.Regions, which are %q", slices.Sorted(maps.Keys(regions)))
 }
 
 func (w *wishes) options() dogpile.CacheOptions[string] {

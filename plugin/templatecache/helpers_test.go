@@ -13,7 +13,7 @@ import (
 
 func newBackend(t *testing.T) *memory.Backend {
 	t.Helper()
-	b, err := memory.New(nil)
+	b, err := memory.New(&memory.Options{Copy: true}) // bytes, as on a server
 	if err != nil {
 		t.Fatal(err)
 	}

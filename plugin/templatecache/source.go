@@ -127,7 +127,7 @@ func (s *source) check(regions map[string]bool) (faults []error) {
 				fault(c.node, fmt.Errorf("region %q: %w", region, unknown(regions)))
 			}
 			if template, ok := c.literal(2); ok && s.trees[template] == nil {
-				fault(c.node, fmt.Errorf("template %q: there is no such template", template))
+				fault(c.node, fmt.Errorf("template %q: no such template", template))
 			}
 		}
 		inspect(s.trees[name].Root, func(n parse.Node) {
