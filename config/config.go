@@ -37,28 +37,38 @@ import (
 // it, and a number that cannot be kept exactly. The map is never nil without an error,
 // and is the caller's.
 func Load(path string) (map[string]string, error) {
+	return load(path, os.ReadFile)
+}
+
+// LoadFS is Load for the file called name in fsys: settings that a program brings along,
+// in an embed.FS.
+func LoadFS(fsys fs.FS, name string) (map[string]string, error) {
+	return load(name, func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) })
+}
+
+func load(path string, readFile func(path string) ([]byte, error)) (map[string]string, error) {
 	decode := decoders[strings.ToLower(filepath.Ext(path))]
 	if decode == nil {
 		return nil, fmt.Errorf("dogpile: config %q: unknown extension %q; known: .json, .toml, .yaml, .yml",
 			path, filepath.Ext(path))
 	}
-	settings, err := load(path, decode)
+	b, err := readFile(path)
+	// A PathError names the file, which the error here does already.
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	var settings map[string]string
+	if err == nil {
+		settings, err = parse(b, decode)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dogpile: config %q: %w", path, err)
 	}
 	return settings, nil
 }
 
-func load(path string, decode func([]byte) (any, error)) (map[string]string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		// A PathError names the file, which Load does already.
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, err
-	}
+func parse(b []byte, decode func([]byte) (any, error)) (map[string]string, error) {
 	// One parser would replace bad bytes without a word, another would refuse the
 	// mark that Windows editors put first, a third would take other encodings: what
 	// a file means shall not depend on its format.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"testing/fstest"
 
 	"github.com/dogpile-go/dogpile"
 	_ "github.com/dogpile-go/dogpile/backend/memory"
@@ -42,6 +43,20 @@ func ExampleLoad() {
 	// 1h
 	// 1800
 	// 1,2
+}
+
+// Settings that are a part of the program, as //go:embed takes them in, are what counts where
+// no file is given.
+func ExampleLoadFS() {
+	embedded := fstest.MapFS{"app.toml": {Data: []byte("[cache.users]\nbackend = 'memory'\nexpiration = '1h'")}}
+
+	settings, err := config.LoadFS(embedded, "app.toml")
+	fmt.Println(settings, err)
+	_, err = config.LoadFS(embedded, "other.toml")
+	fmt.Println(err)
+	// Output:
+	// map[cache.users.backend:memory cache.users.expiration:1h] <nil>
+	// dogpile: config "other.toml": file does not exist
 }
 
 // The environment overrides what a file says.
