@@ -78,5 +78,6 @@ func show(w http.ResponseWriter, r *http.Request, name string, p page) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", cacheable)
 	_, _ = b.WriteTo(w) // an error is that the client has gone
 }

@@ -11,10 +11,16 @@ import (
 
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/examples/shop/catalog"
+	"github.com/dogpile-go/dogpile/plugin/httpcache"
 )
 
-// Region is the part of the cache that has pieces of pages.
+// Region is the part of the cache that has pages, and pieces of pages.
 var Region = dogpile.NewRegion("pages")
+
+// cacheable is the Cache-Control of what our own cache may keep for a minute, and for an hour
+// while the shop has trouble. Browsers ask again each time: nobody can tell them that a price
+// has changed.
+const cacheable = "max-age=0, s-maxage=60, stale-if-error=3600"
 
 // shop answers requests.
 type shop struct{ catalog *catalog.Catalog }
@@ -37,8 +43,12 @@ func Handler(c *catalog.Catalog) http.Handler {
 	site.HandleFunc("GET /stats", s.stats)
 	site.Handle("/api/", api)
 
+	// What says in its Cache-Control that it may be cached is. It goes with the products that
+	// it was made of: it inherits their tags.
+	cached := httpcache.Middleware(Region, nil)(site)
+
 	// No page of another site can have the owner's browser change prices.
-	return http.NewCrossOriginProtection().Handler(site)
+	return http.NewCrossOriginProtection().Handler(cached)
 }
 
 // Uncached returns h as it would be without a cache, to compare: each request asks the
@@ -75,6 +85,7 @@ func (s *shop) getProduct(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
+	w.Header().Set("Cache-Control", cacheable)
 	writeJSON(w, p)
 }
 

@@ -114,7 +114,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestPiecesOfPagesAreCached(t *testing.T) {
+func TestPagesAndTheirPiecesAreCached(t *testing.T) {
 	shop := open(t)
 	want(t, shop, 200, "Brazil coffee", "GET", "/category/coffee", "")
 	before, hits := products.Queries(), web.Region.Stats().Hits
@@ -122,8 +122,17 @@ func TestPiecesOfPagesAreCached(t *testing.T) {
 	if n := products.Queries() - before; n != 0 {
 		t.Errorf("the second request took %d queries", n)
 	}
+	if n := web.Region.Stats().Hits - hits; n != 1 {
+		t.Errorf("%d hits for the second request, want one, for the page", n)
+	}
+	// Another address of the same page is another page, of the same two pieces.
+	hits = web.Region.Stats().Hits
+	want(t, shop, 200, "Brazil coffee", "GET", "/category/coffee?from=mail", "")
+	if n := products.Queries() - before; n != 0 {
+		t.Errorf("the other page took %d queries", n)
+	}
 	if n := web.Region.Stats().Hits - hits; n != 2 {
-		t.Errorf("%d pieces of the second page were cached, want 2", n)
+		t.Errorf("%d pieces of the other page were cached, want 2", n)
 	}
 	uncached := web.Uncached(shop)
 	for range 2 {
