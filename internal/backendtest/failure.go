@@ -238,7 +238,7 @@ func hangs(t *testing.T, k Kind) {
 // the command in its buffer.  4. Nobody holds the lease afterwards.
 func givenBack(t *testing.T, k Kind) {
 	s := k.Start(t)
-	b := Open(t, k.URL(s.URL(), "timeout=300ms", "breaker=false"))
+	b := Open(t, k.URL(s.URL(), "timeout=2s", "breaker=false"))
 	ctx := t.Context()
 	Eventually(t, "an answer in time", func() bool { return b.Get(ctx, []driver.Item{{Key: "k"}}) == nil })
 	s.Stop(t)

@@ -15,6 +15,7 @@ import (
 type Memcached struct {
 	Process
 	addr     string // host:port, or the path of a socket
+	port     string // which it has after Kill and Start, too
 	args     []string
 	portFile string
 }
@@ -23,7 +24,7 @@ type Memcached struct {
 // the test ends.
 func NewMemcached(t testing.TB, args ...string) *Memcached {
 	t.Helper()
-	m := &Memcached{args: append([]string{"-U", "0"}, args...)}
+	m := &Memcached{args: append([]string{"-U", "0"}, args...), port: FreePort(t)}
 	if os.Geteuid() == 0 {
 		// Another user's process would not die with this one.
 		m.args = append(m.args, "-u", "root")
@@ -74,12 +75,8 @@ func (m *Memcached) command() []string {
 	if m.Network() == "unix" {
 		return append(command, "-s", m.addr)
 	}
-	port := "-1" // one that is free, which it writes into a file
-	if m.addr != "" {
-		_, port, _ = net.SplitHostPort(m.addr)
-	}
-	_ = os.Remove(m.portFile)
-	return append(command, "-l", "127.0.0.1", "-p", port)
+	_ = os.Remove(m.portFile) // which it writes once it listens
+	return append(command, "-l", "127.0.0.1", "-p", m.port)
 }
 
 func (m *Memcached) ready() bool {
