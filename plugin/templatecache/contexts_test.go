@@ -233,7 +233,7 @@ func TestTextIsWhatTheEscaperTakesForText(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	cards := newRegion(t, "cards", nil)
 	text, elsewhere := 0, 0
-	for range 4000 {
+	for range 1500 {
 		var before strings.Builder
 		for range 1 + random.IntN(6) {
 			before.WriteString(pieces[random.IntN(len(pieces))])
