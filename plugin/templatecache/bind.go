@@ -91,11 +91,11 @@ func BindText(t *text.Template, o *Options) (*Fragments, error) {
 		return nil, errors.New("templatecache: no templates to bind")
 	}
 	return bind(t, o, "text", func(t *text.Template) *parse.Tree { return t.Tree },
-		func(*text.Template, *source) []error { return nil }, func(s string) any { return s })
+		func(*source) []error { return nil }, func(s string) any { return s })
 }
 
 func bind[T set[T]](t T, o *Options, kind string, tree func(T) *parse.Tree,
-	contexts func(T, *source) []error, mark func(string) any) (*Fragments, error) {
+	contexts func(*source) []error, mark func(string) any) (*Fragments, error) {
 	original, err := t.Clone() // executing t changes its trees, and then it cannot be cloned
 	if err != nil {
 		return nil, fmt.Errorf("templatecache: %w", err)
@@ -118,7 +118,7 @@ func bind[T set[T]](t T, o *Options, kind string, tree func(T) *parse.Tree,
 	src.read()
 	faults := f.keep(o, src, kind)
 	faults = append(faults, src.check(f.regions)...)
-	faults = append(faults, contexts(original, src)...)
+	faults = append(faults, contexts(src)...)
 	if len(faults) > 0 {
 		for i, fault := range faults {
 			faults[i] = fmt.Errorf("templatecache: %w", fault)

@@ -4,6 +4,7 @@ import (
 	"context"
 	html "html/template"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -216,5 +217,48 @@ func TestFragmentsEndInText(t *testing.T) {
 				t.Errorf("Execute returned %v", err)
 			}
 		})
+	}
+}
+
+// BindHTML and html/template are of one mind on what the text of HTML is, wherever a fragment
+// stands: there html/template has one escaper for what is written, and elsewhere others. A
+// version of Go that calls it otherwise fails this test, not BindHTML.
+func TestTextIsWhatTheEscaperTakesForText(t *testing.T) {
+	t.Parallel()
+	pieces := []string{
+		`<p>`, `<p `, `<a href=`, `<a title=`, `<a onclick=`, `<a style=`, `<img srcset=`, `<meta content=`, `<script>`, `<script type="text/x">`,
+		`<script type=module>`, `<style>`, `<title>`, `<textarea>`, `</script>`, `</style>`, `</title>`, `</textarea>`, `<!--`, `-->`, `"`, `'`, "`", `${ `, `}`,
+		`/`, `//`, `/*`, `*/`, "\n", ` `, `>`, `<`, `=`, `x`, `url(`, `)`, `?`, `#`, `:`, `\`, `[`, `]`, `<br/>`, `&quot;`, `{{if .}}x{{end}}`, `0 / `,
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	cards := newRegion(t, "cards", nil)
+	text, elsewhere := 0, 0
+	for range 1500 {
+		var before strings.Builder
+		for range 1 + random.IntN(6) {
+			before.WriteString(pieces[random.IntN(len(pieces))])
+		}
+		// What comes after it ends whatever is open, so that html/template takes most of them.
+		after := pieces[random.IntN(len(pieces))] + "\n" + `*/"'>"'` + "`" + `--></script></style></title></textarea>`
+		set := parseHTML(t, before.String()+`{{.}}`+after)
+		root := set.Tree
+		if set.Execute(io.Discard, "") != nil {
+			continue
+		}
+		escapers := root.Root.String()
+		isText := strings.Contains(escapers, `{{. | _html_template_htmlescaper}}`)
+		_, err := templatecache.BindHTML(parseHTML(t, before.String()+`{{cached ctx "cards" "card" .}}`+after+`{{define "card"}}{{end}}`),
+			&templatecache.Options{Regions: []*dogpile.Region{cards}})
+		if isText != (err == nil) {
+			t.Errorf("%s\nBindHTML: %v", escapers, err)
+		}
+		if isText {
+			text++
+		} else {
+			elsewhere++
+		}
+	}
+	if text < 100 || elsewhere < 100 {
+		t.Errorf("%d places in text, %d elsewhere: too few", text, elsewhere)
 	}
 }

@@ -148,6 +148,8 @@ func TestTagsAreReadBeforeTheFragmentIsExecuted(t *testing.T) {
 	})
 }
 
+type mark struct{} // the key of a value in a context
+
 // Whatever context the data of a fragment has, cached uses that of the creation there, but for
 // one that is made of it.
 func TestNestedFragmentsUseTheContextOfTheCreation(t *testing.T) {
@@ -158,7 +160,7 @@ func TestNestedFragmentsUseTheContextOfTheCreation(t *testing.T) {
 				return map[string]any{"Ctx": context.Background()}, nil
 			}},
 			"that of the creation": loader{"x", func(ctx context.Context) (any, error) {
-				return map[string]any{"Ctx": context.WithValue(ctx, "x", "y"), "Made": true}, nil //nolint:staticcheck // any key will do
+				return map[string]any{"Ctx": context.WithValue(ctx, mark{}, "y"), "Made": true}, nil
 			}},
 			"none": loader{"x", func(context.Context) (any, error) { return map[string]any{}, nil }},
 		} {
@@ -166,7 +168,7 @@ func TestNestedFragmentsUseTheContextOfTheCreation(t *testing.T) {
 			n := 0
 			inner := loader{"y", func(ctx context.Context) (any, error) {
 				n++
-				if got, want := ctx.Value("x") != nil, name == "that of the creation"; got != want {
+				if got, want := ctx.Value(mark{}) != nil, name == "that of the creation"; got != want {
 					t.Errorf("%s: the value in the context is there: %t", name, got)
 				}
 				dogpile.Creation(ctx).Tag(ctx, "inner")

@@ -160,6 +160,9 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
+// Duration has the name of another type.
+type Duration int64
+
 // Two sets of data, or of arguments, that may be written differently are two fragments.
 func TestKeysTellDataApart(t *testing.T) {
 	t.Parallel()
@@ -171,7 +174,7 @@ func TestKeysTellDataApart(t *testing.T) {
 		nil, "", "!", "nil", "a", "a,b", "a|b", "a'b", "A", "a b", "a%20b", `"a"`, "\x00", "\xff", "_lock", "1", "42", "+42", "-1", "042", "1e3",
 		html.HTML("a"), html.HTML("<b>"), "<b>", html.JS("a"), html.URL("a"), []byte("a"), 1, 42, -1, id(42), 42.0, float32(42), 42.5,
 		true, false, "true", "false", point{1, 2}, other{1, 2}, "(1,2)", []int{1, 2}, [2]int{1, 2}, []string{"a,b"}, []string{"a", "b"}, []string{}, []string(nil),
-		[]id{1}, []html.HTML{"a"}, []string{"a"}, time.Unix(42, 0).UTC(), time.Second, int64(1e18), uint64(1 << 63), (*point)(nil), (*id)(nil), 'a', complex(1, 2),
+		[]id{1}, []html.HTML{"a"}, []string{"a"}, time.Unix(42, 0).UTC(), time.Second, Duration(time.Second), int64(1e18), uint64(1 << 63), (*point)(nil), (*id)(nil), 'a', complex(1, 2),
 		strings.Repeat("x", 5000), strings.Repeat("x", 5001), "é", "e\u0301", "\u2028",
 	}
 	b := mustBind(t, func(source string, _ map[string]any, regions ...*dogpile.Region) (bound, error) {

@@ -13,12 +13,13 @@ import (
 // source is a set of templates as it was parsed.
 type source struct {
 	trees map[string]*parse.Tree
-	names []string            // of trees, in order
-	calls map[string][]call   // of cached, by the template that they are in
-	uses  map[string][]string // what a template includes, with {{template}} or cached
+	names []string          // of trees, in order
+	calls map[string][]call // of cached, by the template that they are in
 
-	included  map[string]bool // with {{template}}, by others
-	fragments map[string]bool // by cached, as far as names are literals
+	templates map[string][]string // what a template includes with {{template}}
+	uses      map[string][]string // and what with that or with cached
+	included  map[string]bool     // with {{template}}, by others
+	fragments map[string]bool     // by cached, as far as names are literals
 }
 
 // call is an action {{cached …}}.
@@ -55,11 +56,12 @@ func (c call) literal(i int) (string, bool) {
 // read finds out what the templates call and include.
 func (s *source) read() {
 	s.names = slices.Sorted(maps.Keys(s.trees))
-	s.calls, s.uses = make(map[string][]call), make(map[string][]string)
+	s.calls, s.templates, s.uses = make(map[string][]call), make(map[string][]string), make(map[string][]string)
 	s.included, s.fragments = make(map[string]bool), make(map[string]bool)
 	for _, name := range s.names {
 		inspect(s.trees[name].Root, func(n parse.Node) {
 			if t, ok := n.(*parse.TemplateNode); ok {
+				s.templates[name] = append(s.templates[name], t.Name)
 				s.uses[name] = append(s.uses[name], t.Name)
 				s.included[t.Name] = s.included[t.Name] || t.Name != name
 			}
@@ -78,27 +80,27 @@ func (s *source) read() {
 	}
 }
 
-// includes returns the template called name and all that it includes, in order.
-func (s *source) includes(name string) []string {
-	included := map[string]bool{}
-	var include func(name string)
-	include = func(name string) {
-		if !included[name] && s.trees[name] != nil {
-			included[name] = true
-			for _, used := range s.uses[name] {
-				include(used)
+// closure returns the template called name, if there is one, and all that it includes, in order.
+func (s *source) closure(name string, includes map[string][]string) []string {
+	found := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		if !found[name] && s.trees[name] != nil {
+			found[name] = true
+			for _, part := range includes[name] {
+				add(part)
 			}
 		}
 	}
-	include(name)
-	return slices.Sorted(maps.Keys(included))
+	add(name)
+	return slices.Sorted(maps.Keys(found))
 }
 
 // digest returns a sum of the template called name and of all that it includes.
 func (s *source) digest(kind, name string) string {
 	h := sha256.New()
 	fmt.Fprint(h, kind)
-	for _, name := range s.includes(name) {
+	for _, name := range s.closure(name, s.uses) {
 		root := s.trees[name].Root
 		fmt.Fprintf(h, "%q%q", name, root.String())
 		inspect(root, func(n parse.Node) {
