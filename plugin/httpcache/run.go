@@ -89,7 +89,8 @@ func (c *client) take(n *run) (why string, ok bool) {
 // It is the handler's http.ResponseWriter.
 type run struct {
 	o      *Options
-	r      *http.Request // as the handler sees it
+	r      *http.Request // the handler's, which may change it
+	asked  *http.Request // as the client has sent it: what the response is judged and stored by
 	client *client
 	detach func() bool // lets the run outlive its creation
 	cancel context.CancelCauseFunc
@@ -128,7 +129,7 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, client: c, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, asked: c.r.Clone(own), client: c, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
@@ -139,12 +140,12 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	creation := dogpile.Creation(ctx)
-	creation.Tag(ctx, o.Tags(r, nil)...)
+	creation.Tag(ctx, o.Tags(n.asked, nil)...)
 	if previous != nil {
 		// It is likely to have the same tags, of which it is better to know before.
-		creation.Tag(ctx, o.Tags(r, previous.Header)...)
+		creation.Tag(ctx, o.Tags(n.asked, previous.Header)...)
 	}
-	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(r, h)...) }
+	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(n.asked, h)...) }
 	go n.serve(next)
 	return n
 }
@@ -187,11 +188,11 @@ func (n *run) WriteHeader(status int) {
 		// The response before goes on, with what the handler says of it now.
 		n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
 		n.confirmed = true
-		n.judged = n.o.judge(n.r, n.status, n.sent, n.at)
+		n.judged = n.o.judge(n.asked, n.status, n.sent, n.at)
 		n.told(n.sent)
 		return
 	}
-	n.judged = n.o.judge(n.r, status, n.sent, n.at)
+	n.judged = n.o.judge(n.asked, status, n.sent, n.at)
 	if n.fails() {
 		return // the response before stands in for whatever comes
 	}
@@ -207,7 +208,7 @@ func (n *run) WriteHeader(status int) {
 
 // conditional reports whether the handler was asked on a condition of the cache.
 func (n *run) conditional() bool {
-	return n.r.Header.Get("If-None-Match") != "" || n.r.Header.Get("If-Modified-Since") != ""
+	return n.previous != nil && hasValidator(n.previous.Header)
 }
 
 // fails reports whether the origin has failed, and the response before may stand in; RFC 5861,
@@ -308,7 +309,7 @@ func (n *run) result() (*response, error) {
 	if n.judged.authorized {
 		vary = append(vary, hasAuthorization)
 	}
-	p := &response{Status: n.status, Vary: vary, Values: selected(n.r, vary)}
+	p := &response{Status: n.status, Vary: vary, Values: selected(n.asked, vary)}
 	if n.abandoned || n.client.handedOver() == n {
 		p.Passed = true
 		return p, nil
