@@ -203,6 +203,8 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		repanic(p.panicked)
 	case p.Passed:
 		x.forward(x.w, x.r, x.why)
+	case p.unstorable && e.From != dogpile.Created:
+		x.shareFailure(p)
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
 	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
@@ -224,7 +226,11 @@ func (x *exchange) failed(err error) {
 	switch {
 	case x.r.Context().Err() != nil: // nobody is there to read it
 	case errors.As(err, &origin):
-		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
+		if origin.client != &x.client {
+			x.shareFailure(origin.response)
+			return
+		}
+		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Created})
 	case errors.As(err, &panicked):
 		repanic(panicked)
 	case errors.Is(err, dogpile.ErrCreateTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -243,6 +249,21 @@ func (x *exchange) passOn() {
 		return
 	}
 	x.forward(x.w, x.r, x.why)
+}
+
+// shareFailure answers with what another client was told of a failure, in as far as it is not
+// for that client: the status, and when to ask again. What may not be shared at all, as a body
+// that is not whole, is asked for again.
+func (x *exchange) shareFailure(p *response) {
+	if p.Status < 500 {
+		x.forward(x.w, x.r, x.why)
+		return
+	}
+	if after := p.Header.Get("Retry-After"); after != "" {
+		x.w.Header().Set("Retry-After", after)
+	}
+	cacheStatus{forwarded: x.why, collapsed: true}.add(x.w.Header(), x.id)
+	http.Error(x.w, http.StatusText(p.Status), p.Status)
 }
 
 func (x *exchange) refuse(status int) {

@@ -13,8 +13,8 @@ type verdict int
 const (
 	// pass: it is for its client alone.
 	pass verdict = iota
-	// share: those who have waited for it may have it, and nobody afterwards. It is for
-	// origins that fail: one failure, one error.
+	// share: those who have waited for it are told its status, and nobody afterwards. It is
+	// for origins that fail: one failure, one error.
 	share
 	// store: it may be stored.
 	store

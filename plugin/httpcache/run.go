@@ -296,7 +296,10 @@ func (n *run) wait() {
 var errNoReturn = errors.New("httpcache: the handler did not return")
 
 // originError is a response that tells of a failure, where a response before may stand in.
-type originError struct{ response *response }
+type originError struct {
+	response *response
+	client   *client // whose it is
+}
 
 func (e *originError) Error() string {
 	return "httpcache: the handler has answered with status " + strconv.Itoa(e.response.Status)
@@ -331,7 +334,7 @@ func (n *run) result() (*response, error) {
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
 	p.Revalidate, p.IfError = n.judged.revalidate, n.judged.ifError
 	if n.fails() {
-		return nil, &originError{p}
+		return nil, &originError{p, n.client}
 	}
 	p.unstorable = n.judged.verdict != store || !n.whole()
 	p.Validated = p.Lifetime <= 0 && p.Revalidate == 0 && hasValidator(p.Header)
