@@ -108,3 +108,28 @@ func TestFailureAtTheEdge(t *testing.T) {
 		}
 	})
 }
+
+// TestFailureAfterStaleIfError: a response that is too old to stand in leaves the handler's own
+// answer, in status and body.
+func TestFailureAfterStaleIfError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		fail := false
+		s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			if fail {
+				w.WriteHeader(http.StatusInternalServerError)
+				fmt.Fprint(w, "sorry")
+				return
+			}
+			w.Header().Set("Cache-Control", "max-age=10, stale-if-error=10")
+			w.Header().Set("ETag", `"1"`)
+			fmt.Fprint(w, "fine")
+		})
+		s.do("GET /")
+		fail = true
+		pass(15 * time.Second)
+		s.want("in time", s.do("GET /"), 200, "fine", 2)
+		pass(15 * time.Second)
+		s.want("too late", s.do("GET /"), 500, "sorry", 3)
+		s.want("at once again", s.do("GET /"), 500, "sorry", s.calls.Load())
+	})
+}

@@ -30,7 +30,8 @@ type response struct {
 	// variants that were made before cannot be found any more.
 	Variants string
 
-	Age        time.Duration // when it was stored
+	Made       time.Time     // when it was complete
+	Age        time.Duration // then
 	Lifetime   time.Duration // from then on
 	Revalidate time.Duration // see judgement
 	IfError    time.Duration
@@ -153,6 +154,7 @@ type wire struct {
 	Vary                []string
 	Values              [][]byte
 	Variants            string
+	Made                time.Time
 	Age, Lifetime       time.Duration
 	Revalidate, IfError time.Duration
 	Passed, Validated   bool
@@ -164,7 +166,7 @@ func (codec) Append(dst []byte, v any) ([]byte, error) {
 		return dst, fmt.Errorf("httpcache: %T is no response", v)
 	}
 	w := wire{
-		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Age: p.Age, Lifetime: p.Lifetime,
+		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Made: p.Made, Age: p.Age, Lifetime: p.Lifetime,
 		Revalidate: p.Revalidate, IfError: p.IfError, Passed: p.Passed, Validated: p.Validated,
 	}
 	for _, value := range p.Values {
@@ -191,7 +193,7 @@ func (codec) Decode(data []byte, v any) error {
 		return fmt.Errorf("httpcache: %d values for %d names", len(w.Values), len(w.Vary))
 	}
 	p := &response{
-		Status: w.Status, Body: w.Body, Vary: w.Vary, Variants: w.Variants, Age: w.Age, Lifetime: w.Lifetime,
+		Status: w.Status, Body: w.Body, Vary: w.Vary, Variants: w.Variants, Made: w.Made, Age: w.Age, Lifetime: w.Lifetime,
 		Revalidate: w.Revalidate, IfError: w.IfError, Passed: w.Passed, Validated: w.Validated,
 		Header: make(http.Header, len(w.Header)),
 	}

@@ -97,7 +97,6 @@ type run struct {
 	told   func(http.Header) // tells the creation of the response's tags
 
 	previous *response // that the handler is asked about, or which stands in if it fails; nil: there is none
-	standsIn bool      // it may
 
 	// They belong to the handler's goroutine until decided is closed, and after it if the
 	// run was handed over.
@@ -105,6 +104,7 @@ type run struct {
 	status    int       // 0: no header has been written
 	at        time.Time // when that was
 	confirmed bool      // the response before holds
+	failed    bool      // the response before stands in, if it is still there
 	sent      http.Header
 	judged    judgement
 	body      bytes.Buffer
@@ -136,7 +136,6 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		for name, values := range previous.validators() {
 			r.Header[name] = values
 		}
-		n.standsIn = previous.IfError > 0
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	creation := dogpile.Creation(ctx)
@@ -193,7 +192,7 @@ func (n *run) WriteHeader(status int) {
 		return
 	}
 	n.judged = n.o.judge(n.asked, status, n.sent, n.at)
-	if n.fails() {
+	if n.failed = n.fails(); n.failed {
 		return // the response before stands in for whatever comes
 	}
 	length, err := strconv.ParseInt(n.sent.Get("Content-Length"), 10, 64)
@@ -216,9 +215,16 @@ func (n *run) conditional() bool {
 func (n *run) fails() bool {
 	switch n.status {
 	case 500, 502, 503, 504:
-		return n.standsIn && n.judged.verdict != store
+		return n.standsIn() && n.judged.verdict != store
 	}
 	return false
+}
+
+// standsIn reports whether the response before may be served if the handler fails now. It is
+// also kept, and for longer, to be asked about.
+func (n *run) standsIn() bool {
+	p := n.previous
+	return p != nil && p.IfError > 0 && time.Since(p.Made) <= p.Lifetime+p.IfError
 }
 
 // Write keeps p, or writes it to the client that the run was handed over to.
@@ -321,19 +327,19 @@ func (n *run) result() (*response, error) {
 		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
 	if n.panicked != nil {
-		if p.panicked = n.panicked; n.standsIn {
+		if p.panicked = n.panicked; n.standsIn() {
 			return nil, n.panicked
 		}
 		return p, nil
 	}
-	p.Header, p.Body = storable(n.sent, n.at), n.body.Bytes()
+	p.Header, p.Body, p.Made = storable(n.sent, n.at), n.body.Bytes(), time.Now()
 	if n.confirmed {
 		p.Body = n.previous.Body
 	}
-	took := time.Since(n.at)
+	took := p.Made.Sub(n.at)
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
 	p.Revalidate, p.IfError = n.judged.revalidate, n.judged.ifError
-	if n.fails() {
+	if n.failed {
 		return nil, &originError{p, n.client}
 	}
 	p.unstorable = n.judged.verdict != store || !n.whole()
