@@ -184,11 +184,7 @@ func (n *run) WriteHeader(status int) {
 	n.at = time.Now()
 	n.status, n.sent = status, n.header.Clone()
 	if status == http.StatusNotModified && n.conditional() {
-		// The response before goes on, with what the handler says of it now.
-		n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
-		n.confirmed = true
-		n.judged = n.o.judge(n.asked, n.status, n.sent, n.at)
-		n.told(n.sent)
+		n.confirm()
 		return
 	}
 	n.judged = n.o.judge(n.asked, status, n.sent, n.at)
@@ -202,6 +198,22 @@ func (n *run) WriteHeader(status int) {
 	}
 	if n.judged.verdict == store {
 		n.told(n.sent)
+	}
+}
+
+// confirm takes a 304: the response before goes on, with what the handler says of it now. What
+// it says may be for this client alone, as is a cookie which it does not call fresh itself.
+func (n *run) confirm() {
+	cookie := len(n.sent.Values("Set-Cookie")) > 0 && !n.o.judge(n.asked, n.previous.Status, n.sent, n.at).explicit
+	n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
+	n.confirmed = true
+	n.judged = n.o.judge(n.asked, n.status, n.sent, n.at)
+	if n.judged.verdict == store && !cookie {
+		n.told(n.sent)
+		return
+	}
+	if n.handOver(); n.to != nil {
+		_, _ = n.to.Write(n.previous.Body) // the client has gone if that fails
 	}
 }
 
@@ -231,6 +243,9 @@ func (n *run) standsIn() bool {
 func (n *run) Write(p []byte) (int, error) {
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
+	}
+	if n.confirmed {
+		return 0, http.ErrBodyNotAllowed
 	}
 	if n.to == nil && !n.abandoned && int64(n.body.Len()+len(p)) > n.o.MaxBody {
 		n.handOver()
