@@ -33,6 +33,9 @@ type judgement struct {
 	explicit bool
 }
 
+// longest is how far ages and lifetimes go: 68 years, as RFC 9111, section 1.2.2, suggests.
+const longest = (1<<31 - 1) * time.Second
+
 // judge applies section 3 of RFC 9111 to a response of which the header has come at now.
 func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Time) judgement {
 	d := directivesOf(h)
@@ -82,7 +85,9 @@ func (j *judgement) freshness(o *Options, d *directives, status int, h http.Head
 	case isHeuristic(status) || d.Public:
 		lifetime = o.guess(h, date)
 	}
-	j.lifetime = lifetime - j.age
+	// A Duration cannot hold the sum or difference of any two dates that a header can.
+	j.age = min(j.age, longest)
+	j.lifetime = min(max(lifetime, -longest), longest) - j.age
 	mustAsk := d.NoCachePresent || d.MustRevalidate || d.ProxyRevalidate
 	if d.NoCachePresent || !known {
 		j.lifetime = 0
