@@ -36,7 +36,8 @@ type Options struct {
 	// the same response, unless it has a Vary header, whatever their methods are. It is
 	// called once for each request, from many goroutines. nil: the scheme, the host, the
 	// path and the query in canonical form, with the query's parameters sorted by name;
-	// handlers that look at the order of different names need a Key.
+	// handlers that look at the order of different names need a Key. Requests with the
+	// default key whose hosts or paths are spelled differently do not share responses.
 	Key func(*http.Request) string
 
 	// MaxBody is the longest body, in bytes, that is cached. Longer ones are handed to the
@@ -68,6 +69,8 @@ type Options struct {
 	// method should have deleted may be served on. It is called from many goroutines. nil: a
 	// record of slog.Default(), at error level.
 	Error func(*http.Request, error)
+
+	ownKey bool // Key was nil
 }
 
 const (
@@ -93,7 +96,7 @@ func (o *Options) complete() Options {
 		panic("httpcache: Options.KeepFor is negative")
 	}
 	if c.Key == nil {
-		c.Key = canonicalKey
+		c.Key, c.ownKey = canonicalKey, true
 	}
 	if c.Tags == nil {
 		c.Tags = cacheTags

@@ -55,10 +55,11 @@ func (p *response) matches(r *http.Request) bool {
 	return slices.Equal(p.Values, selected(r, p.Vary))
 }
 
-// Names that stand for whether a request has a header at all.
+// Names that stand for what else a response depends on.
 const (
-	hasOrigin        = ":origin"
+	hasOrigin        = ":origin" // whether the request has the header at all
 	hasAuthorization = ":authorization"
+	asSent           = ":target"
 )
 
 // selected returns the values of what a response depends on.
@@ -70,6 +71,8 @@ func selected(r *http.Request, names []string) []string {
 			values[i] = fmt.Sprint(r.Header.Get("Origin") != "")
 		case hasAuthorization:
 			values[i] = fmt.Sprint(r.Header.Get("Authorization") != "")
+		case asSent:
+			values[i] = target(r)
 		case "Host":
 			values[i] = r.Host
 		default:

@@ -330,6 +330,9 @@ func (e *originError) Error() string {
 // marked as passed.
 func (n *run) result() (*response, error) {
 	vary := append(varyOf(n.sent), hasOrigin)
+	if n.o.ownKey {
+		vary = append(vary, asSent)
+	}
 	if n.judged.authorized {
 		vary = append(vary, hasAuthorization)
 	}
