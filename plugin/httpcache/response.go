@@ -153,6 +153,7 @@ type codec struct{}
 type wire struct {
 	Status              int
 	Header              [][2][]byte
+	Unset               [][]byte // headers without a value, which the server is not to set either
 	Body                []byte
 	Vary                []string
 	Values              [][]byte
@@ -176,6 +177,9 @@ func (codec) Append(dst []byte, v any) ([]byte, error) {
 		w.Values = append(w.Values, []byte(value))
 	}
 	for name, values := range p.Header {
+		if len(values) == 0 {
+			w.Unset = append(w.Unset, []byte(name))
+		}
 		for _, value := range values {
 			w.Header = append(w.Header, [2][]byte{[]byte(name), []byte(value)})
 		}
@@ -206,6 +210,9 @@ func (codec) Decode(data []byte, v any) error {
 	for _, field := range w.Header {
 		name := string(field[0])
 		p.Header[name] = append(p.Header[name], string(field[1]))
+	}
+	for _, name := range w.Unset {
+		p.Header[string(name)] = nil
 	}
 	*into = p
 	return nil

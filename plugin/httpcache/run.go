@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,7 +160,22 @@ func (n *run) serve(next http.Handler) {
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
+	if n.to != nil {
+		n.trailers()
+	}
 	n.returned = true
+}
+
+// trailers hands over what the handler has set after the header, where it may.
+func (n *run) trailers() {
+	announced := listOf(n.sent.Values("Trailer"))
+	for name, values := range n.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) || slices.ContainsFunc(announced, func(s string) bool {
+			return http.CanonicalHeaderKey(s) == name
+		}) {
+			n.to.Header()[name] = values
+		}
+	}
 }
 
 // finish is deferred by serve, so that it also sees panics and runtime.Goexit.
@@ -296,7 +313,7 @@ func (n *run) handOver() {
 	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
-	copyHeader(n.to.Header(), n.sent)
+	addHeader(n.to.Header(), n.sent)
 	cacheStatus{forwarded: why}.add(n.to.Header(), n.client.id)
 	n.to.WriteHeader(n.status)
 	if n.body.Len() > 0 {
@@ -401,6 +418,20 @@ func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
 // copyHeader sets what src has. Outer handlers may have set more.
 func copyHeader(dst, src http.Header) {
 	for name, values := range src {
-		dst[name] = append([]string(nil), values...)
+		dst[name] = slices.Clone(values)
+	}
+}
+
+// addedTo are the headers that handlers add to what others have said.
+var addedTo = []string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
+
+// addHeader is copyHeader for the header of a handler that has not seen dst: what outer handlers
+// have said stays where it would have stayed.
+func addHeader(dst, src http.Header) {
+	for name, values := range src {
+		if slices.Contains(addedTo, name) {
+			values = slices.Concat(dst[name], values)
+		}
+		dst[name] = slices.Clone(values)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // write answers with a stored response, or with what was just made to be stored.
 func (x *exchange) write(e *dogpile.Entry[*response]) {
 	p, h := e.Value, x.w.Header()
-	copyHeader(h, p.Header)
+	addHeader(h, p.Header)
 	if e.From != dogpile.Created {
 		h.Set("Age", strconv.FormatInt(int64((p.Age+e.Age())/time.Second), 10))
 	}
