@@ -170,7 +170,7 @@ func (codec) Append(dst []byte, v any) ([]byte, error) {
 		return dst, fmt.Errorf("httpcache: %T is no response", v)
 	}
 	w := wire{
-		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Made: p.Made, Age: p.Age, Lifetime: p.Lifetime,
+		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Made: p.Made.UTC(), Age: p.Age, Lifetime: p.Lifetime,
 		Revalidate: p.Revalidate, IfError: p.IfError, Passed: p.Passed, Validated: p.Validated,
 	}
 	for _, value := range p.Values {
@@ -198,6 +198,9 @@ func (codec) Decode(data []byte, v any) error {
 	}
 	if len(w.Vary) != len(w.Values) {
 		return fmt.Errorf("httpcache: %d values for %d names", len(w.Values), len(w.Vary))
+	}
+	if !w.Passed && (w.Status < 200 || w.Status > 999) {
+		return fmt.Errorf("httpcache: a status of %d", w.Status) // a server panics at it
 	}
 	p := &response{
 		Status: w.Status, Body: w.Body, Vary: w.Vary, Variants: w.Variants, Made: w.Made, Age: w.Age, Lifetime: w.Lifetime,
