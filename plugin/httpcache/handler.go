@@ -205,6 +205,8 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		x.forward(x.w, x.r, x.why)
 	case p.unstorable && e.From != dogpile.Created:
 		x.shareFailure(p)
+	case p.unstorable && x.altered && p.Status < 400:
+		x.forward(x.w, x.r, x.why) // it asks for a part of what is not whole
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
 	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:

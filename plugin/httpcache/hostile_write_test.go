@@ -104,3 +104,83 @@ func TestHeaderThatIsForbidden(t *testing.T) {
 		}
 	}
 }
+
+// TestGuessedContentType: a HEAD is told the type that a GET is told, where the server guesses.
+func TestGuessedContentType(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		fmt.Fprint(w, "<html>")
+	})
+	server := httptest.NewServer(s.cached)
+	defer server.Close()
+	for _, method := range []string{"GET", "GET", "HEAD"} {
+		r, err := http.NewRequest(method, server.URL, nil)
+		ok(t, err)
+		resp, err := http.DefaultClient.Do(r)
+		ok(t, err)
+		_ = resp.Body.Close()
+		if got := resp.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+			t.Errorf("%s: Content-Type %q", method, got)
+		}
+	}
+}
+
+// TestPartOfWhatIsNotWhole: a body that is shorter than its Content-Length is not taken for the
+// whole by those who ask for a part.
+func TestPartOfWhatIsNotWhole(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "01234")
+		})
+		for range 2 {
+			got := s.do("GET /", "Range: bytes=-2")
+			s.want("a part", got, 200, "01234", s.calls.Load())
+			if got.Header.Get("Content-Range") != "" {
+				t.Errorf("Content-Range %q", got.Header.Get("Content-Range"))
+			}
+		}
+	})
+}
+
+// TestStatusThatIsNone: a server panics at it, and so does the handler behind the cache.
+func TestStatusThatIsNone(t *testing.T) {
+	for _, status := range []int{0, 99, 1000} {
+		bubble(t, func(t *testing.T) {
+			s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=60")
+				w.WriteHeader(status)
+				fmt.Fprint(w, "page")
+			})
+			for i := range 2 {
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Errorf("%d, %d: no panic", status, i)
+						}
+					}()
+					s.do("GET /")
+				}()
+			}
+			s.wantCalls(fmt.Sprint(status), 2)
+		})
+	}
+}
+
+// TestRangeOfAnotherUnit: units that the cache does not know are ignored; RFC 9110, section 14.2.
+func TestRangeOfAnotherUnit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("ETag", `"1"`)
+			fmt.Fprint(w, "01234")
+		})
+		for range 2 {
+			s.want("lines", s.do("GET /", "Range: lines=1-2"), 200, "01234", 1)
+			s.want("bytes", s.do("GET /", "Range: bytes=1-2"), 206, "12", 1)
+			s.want("and a condition", s.do("GET /", "Range: lines=1-2", `If-None-Match: "1"`), 304, "", 1)
+		}
+	})
+}

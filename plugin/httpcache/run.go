@@ -195,6 +195,9 @@ func (n *run) Header() http.Header { return n.header }
 
 // WriteHeader takes the status and the header as they are now.
 func (n *run) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic("httpcache: the handler has written status " + strconv.Itoa(status)) // a server does too
+	}
 	if n.status != 0 || status < 200 {
 		return // informational responses are not kept
 	}
@@ -370,6 +373,10 @@ func (n *run) result() (*response, error) {
 	p.Header, p.Body, p.Made = storable(n.sent, n.at), n.body.Bytes(), time.Now()
 	if n.confirmed {
 		p.Body = n.previous.Body
+	}
+	if _, is := p.Header["Content-Type"]; !is && len(p.Body) > 0 && p.Header.Get("Content-Encoding") == "" {
+		// A server guesses, but from what it writes, which is nothing in answer to a HEAD.
+		p.Header.Set("Content-Type", http.DetectContentType(p.Body))
 	}
 	took := p.Made.Sub(n.at)
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
