@@ -131,6 +131,12 @@ func (x *exchange) find(ctx context.Context, key string, root *response) (dogpil
 	e, ok, err := x.responses.Peek(ctx, key)
 	if err == nil && !(ok && x.mayUse(&e)) {
 		err = errAbsent
+		if ok && !e.Value.Passed {
+			x.setWhy("stale")
+		}
+		if ok && !x.ask.accept(&e) {
+			x.setWhy("request")
+		}
 	}
 	return e, err
 }
@@ -166,6 +172,9 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 	}
 	if previous != nil && (previous.Passed || !previous.matches(x.r)) {
 		previous = nil
+	}
+	if previous != nil && !x.ask.anew {
+		x.setWhy("stale")
 	}
 	if x.handedOver() != nil {
 		// The creation is repeated, as its lock was lost, and this request has its response.

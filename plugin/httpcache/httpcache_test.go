@@ -231,7 +231,7 @@ func wantPanic(t *testing.T, what, text string, f func()) {
 func TestRevalidation(t *testing.T) {
 	for kind, options := range kinds {
 		for _, row := range []struct{ name, control, second, third string }{
-			{"stale", "max-age=10", "fwd=uri-miss; fwd-status=304; stored", "hit"},
+			{"stale", "max-age=10", "fwd=stale; fwd-status=304; stored", "hit"},
 			{"no-cache", "no-cache", "fwd=stale; fwd-status=304", "fwd=stale; fwd-status=304"},
 			{"stale from the beginning", "max-age=0", "fwd=stale; fwd-status=304", "fwd=stale; fwd-status=304"},
 		} {
