@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -43,6 +44,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.forward(w, r, "method")
 	case ask.noStore:
 		h.forward(w, r, "request")
+	case takesAway(r.Header):
+		h.forward(w, r, "bypass")
 	case r.ContentLength != 0 || r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "":
 		h.forward(w, r, "bypass")
 	default:
@@ -55,6 +58,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.read(ctx)
 	}
+}
+
+// takesAway reports whether a request names headers in Connection that are not for what is
+// behind the next proxy; RFC 9110, section 7.6.1. A httputil.ReverseProxy takes them away, and
+// its origin's response is not for the values that the client has sent with them.
+func takesAway(h http.Header) bool {
+	return slices.ContainsFunc(listOf(h.Values("Connection")), func(option string) bool {
+		switch strings.ToLower(option) {
+		case "close", "keep-alive", "upgrade", "te":
+			return false
+		}
+		return true
+	})
 }
 
 // isSafe is RFC 9110, section 9.2.1.
