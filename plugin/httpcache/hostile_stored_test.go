@@ -88,3 +88,35 @@ func FuzzStored(f *testing.F) {
 		})
 	})
 }
+
+// TestSecretsAreNotStored: what a response depends on is stored with it, but not a client's
+// credentials.
+func TestSecretsAreNotStored(t *testing.T) {
+	t.Parallel()
+	b, err := memory.New(&memory.Options{Copy: true})
+	ok(t, err)
+	d := &damager{Proxy: driver.Proxy{Backend: b}}
+	d.damage = func(data []byte) []byte {
+		if bytes.Contains(data, []byte("geheim")) {
+			t.Errorf("stored: %q", data)
+		}
+		return data
+	}
+	region := dogpile.NewRegion(t.Name())
+	ok(t, region.Configure(d, nil))
+	defer region.Close(context.Background())
+	cached := httpcache.Middleware(region, nil)(answers("Cache-Control: public, max-age=60", "Vary: Cookie, Authorization, Proxy-Authorization"))
+	for i, want := range []string{"1", "2", "1", "2", "3"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		for _, name := range []string{"Cookie", "Authorization", "Proxy-Authorization"} {
+			if i < 4 {
+				r.Header.Set(name, "geheim"+string(rune('0'+i%2)))
+			}
+		}
+		w := httptest.NewRecorder()
+		cached.ServeHTTP(w, r)
+		if w.Body.String() != want {
+			t.Errorf("%d: %q, want %s", i, w.Body, want)
+		}
+	}
+}

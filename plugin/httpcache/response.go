@@ -71,6 +71,12 @@ func selected(r *http.Request, names []string) []string {
 			values[i] = fmt.Sprint(r.Header.Get("Origin") != "")
 		case hasAuthorization:
 			values[i] = fmt.Sprint(r.Header.Get("Authorization") != "")
+		case "Cookie", "Authorization", "Proxy-Authorization":
+			// They are secrets of the client, and who can read the backend need not have them.
+			if len(r.Header[name]) > 0 {
+				sum := sha256.Sum256([]byte(strings.Join(r.Header[name], "\n")))
+				values[i] = base64.RawURLEncoding.EncodeToString(sum[:])
+			}
 		case asSent:
 			values[i] = target(r)
 		case "Host":
