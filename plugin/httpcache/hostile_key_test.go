@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/memory"
 	"github.com/dogpile-go/dogpile/plugin/httpcache"
 )
 
@@ -205,4 +207,52 @@ func TestHostOfAnyBytes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzTarget: what a handler can tell of a request's target, other than the order and the
+// spelling of its query's parameters, is told to none but those who have asked so.
+func FuzzTarget(f *testing.F) {
+	for _, pair := range [][2]string{
+		{"/a", "/%61"}, {"/a?x=%2%46", "/a?x=%2F"}, {"/a?a+b=1&a%20b=2", "/a?a%20b=2&a+b=1"}, {"http://h/a", "/a"},
+		{"/t/a", "/t/t/a"}, {"/a%2fb", "/a/b"}, {"/a?x=%00&x", "/a?x&x=%00"}, {"http:a", "http:b"}, {"//h/a", "/a"}, {"/a?", "/a"},
+		{"/a?x;y=1", "/a?x%3By=1"}, {"/a?%=1&%25=2", "/a?%25=2&%=1"}, {"*", "/*"}, {"https://h/", "/"}, {"http://u@h/", "/"},
+		{"/t/%74/a", "/t/t/a"}, {"/t%2Fa", "/t/a"},
+	} {
+		f.Add(pair[0], pair[1], "h", "h", false, false)
+		f.Add(pair[0], pair[1], "H:80", "h", true, false)
+	}
+	f.Fuzz(func(t *testing.T, first, second, host1, host2 string, strip1, strip2 bool) {
+		show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			u := *r.URL
+			u.RawQuery, u.ForceQuery = "", false
+			fmt.Fprintf(w, "%q %q %q %q %q", r.Host, u.String(), u.Path, u.RawPath, r.URL.Query())
+		})
+		b, err := memory.New(nil)
+		ok(t, err)
+		region := dogpile.NewRegion("")
+		ok(t, region.Configure(b, nil))
+		defer region.Close(t.Context())
+		cached := httpcache.Middleware(region, nil)(show)
+		ask := func(h http.Handler, target, host string, strip bool) string {
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
+			if err != nil || r.ContentLength != 0 {
+				return ""
+			}
+			if strip {
+				h = http.StripPrefix("/t", h)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Body.String()
+		}
+		for range 2 {
+			if got, want := ask(cached, first, host1, strip1), ask(show, first, host1, strip1); got != want {
+				t.Errorf("%q after %q: %s, want %s", first, second, got, want)
+			}
+			if got, want := ask(cached, second, host2, strip2), ask(show, second, host2, strip2); got != want {
+				t.Errorf("%q after %q: %s, want %s", second, first, got, want)
+			}
+		}
+	})
 }
