@@ -1,6 +1,7 @@
 # What the project promises is checked by `make test`; `make bench` prints how
 # fast it is in comparison with others. Tests of backends need their servers, and
-# Python with dogpile.cache; on Debian they are installed where that is allowed.
+# Python with dogpile.cache, and Node, for the public tests of HTTP caches; on Debian they
+# are installed where that is allowed.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTFLAGS ?=
@@ -19,6 +20,8 @@ packages:
 	@missing=; for p in $(PACKAGES); do \
 	  dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; \
 	done; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q; apt-get install -y --no-install-recommends $$missing; \
@@ -35,7 +38,7 @@ vet:
 
 # Tests with servers, processes or races load the machine: one package at a time. The
 # others run side by side. go vet has seen all of them by then.
-HEAVY = /backend/ -e /cmd/ -e /drivertest
+HEAVY = /backend/ -e /cmd/ -e /drivertest -e /plugin/httpcache -e /examples/
 
 # By default every process under the race detector sleeps for a second at its end.
 race: export GORACE = atexit_sleep_ms=0

@@ -21,7 +21,7 @@ const maxVariants = 8
 
 // cache is what the middlewares of one call of [Middleware] share.
 type cache struct {
-	id        any
+	id        string // for Cache-Status
 	o         Options
 	responses *dogpile.Cache[*response]
 }
@@ -189,8 +189,8 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 	if previous != nil && (previous.Passed || !previous.matches(x.r)) {
 		previous = nil
 	}
-	if previous != nil && !x.ask.anew {
-		x.setWhy("stale")
+	if previous != nil {
+		x.replaceWhy("uri-miss", "stale")
 	}
 	if x.handedOver() != nil {
 		// The creation is repeated, as its lock was lost, and this request has its response.

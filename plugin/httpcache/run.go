@@ -22,7 +22,7 @@ var errGone = errors.New("httpcache: nobody waits for this response")
 type client struct {
 	w  http.ResponseWriter
 	r  *http.Request
-	id any // the cache's, for Cache-Status
+	id string // the cache's, for Cache-Status
 	// altered: it asks for a part of the response, or on a condition. A run that is handed
 	// over would write the whole of it.
 	altered bool
@@ -38,6 +38,15 @@ func (c *client) setWhy(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.why = why
+}
+
+// replaceWhy sets why unless there is another reason than the one that is named.
+func (c *client) replaceWhy(old, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why == old {
+		c.why = why
+	}
 }
 
 func (c *client) setStatus(s cacheStatus) {
@@ -424,21 +433,34 @@ func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
 
 // copyHeader sets what src has. Outer handlers may have set more.
 func copyHeader(dst, src http.Header) {
+	n := 0
+	for _, values := range src {
+		n += len(values)
+	}
+	all := make([]string, 0, n) // one allocation for the copies of all
 	for name, values := range src {
-		dst[name] = slices.Clone(values)
+		from := len(all)
+		all = append(all, values...)
+		dst[name] = all[from:len(all):len(all)]
 	}
 }
 
 // addedTo are the headers that handlers add to what others have said.
-var addedTo = []string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
+var addedTo = [...]string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
 
 // addHeader is copyHeader for the header of a handler that has not seen dst: what outer handlers
 // have said stays where it would have stayed.
 func addHeader(dst, src http.Header) {
-	for name, values := range src {
-		if slices.Contains(addedTo, name) {
-			values = slices.Concat(dst[name], values)
+	var said [len(addedTo)][]string
+	for i, name := range addedTo {
+		if _, is := src[name]; is {
+			said[i] = dst[name]
 		}
-		dst[name] = slices.Clone(values)
+	}
+	copyHeader(dst, src)
+	for i, name := range addedTo {
+		if len(said[i]) > 0 {
+			dst[name] = slices.Concat(said[i], dst[name])
+		}
 	}
 }

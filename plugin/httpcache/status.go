@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,43 +21,42 @@ type cacheStatus struct {
 
 // add adds the status to what caches behind this one have said: the one nearest to the client
 // is the last. id is the cache's name, which [identifier] has returned.
-func (s cacheStatus) add(h http.Header, id any) {
-	item := httpsfv.NewItem(id)
-	p := item.Params
+func (s cacheStatus) add(h http.Header, id string) {
+	text := make([]byte, 0, 64)
+	text = append(text, id...)
 	if s.hit {
-		p.Add("hit", true)
-		p.Add("ttl", int64(s.ttl/time.Second))
+		text = strconv.AppendInt(append(text, ";hit;ttl="...), int64(s.ttl/time.Second), 10)
 	}
 	if s.forwarded != "" {
-		p.Add("fwd", httpsfv.Token(s.forwarded))
+		text = append(append(text, ";fwd="...), s.forwarded...)
 	}
 	if s.status != 0 {
-		p.Add("fwd-status", int64(s.status))
+		text = strconv.AppendInt(append(text, ";fwd-status="...), int64(s.status), 10)
 	}
 	if s.stored {
-		p.Add("stored", true)
+		text = append(text, ";stored"...)
 	}
 	if s.collapsed {
-		p.Add("collapsed", true)
+		text = append(text, ";collapsed"...)
 	}
-	if text, err := httpsfv.Marshal(httpsfv.List{item}); err == nil {
-		h.Add("Cache-Status", text)
-	}
+	h.Add("Cache-Status", string(text))
 }
 
 // identifier returns the name of a region as a member of Cache-Status: a token, or else a
 // string, without the characters that neither may have.
-func identifier(region string) any {
+func identifier(region string) string {
 	if region == "" {
-		return httpsfv.Token("dogpile")
+		return "dogpile"
 	}
-	if _, err := httpsfv.Marshal(httpsfv.NewItem(httpsfv.Token(region))); err == nil {
-		return httpsfv.Token(region)
+	if token, err := httpsfv.Marshal(httpsfv.NewItem(httpsfv.Token(region))); err == nil {
+		return token
 	}
-	return strings.Map(func(r rune) rune {
+	ascii := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
 	}, region)
+	text, _ := httpsfv.Marshal(httpsfv.NewItem(ascii)) // any printable ASCII is a string
+	return text
 }
