@@ -50,7 +50,11 @@ func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Tim
 	}
 	j.freshness(o, &d, status, h, now)
 	noCookie := len(h.Values("Set-Cookie")) == 0
-	cacheable := j.explicit || noCookie && (isHeuristic(status) || d.Public)
+	cacheable := noCookie && (j.explicit || isHeuristic(status) || d.Public)
+	if !noCookie {
+		// Only what calls itself fresh takes its cookie to others: max-age=0 does not.
+		cacheable = j.explicit && j.lifetime > 0
+	}
 	switch {
 	case r.Header.Get("Authorization") != "" && !d.Public && !d.MustRevalidate && d.SMaxAge < 0:
 		j.authorized = cacheable
