@@ -38,6 +38,14 @@ func target(r *http.Request) string {
 	return r.Host + "\x00\x00" + u.String()
 }
 
+// isTarget reports whether value is that of target for r. It may say no where it is, of requests
+// in absolute form.
+func isTarget(value string, r *http.Request) bool {
+	host, path, _ := strings.Cut(value, "\x00")
+	return r.URL.Scheme == "" && r.URL.Host == "" && r.URL.User == nil && r.URL.Opaque == "" &&
+		host == r.Host && path == r.URL.EscapedPath()
+}
+
 func schemeOf(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,7 +53,15 @@ type response struct {
 // RFC 9111, section 4.1. Values are compared byte by byte: a handler sees more differences
 // than the grammar of a header does.
 func (p *response) matches(r *http.Request) bool {
-	return slices.Equal(p.Values, selected(r, p.Vary))
+	for i, name := range p.Vary {
+		if name == asSent && isTarget(p.Values[i], r) {
+			continue // without a string made for it
+		}
+		if p.Values[i] != valueOf(r, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // Names that stand for what else a response depends on.
@@ -66,27 +75,30 @@ const (
 func selected(r *http.Request, names []string) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
-		switch name {
-		case hasOrigin:
-			values[i] = fmt.Sprint(r.Header.Get("Origin") != "")
-		case hasAuthorization:
-			values[i] = fmt.Sprint(r.Header.Get("Authorization") != "")
-		case "Cookie", "Authorization", "Proxy-Authorization":
-			// They are secrets of the client, and who can read the backend need not have them.
-			if len(r.Header[name]) > 0 {
-				sum := sha256.Sum256([]byte(strings.Join(r.Header[name], "\n")))
-				values[i] = base64.RawURLEncoding.EncodeToString(sum[:])
-			}
-		case asSent:
-			values[i] = target(r)
-		case "Host":
-			values[i] = r.Host
-		default:
-			// No value has a line feed in it.
-			values[i] = strings.Join(r.Header[name], "\n")
-		}
+		values[i] = valueOf(r, name)
 	}
 	return values
+}
+
+func valueOf(r *http.Request, name string) string {
+	switch name {
+	case hasOrigin:
+		return strconv.FormatBool(r.Header.Get("Origin") != "")
+	case hasAuthorization:
+		return strconv.FormatBool(r.Header.Get("Authorization") != "")
+	case asSent:
+		return target(r)
+	case "Host":
+		return r.Host
+	case "Cookie", "Authorization", "Proxy-Authorization":
+		// They are secrets of the client, and who can read the backend need not have them.
+		if len(r.Header[name]) == 0 {
+			return ""
+		}
+		sum := sha256.Sum256([]byte(strings.Join(r.Header[name], "\n")))
+		return base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return strings.Join(r.Header[name], "\n") // no value has a line feed in it
 }
 
 // variantKey returns the key under which a resource's response for such values is kept.
