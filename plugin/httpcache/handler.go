@@ -51,12 +51,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		x := &exchange{handler: h, ask: ask, resource: h.o.Key(r)}
 		x.client = client{w: w, r: r, id: h.id, why: "uri-miss", altered: asksForPart(r.Header)}
-		ctx := r.Context()
 		if ask.anew {
 			x.why = "request"
-			ctx = dogpile.Renew(ctx)
 		}
-		x.read(ctx)
+		x.read(r.Context())
 	}
 }
 
@@ -174,6 +172,9 @@ func (x *exchange) mayUse(e *dogpile.Entry[*response]) bool {
 func (ask *wants) accept(e *dogpile.Entry[*response]) bool {
 	if e.From == dogpile.Created || e.From == dogpile.Waited || e.Value.Passed || e.Value.Validated {
 		return true
+	}
+	if ask.anew {
+		return false
 	}
 	return (ask.maxAge < 0 || e.Value.Age+e.Age() <= ask.maxAge) && e.Value.Lifetime-e.Age() >= ask.minFresh || ask.minFresh == 0 && ask.maxAge < 0
 }
