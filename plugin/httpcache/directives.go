@@ -18,7 +18,8 @@ type wants struct {
 	minFresh     time.Duration
 }
 
-// wantsOf reads the directives of a request. What cannot be read asks for nothing.
+// wantsOf reads the directives of a request. Of one that cannot be read as a whole, those that
+// keep caches out of it count.
 func wantsOf(h http.Header) wants {
 	lines := h.Values("Cache-Control")
 	if len(lines) == 0 {
@@ -27,12 +28,20 @@ func wantsOf(h http.Header) wants {
 	}
 	d, err := cacheobject.ParseRequestCacheControl(strings.Join(lines, ", "))
 	if err != nil {
-		return wants{maxAge: -1}
+		return wants{maxAge: -1, noStore: names(lines, "no-store"), anew: names(lines, "no-cache")}
 	}
 	return wants{
 		noStore: d.NoStore, anew: d.NoCache || d.MaxAge == 0, onlyIfCached: d.OnlyIfCached,
 		maxAge: seconds(d.MaxAge), minFresh: max(seconds(d.MinFresh), 0),
 	}
+}
+
+// names reports whether a directive is in lines, with an argument or without.
+func names(lines []string, directive string) bool {
+	return slices.ContainsFunc(listOf(lines), func(s string) bool {
+		name, _, _ := strings.Cut(s, "=")
+		return strings.EqualFold(strings.TrimRight(name, " \t"), directive)
+	})
 }
 
 // seconds returns -1 for a directive that is not there.

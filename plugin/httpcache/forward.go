@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/felixge/httpsnoop"
@@ -43,6 +45,9 @@ func (h *handler) change(w http.ResponseWriter, r *http.Request) {
 func (h *handler) changed(r *http.Request, header http.Header) []string {
 	keys := []string{h.o.Key(r)}
 	own := *r.URL
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		own = *u // as the client knows it, to whom the response speaks
+	}
 	own.Scheme, own.Host = schemeOf(r), r.Host
 	for _, name := range []string{"Location", "Content-Location"} {
 		to := header.Get(name)
@@ -50,7 +55,14 @@ func (h *handler) changed(r *http.Request, header http.Header) []string {
 			continue
 		}
 		u, err := own.Parse(to)
-		if err == nil && u.Scheme == own.Scheme && canonicalHost(u.Scheme, u.Host) == canonicalHost(own.Scheme, own.Host) {
+		if err != nil {
+			continue
+		}
+		if own.Scheme == "http" && u.Scheme == "https" {
+			u.Scheme = own.Scheme // a proxy before this server may end TLS
+			u.Host = strings.TrimSuffix(u.Host, ":443")
+		}
+		if u.Scheme == own.Scheme && canonicalHost(u.Scheme, u.Host) == canonicalHost(own.Scheme, own.Host) {
 			keys = append(keys, h.o.Key(requestFor(u)))
 		}
 	}

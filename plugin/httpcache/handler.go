@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -43,18 +44,31 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.forward(w, r, "method")
 	case ask.noStore:
 		h.forward(w, r, "request")
+	case takesAway(r.Header):
+		h.forward(w, r, "bypass")
 	case r.ContentLength != 0 || r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "":
 		h.forward(w, r, "bypass")
 	default:
 		x := &exchange{handler: h, ask: ask, resource: h.o.Key(r)}
 		x.client = client{w: w, r: r, id: h.id, why: "uri-miss", altered: asksForPart(r.Header)}
-		ctx := r.Context()
 		if ask.anew {
 			x.why = "request"
-			ctx = dogpile.Renew(ctx)
 		}
-		x.read(ctx)
+		x.read(r.Context())
 	}
+}
+
+// takesAway reports whether a request names headers in Connection that are not for what is
+// behind the next proxy; RFC 9110, section 7.6.1. A httputil.ReverseProxy takes them away, and
+// its origin's response is not for the values that the client has sent with them.
+func takesAway(h http.Header) bool {
+	return slices.ContainsFunc(listOf(h.Values("Connection")), func(option string) bool {
+		switch strings.ToLower(option) {
+		case "close", "keep-alive", "upgrade", "te":
+			return false
+		}
+		return true
+	})
 }
 
 // isSafe is RFC 9110, section 9.2.1.
@@ -131,6 +145,12 @@ func (x *exchange) find(ctx context.Context, key string, root *response) (dogpil
 	e, ok, err := x.responses.Peek(ctx, key)
 	if err == nil && !(ok && x.mayUse(&e)) {
 		err = errAbsent
+		if ok && !e.Value.Passed {
+			x.setWhy("stale")
+		}
+		if ok && !x.ask.accept(&e) {
+			x.setWhy("request")
+		}
 	}
 	return e, err
 }
@@ -152,6 +172,9 @@ func (x *exchange) mayUse(e *dogpile.Entry[*response]) bool {
 func (ask *wants) accept(e *dogpile.Entry[*response]) bool {
 	if e.From == dogpile.Created || e.From == dogpile.Waited || e.Value.Passed || e.Value.Validated {
 		return true
+	}
+	if ask.anew {
+		return false
 	}
 	return (ask.maxAge < 0 || e.Value.Age+e.Age() <= ask.maxAge) && e.Value.Lifetime-e.Age() >= ask.minFresh || ask.minFresh == 0 && ask.maxAge < 0
 }
@@ -206,6 +229,10 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		repanic(p.panicked)
 	case p.Passed:
 		x.forward(x.w, x.r, x.why)
+	case p.unstorable && e.From != dogpile.Created:
+		x.shareFailure(p)
+	case p.unstorable && x.altered && p.Status < 400:
+		x.forward(x.w, x.r, x.why) // it asks for a part of what is not whole
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
 	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
@@ -227,7 +254,11 @@ func (x *exchange) failed(err error) {
 	switch {
 	case x.r.Context().Err() != nil: // nobody is there to read it
 	case errors.As(err, &origin):
-		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
+		if origin.client != &x.client {
+			x.shareFailure(origin.response)
+			return
+		}
+		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Created})
 	case errors.As(err, &panicked):
 		repanic(panicked)
 	case errors.Is(err, dogpile.ErrCreateTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -246,6 +277,21 @@ func (x *exchange) passOn() {
 		return
 	}
 	x.forward(x.w, x.r, x.why)
+}
+
+// shareFailure answers with what another client was told of a failure, in as far as it is not
+// for that client: the status, and when to ask again. What may not be shared at all, as a body
+// that is not whole, is asked for again.
+func (x *exchange) shareFailure(p *response) {
+	if p.Status < 500 {
+		x.forward(x.w, x.r, x.why)
+		return
+	}
+	if after := p.Header.Get("Retry-After"); after != "" {
+		x.w.Header().Set("Retry-After", after)
+	}
+	cacheStatus{forwarded: x.why, collapsed: true}.add(x.w.Header(), x.id)
+	http.Error(x.w, http.StatusText(p.Status), p.Status)
 }
 
 func (x *exchange) refuse(status int) {

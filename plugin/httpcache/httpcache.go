@@ -36,7 +36,8 @@ type Options struct {
 	// the same response, unless it has a Vary header, whatever their methods are. It is
 	// called once for each request, from many goroutines. nil: the scheme, the host, the
 	// path and the query in canonical form, with the query's parameters sorted by name;
-	// handlers that look at the order of different names need a Key.
+	// handlers that look at the order of different names need a Key. Requests with the
+	// default key whose hosts or paths are spelled differently do not share responses.
 	Key func(*http.Request) string
 
 	// MaxBody is the longest body, in bytes, that is cached. Longer ones are handed to the
@@ -68,6 +69,8 @@ type Options struct {
 	// method should have deleted may be served on. It is called from many goroutines. nil: a
 	// record of slog.Default(), at error level.
 	Error func(*http.Request, error)
+
+	ownKey bool // Key was nil
 }
 
 const (
@@ -93,7 +96,7 @@ func (o *Options) complete() Options {
 		panic("httpcache: Options.KeepFor is negative")
 	}
 	if c.Key == nil {
-		c.Key = canonicalKey
+		c.Key, c.ownKey = canonicalKey, true
 	}
 	if c.Tags == nil {
 		c.Tags = cacheTags
@@ -148,12 +151,14 @@ func Middleware(r *dogpile.Region, o *Options) func(http.Handler) http.Handler {
 
 // Delete removes the responses that are cached for URLs, in all variants. Once it has returned
 // no request that begins is answered with what a handler has begun to make before. r and o
-// are those of the [Middleware]. A URL is absolute: "https://shop.example/products/42?page=2".
-// With any that is not, nothing is deleted. Errors name the URLs.
+// are those of the [Middleware]. A URL is absolute: "https://shop.example/products/42?page=2",
+// with its host in ASCII. With any that is not, nothing is deleted. http and https are one here,
+// as a server behind a proxy that ends TLS does not know of it; the host is the one that the
+// server gets. Errors name the URLs.
 func Delete(ctx context.Context, r *dogpile.Region, o *Options, urls ...string) error {
 	c := o.complete()
-	keys := make([]string, len(urls))
-	for i, raw := range urls {
+	var keys []string
+	for _, raw := range urls {
 		u, err := url.Parse(raw)
 		if err == nil && (u.Scheme == "" || u.Host == "") {
 			err = fmt.Errorf("%q is not an absolute URL", raw)
@@ -161,7 +166,13 @@ func Delete(ctx context.Context, r *dogpile.Region, o *Options, urls ...string) 
 		if err != nil {
 			return fmt.Errorf("httpcache: delete: %w", err)
 		}
-		keys[i] = c.Key(requestFor(u))
+		// A proxy before the server may end TLS: it is the server's scheme that is in the key.
+		plain, secure := *u, *u
+		plain.Scheme, secure.Scheme = "http", "https"
+		if strings.EqualFold(u.Scheme, "https") {
+			plain.Host = strings.TrimSuffix(u.Host, ":443")
+		}
+		keys = append(keys, c.Key(requestFor(&plain)), c.Key(requestFor(&secure)))
 	}
 	return r.Delete(ctx, keys...)
 }

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"net/url"
@@ -12,8 +13,10 @@ import (
 // scheme and host in lower case, without the scheme's own port (RFC 9110, section 4.2.3), with
 // percent-encodings of unreserved characters decoded and others in upper case (RFC 3986,
 // section 6.2.2), and with the parameters of the query sorted by name. Parameters of one name
-// keep their order. Nothing else is changed: two requests that a handler can tell apart in
-// another way have different keys.
+// keep their order.
+//
+// It is the key of the resource: what deletes one spelling deletes all. Handlers can tell the
+// spellings apart, other than those of the query, so that responses depend on [asSent] too.
 func canonicalKey(r *http.Request) string {
 	scheme := schemeOf(r)
 	key := scheme + "://" + canonicalEscapes(canonicalHost(scheme, r.Host)) + canonicalEscapes(pathOf(r))
@@ -21,6 +24,26 @@ func canonicalKey(r *http.Request) string {
 		key += "?" + canonicalQuery(r.URL.RawQuery)
 	}
 	return key
+}
+
+// target returns all of a request's target that canonicalKey leaves out: as the handler sees it.
+// A router looks for the host or the path byte by byte, and what it does not find must not be
+// missing for those who have asked in other words.
+func target(r *http.Request) string {
+	if r.URL.Scheme == "" && r.URL.Host == "" && r.URL.User == nil && r.URL.Opaque == "" {
+		return r.Host + "\x00" + r.URL.EscapedPath()
+	}
+	u := *r.URL // in absolute form
+	u.RawQuery, u.ForceQuery = "", false
+	return r.Host + "\x00\x00" + u.String()
+}
+
+// isTarget reports whether value is that of target for r. It may say no where it is, of requests
+// in absolute form.
+func isTarget(value string, r *http.Request) bool {
+	host, path, _ := strings.Cut(value, "\x00")
+	return r.URL.Scheme == "" && r.URL.Host == "" && r.URL.User == nil && r.URL.Opaque == "" &&
+		host == r.Host && path == r.URL.EscapedPath()
 }
 
 func schemeOf(r *http.Request) string {
@@ -36,38 +59,41 @@ func canonicalHost(scheme, host string) string {
 	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
-// pathOf returns the path that the client has asked for, of which http.StripPrefix leaves the
-// handler the end. A path that was rewritten in another way comes with it.
+// pathOf returns the path that the client has asked for, whatever was made of it since:
+// http.StripPrefix leaves the handler the end.
 func pathOf(r *http.Request) string {
 	path := r.URL.EscapedPath()
-	if rest, ok := strings.CutPrefix(r.RequestURI, path); ok && (rest == "" || rest[0] == '?') {
-		return path
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil { // a server has read this request
+		path = u.EscapedPath()
 	}
-	u, err := url.ParseRequestURI(r.RequestURI)
-	if err != nil {
-		return path // no server has read this request
-	}
-	if sent := u.EscapedPath(); strings.HasSuffix(sent, path) {
-		return sent
-	}
-	return u.EscapedPath() + " " + path
+	return cmp.Or(path, "/")
 }
 
+// canonicalQuery sorts parameters by their names, as a handler reads these. A parameter that is
+// not encoded as it should be stays as it is: url.ParseQuery leaves it out.
 func canonicalQuery(raw string) string {
-	pairs := strings.Split(canonicalEscapes(raw), "&")
-	slices.SortStableFunc(pairs, func(a, b string) int {
-		a, _, _ = strings.Cut(a, "=")
-		b, _, _ = strings.Cut(b, "=")
-		return strings.Compare(a, b)
-	})
+	type parameter struct{ name, pair string }
+	var all []parameter
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if _, err := url.QueryUnescape(pair); err == nil {
+			name, _ = url.QueryUnescape(name)
+			pair = canonicalEscapes(pair)
+		}
+		all = append(all, parameter{name, pair})
+	}
+	slices.SortStableFunc(all, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
+	pairs := make([]string, len(all))
+	for i, p := range all {
+		pairs[i] = p.pair
+	}
 	return strings.Join(pairs, "&")
 }
 
-// canonicalEscapes decodes what need not be percent-encoded, and writes the rest in upper
-// case. What is no percent-encoding stays as it is. A space, which could end a key early, is
-// encoded.
+// canonicalEscapes decodes what need not be percent-encoded, writes the rest in upper case, and
+// encodes what no URL has in it, which people write and clients encode.
 func canonicalEscapes(s string) string {
-	if !strings.ContainsAny(s, "% ") {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r == '%' || isForeign(r) }) {
 		return s
 	}
 	const digits = "0123456789ABCDEF"
@@ -81,13 +107,18 @@ func canonicalEscapes(s string) string {
 				b.Write([]byte{'%', digits[c>>4], digits[c&15]})
 			}
 			i += 2
-		case c == ' ':
-			b.WriteString("%20")
+		case isForeign(rune(c)):
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
 		default:
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
+}
+
+// isForeign reports whether a character, or a byte, is in no part of a URL; RFC 3986, appendix A.
+func isForeign(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"<>\\^`{|}", c)
 }
 
 func isHex(c byte) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +31,8 @@ type response struct {
 	// variants that were made before cannot be found any more.
 	Variants string
 
-	Age        time.Duration // when it was stored
+	Made       time.Time     // when it was complete
+	Age        time.Duration // then
 	Lifetime   time.Duration // from then on
 	Revalidate time.Duration // see judgement
 	IfError    time.Duration
@@ -51,32 +53,52 @@ type response struct {
 // RFC 9111, section 4.1. Values are compared byte by byte: a handler sees more differences
 // than the grammar of a header does.
 func (p *response) matches(r *http.Request) bool {
-	return slices.Equal(p.Values, selected(r, p.Vary))
+	for i, name := range p.Vary {
+		if name == asSent && isTarget(p.Values[i], r) {
+			continue // without a string made for it
+		}
+		if p.Values[i] != valueOf(r, name) {
+			return false
+		}
+	}
+	return true
 }
 
-// Names that stand for whether a request has a header at all.
+// Names that stand for what else a response depends on.
 const (
-	hasOrigin        = ":origin"
+	hasOrigin        = ":origin" // whether the request has the header at all
 	hasAuthorization = ":authorization"
+	asSent           = ":target"
 )
 
 // selected returns the values of what a response depends on.
 func selected(r *http.Request, names []string) []string {
 	values := make([]string, len(names))
 	for i, name := range names {
-		switch name {
-		case hasOrigin:
-			values[i] = fmt.Sprint(r.Header.Get("Origin") != "")
-		case hasAuthorization:
-			values[i] = fmt.Sprint(r.Header.Get("Authorization") != "")
-		case "Host":
-			values[i] = r.Host
-		default:
-			// No value has a line feed in it.
-			values[i] = strings.Join(r.Header[name], "\n")
-		}
+		values[i] = valueOf(r, name)
 	}
 	return values
+}
+
+func valueOf(r *http.Request, name string) string {
+	switch name {
+	case hasOrigin:
+		return strconv.FormatBool(r.Header.Get("Origin") != "")
+	case hasAuthorization:
+		return strconv.FormatBool(r.Header.Get("Authorization") != "")
+	case asSent:
+		return target(r)
+	case "Host":
+		return r.Host
+	case "Cookie", "Authorization", "Proxy-Authorization":
+		// They are secrets of the client, and who can read the backend need not have them.
+		if len(r.Header[name]) == 0 {
+			return ""
+		}
+		sum := sha256.Sum256([]byte(strings.Join(r.Header[name], "\n")))
+		return base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return strings.Join(r.Header[name], "\n") // no value has a line feed in it
 }
 
 // variantKey returns the key under which a resource's response for such values is kept.
@@ -149,10 +171,12 @@ type codec struct{}
 type wire struct {
 	Status              int
 	Header              [][2][]byte
+	Unset               [][]byte // headers without a value, which the server is not to set either
 	Body                []byte
 	Vary                []string
 	Values              [][]byte
 	Variants            string
+	Made                time.Time
 	Age, Lifetime       time.Duration
 	Revalidate, IfError time.Duration
 	Passed, Validated   bool
@@ -164,13 +188,16 @@ func (codec) Append(dst []byte, v any) ([]byte, error) {
 		return dst, fmt.Errorf("httpcache: %T is no response", v)
 	}
 	w := wire{
-		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Age: p.Age, Lifetime: p.Lifetime,
+		Status: p.Status, Body: p.Body, Vary: p.Vary, Variants: p.Variants, Made: p.Made.UTC(), Age: p.Age, Lifetime: p.Lifetime,
 		Revalidate: p.Revalidate, IfError: p.IfError, Passed: p.Passed, Validated: p.Validated,
 	}
 	for _, value := range p.Values {
 		w.Values = append(w.Values, []byte(value))
 	}
 	for name, values := range p.Header {
+		if len(values) == 0 {
+			w.Unset = append(w.Unset, []byte(name))
+		}
 		for _, value := range values {
 			w.Header = append(w.Header, [2][]byte{[]byte(name), []byte(value)})
 		}
@@ -190,8 +217,11 @@ func (codec) Decode(data []byte, v any) error {
 	if len(w.Vary) != len(w.Values) {
 		return fmt.Errorf("httpcache: %d values for %d names", len(w.Values), len(w.Vary))
 	}
+	if !w.Passed && (w.Status < 200 || w.Status > 999) {
+		return fmt.Errorf("httpcache: a status of %d", w.Status) // a server panics at it
+	}
 	p := &response{
-		Status: w.Status, Body: w.Body, Vary: w.Vary, Variants: w.Variants, Age: w.Age, Lifetime: w.Lifetime,
+		Status: w.Status, Body: w.Body, Vary: w.Vary, Variants: w.Variants, Made: w.Made, Age: w.Age, Lifetime: w.Lifetime,
 		Revalidate: w.Revalidate, IfError: w.IfError, Passed: w.Passed, Validated: w.Validated,
 		Header: make(http.Header, len(w.Header)),
 	}
@@ -201,6 +231,9 @@ func (codec) Decode(data []byte, v any) error {
 	for _, field := range w.Header {
 		name := string(field[0])
 		p.Header[name] = append(p.Header[name], string(field[1]))
+	}
+	for _, name := range w.Unset {
+		p.Header[string(name)] = nil
 	}
 	*into = p
 	return nil

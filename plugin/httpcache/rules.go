@@ -13,8 +13,8 @@ type verdict int
 const (
 	// pass: it is for its client alone.
 	pass verdict = iota
-	// share: those who have waited for it may have it, and nobody afterwards. It is for
-	// origins that fail: one failure, one error.
+	// share: those who have waited for it are told its status, and nobody afterwards. It is
+	// for origins that fail: one failure, one error.
 	share
 	// store: it may be stored.
 	store
@@ -33,6 +33,9 @@ type judgement struct {
 	explicit bool
 }
 
+// longest is how far ages and lifetimes go: 68 years, as RFC 9111, section 1.2.2, suggests.
+const longest = (1<<31 - 1) * time.Second
+
 // judge applies section 3 of RFC 9111 to a response of which the header has come at now.
 func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Time) judgement {
 	d := directivesOf(h)
@@ -47,7 +50,11 @@ func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Tim
 	}
 	j.freshness(o, &d, status, h, now)
 	noCookie := len(h.Values("Set-Cookie")) == 0
-	cacheable := j.explicit || noCookie && (isHeuristic(status) || d.Public)
+	cacheable := noCookie && (j.explicit || isHeuristic(status) || d.Public)
+	if !noCookie {
+		// Only what calls itself fresh takes its cookie to others: max-age=0 does not.
+		cacheable = j.explicit && j.lifetime > 0
+	}
 	switch {
 	case r.Header.Get("Authorization") != "" && !d.Public && !d.MustRevalidate && d.SMaxAge < 0:
 		j.authorized = cacheable
@@ -82,7 +89,9 @@ func (j *judgement) freshness(o *Options, d *directives, status int, h http.Head
 	case isHeuristic(status) || d.Public:
 		lifetime = o.guess(h, date)
 	}
-	j.lifetime = lifetime - j.age
+	// A Duration cannot hold the sum or difference of any two dates that a header can.
+	j.age = min(j.age, longest)
+	j.lifetime = min(max(lifetime, -longest), longest) - j.age
 	mustAsk := d.NoCachePresent || d.MustRevalidate || d.ProxyRevalidate
 	if d.NoCachePresent || !known {
 		j.lifetime = 0

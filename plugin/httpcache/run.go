@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,14 +100,14 @@ func (c *client) take(n *run) (why string, ok bool) {
 // It is the handler's http.ResponseWriter.
 type run struct {
 	o      *Options
-	r      *http.Request // as the handler sees it
+	r      *http.Request // the handler's, which may change it
+	asked  *http.Request // as the client has sent it: what the response is judged and stored by
 	client *client
 	detach func() bool // lets the run outlive its creation
 	cancel context.CancelCauseFunc
 	told   func(http.Header) // tells the creation of the response's tags
 
 	previous *response // that the handler is asked about, or which stands in if it fails; nil: there is none
-	standsIn bool      // it may
 
 	// They belong to the handler's goroutine until decided is closed, and after it if the
 	// run was handed over.
@@ -113,6 +115,7 @@ type run struct {
 	status    int       // 0: no header has been written
 	at        time.Time // when that was
 	confirmed bool      // the response before holds
+	failed    bool      // the response before stands in, if it is still there
 	sent      http.Header
 	judged    judgement
 	body      bytes.Buffer
@@ -137,23 +140,22 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, client: c, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, asked: c.r.Clone(own), client: c, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
 		for name, values := range previous.validators() {
 			r.Header[name] = values
 		}
-		n.standsIn = previous.IfError > 0
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	creation := dogpile.Creation(ctx)
-	creation.Tag(ctx, o.Tags(r, nil)...)
+	creation.Tag(ctx, o.Tags(n.asked, nil)...)
 	if previous != nil {
 		// It is likely to have the same tags, of which it is better to know before.
-		creation.Tag(ctx, o.Tags(r, previous.Header)...)
+		creation.Tag(ctx, o.Tags(n.asked, previous.Header)...)
 	}
-	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(r, h)...) }
+	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(n.asked, h)...) }
 	go n.serve(next)
 	return n
 }
@@ -167,7 +169,22 @@ func (n *run) serve(next http.Handler) {
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
+	if n.to != nil {
+		n.trailers()
+	}
 	n.returned = true
+}
+
+// trailers hands over what the handler has set after the header, where it may.
+func (n *run) trailers() {
+	announced := listOf(n.sent.Values("Trailer"))
+	for name, values := range n.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) || slices.ContainsFunc(announced, func(s string) bool {
+			return http.CanonicalHeaderKey(s) == name
+		}) {
+			n.to.Header()[name] = values
+		}
+	}
 }
 
 // finish is deferred by serve, so that it also sees panics and runtime.Goexit.
@@ -187,21 +204,20 @@ func (n *run) Header() http.Header { return n.header }
 
 // WriteHeader takes the status and the header as they are now.
 func (n *run) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic("httpcache: the handler has written status " + strconv.Itoa(status)) // a server does too
+	}
 	if n.status != 0 || status < 200 {
 		return // informational responses are not kept
 	}
 	n.at = time.Now()
 	n.status, n.sent = status, n.header.Clone()
 	if status == http.StatusNotModified && n.conditional() {
-		// The response before goes on, with what the handler says of it now.
-		n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
-		n.confirmed = true
-		n.judged = n.o.judge(n.r, n.status, n.sent, n.at)
-		n.told(n.sent)
+		n.confirm()
 		return
 	}
-	n.judged = n.o.judge(n.r, status, n.sent, n.at)
-	if n.fails() {
+	n.judged = n.o.judge(n.asked, status, n.sent, n.at)
+	if n.failed = n.fails(); n.failed {
 		return // the response before stands in for whatever comes
 	}
 	length, err := strconv.ParseInt(n.sent.Get("Content-Length"), 10, 64)
@@ -214,9 +230,25 @@ func (n *run) WriteHeader(status int) {
 	}
 }
 
+// confirm takes a 304: the response before goes on, with what the handler says of it now. What
+// it says may be for this client alone, as is a cookie which it does not call fresh itself.
+func (n *run) confirm() {
+	cookie := len(n.sent.Values("Set-Cookie")) > 0 && !n.o.judge(n.asked, n.previous.Status, n.sent, n.at).explicit
+	n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
+	n.confirmed = true
+	n.judged = n.o.judge(n.asked, n.status, n.sent, n.at)
+	if n.judged.verdict == store && !cookie {
+		n.told(n.sent)
+		return
+	}
+	if n.handOver(); n.to != nil {
+		_, _ = n.to.Write(n.previous.Body) // the client has gone if that fails
+	}
+}
+
 // conditional reports whether the handler was asked on a condition of the cache.
 func (n *run) conditional() bool {
-	return n.r.Header.Get("If-None-Match") != "" || n.r.Header.Get("If-Modified-Since") != ""
+	return n.previous != nil && hasValidator(n.previous.Header)
 }
 
 // fails reports whether the origin has failed, and the response before may stand in; RFC 5861,
@@ -224,15 +256,25 @@ func (n *run) conditional() bool {
 func (n *run) fails() bool {
 	switch n.status {
 	case 500, 502, 503, 504:
-		return n.standsIn && n.judged.verdict != store
+		return n.standsIn() && n.judged.verdict != store
 	}
 	return false
+}
+
+// standsIn reports whether the response before may be served if the handler fails now. It is
+// also kept, and for longer, to be asked about.
+func (n *run) standsIn() bool {
+	p := n.previous
+	return p != nil && p.IfError > 0 && time.Since(p.Made) <= p.Lifetime+p.IfError
 }
 
 // Write keeps p, or writes it to the client that the run was handed over to.
 func (n *run) Write(p []byte) (int, error) {
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
+	}
+	if n.confirmed {
+		return 0, http.ErrBodyNotAllowed
 	}
 	if n.to == nil && !n.abandoned && int64(n.body.Len()+len(p)) > n.o.MaxBody {
 		n.handOver()
@@ -283,7 +325,7 @@ func (n *run) handOver() {
 	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
-	copyHeader(n.to.Header(), n.sent)
+	addHeader(n.to.Header(), n.sent)
 	cacheStatus{forwarded: why}.add(n.to.Header(), n.client.id)
 	n.to.WriteHeader(n.status)
 	if n.body.Len() > 0 {
@@ -304,7 +346,10 @@ func (n *run) wait() {
 var errNoReturn = errors.New("httpcache: the handler did not return")
 
 // originError is a response that tells of a failure, where a response before may stand in.
-type originError struct{ response *response }
+type originError struct {
+	response *response
+	client   *client // whose it is
+}
 
 func (e *originError) Error() string {
 	return "httpcache: the handler has answered with status " + strconv.Itoa(e.response.Status)
@@ -314,10 +359,13 @@ func (e *originError) Error() string {
 // marked as passed.
 func (n *run) result() (*response, error) {
 	vary := append(varyOf(n.sent), hasOrigin)
+	if n.o.ownKey {
+		vary = append(vary, asSent)
+	}
 	if n.judged.authorized {
 		vary = append(vary, hasAuthorization)
 	}
-	p := &response{Status: n.status, Vary: vary, Values: selected(n.r, vary)}
+	p := &response{Status: n.status, Vary: vary, Values: selected(n.asked, vary)}
 	if n.abandoned || n.client.handedOver() == n {
 		p.Passed = true
 		return p, nil
@@ -326,20 +374,24 @@ func (n *run) result() (*response, error) {
 		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
 	if n.panicked != nil {
-		if p.panicked = n.panicked; n.standsIn {
+		if p.panicked = n.panicked; n.standsIn() {
 			return nil, n.panicked
 		}
 		return p, nil
 	}
-	p.Header, p.Body = storable(n.sent, n.at), n.body.Bytes()
+	p.Header, p.Body, p.Made = storable(n.sent, n.at), n.body.Bytes(), time.Now()
 	if n.confirmed {
 		p.Body = n.previous.Body
 	}
-	took := time.Since(n.at)
+	if _, is := p.Header["Content-Type"]; !is && len(p.Body) > 0 && p.Header.Get("Content-Encoding") == "" {
+		// A server guesses, but from what it writes, which is nothing in answer to a HEAD.
+		p.Header.Set("Content-Type", http.DetectContentType(p.Body))
+	}
+	took := p.Made.Sub(n.at)
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
 	p.Revalidate, p.IfError = n.judged.revalidate, n.judged.ifError
-	if n.fails() {
-		return nil, &originError{p}
+	if n.failed {
+		return nil, &originError{p, n.client}
 	}
 	p.unstorable = n.judged.verdict != store || !n.whole()
 	p.Validated = p.Lifetime <= 0 && p.Revalidate == 0 && hasValidator(p.Header)
@@ -390,5 +442,25 @@ func copyHeader(dst, src http.Header) {
 		from := len(all)
 		all = append(all, values...)
 		dst[name] = all[from:len(all):len(all)]
+	}
+}
+
+// addedTo are the headers that handlers add to what others have said.
+var addedTo = [...]string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
+
+// addHeader is copyHeader for the header of a handler that has not seen dst: what outer handlers
+// have said stays where it would have stayed.
+func addHeader(dst, src http.Header) {
+	var said [len(addedTo)][]string
+	for i, name := range addedTo {
+		if _, is := src[name]; is {
+			said[i] = dst[name]
+		}
+	}
+	copyHeader(dst, src)
+	for i, name := range addedTo {
+		if len(said[i]) > 0 {
+			dst[name] = slices.Concat(said[i], dst[name])
+		}
 	}
 }

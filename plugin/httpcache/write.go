@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -12,7 +13,7 @@ import (
 // write answers with a stored response, or with what was just made to be stored.
 func (x *exchange) write(e *dogpile.Entry[*response]) {
 	p, h := e.Value, x.w.Header()
-	copyHeader(h, p.Header)
+	addHeader(h, p.Header)
 	if e.From != dogpile.Created {
 		h.Set("Age", strconv.FormatInt(int64((p.Age+e.Age())/time.Second), 10))
 	}
@@ -35,6 +36,10 @@ func (x *exchange) statusOf(e *dogpile.Entry[*response]) cacheStatus {
 // already.
 func writeBody(w http.ResponseWriter, r *http.Request, p *response) {
 	if p.Status == http.StatusOK && asksForPart(r.Header) {
+		if unit := r.Header.Get("Range"); unit != "" && !strings.HasPrefix(unit, "bytes=") {
+			r = r.Clone(r.Context())
+			r.Header.Del("Range") // RFC 9110, section 14.2, which ServeContent does not know of
+		}
 		modified, _ := http.ParseTime(p.Header.Get("Last-Modified")) // or the zero time, which stands for none
 		http.ServeContent(w, r, "", modified, bytes.NewReader(p.Body))
 		return
