@@ -178,6 +178,9 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if x.handedOver() != n && ctx.Err() != nil {
+		return nil, context.Cause(ctx) // what a handler makes of its interruption is no response
+	}
 	p, err := n.result()
 	if err != nil {
 		return nil, err
@@ -227,7 +230,8 @@ func (x *exchange) failed(err error) {
 		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
 	case errors.As(err, &panicked):
 		repanic(panicked)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, dogpile.ErrCreateTimeout):
+		// The handler hangs. Those who have waited for it would hang in it one by one.
 		x.refuse(http.StatusGatewayTimeout)
 	case x.ask.onlyIfCached:
 		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7

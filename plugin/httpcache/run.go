@@ -70,11 +70,12 @@ func (c *client) leave() *run {
 }
 
 // take hands a run over to the client, which waits for its end from now on, and returns why
-// it was asked for. It reports false if the client has left.
+// it was asked for. It reports false if the client has left, or if the creation has ended: what
+// a handler makes of its interruption is no response, and the creation may be repeated.
 func (c *client) take(n *run) (why string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left || c.altered || c.run != nil {
+	if c.left || c.altered || c.run != nil || n.creation.Err() != nil {
 		return "", false
 	}
 	c.run = n
@@ -91,7 +92,10 @@ type run struct {
 	o      *Options
 	r      *http.Request // as the handler sees it
 	client *client
-	detach func() bool // lets the run outlive its creation
+
+	creation context.Context
+	detach   func() bool // lets the run outlive its creation
+
 	cancel context.CancelCauseFunc
 	tag    func(http.Header)
 
@@ -128,7 +132,7 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, client: c, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, client: c, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
