@@ -90,7 +90,8 @@ func (c *client) take(n *run) (why string, ok bool) {
 // It is the handler's http.ResponseWriter.
 type run struct {
 	o      *Options
-	r      *http.Request // as the handler sees it
+	r      *http.Request // as the handler sees it, who may change it
+	asked  *http.Request // as the client has made it
 	client *client
 
 	creation context.Context
@@ -126,13 +127,13 @@ type run struct {
 // creation's, and previous may be nil.
 func start(ctx context.Context, next http.Handler, o *Options, c *client, previous *response) *run {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r := c.r.Clone(own)
+	asked, r := c.r.Clone(own), c.r.Clone(own)
 	r.Body = http.NoBody
 	for _, name := range partial {
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, client: c, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, asked: asked, client: c, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
@@ -142,7 +143,7 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		n.standsIn = previous.IfError > 0
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	n.tag = func(h http.Header) { dogpile.Creation(ctx).Tag(ctx, o.Tags(r, h)...) }
+	n.tag = func(h http.Header) { dogpile.Creation(ctx).Tag(ctx, o.Tags(asked, h)...) }
 	n.tag(nil)
 	go n.serve(next)
 	return n
@@ -186,11 +187,11 @@ func (n *run) WriteHeader(status int) {
 		// The response before goes on, with what the handler says of it now.
 		n.sent, n.status = n.previous.updated(n.sent, n.at), n.previous.Status
 		n.confirmed = true
-		n.judged = n.o.judge(n.r, n.status, n.sent, n.at)
+		n.judged = n.o.judge(n.asked, n.status, n.sent, n.at)
 		n.tag(n.sent)
 		return
 	}
-	n.judged = n.o.judge(n.r, status, n.sent, n.at)
+	n.judged = n.o.judge(n.asked, status, n.sent, n.at)
 	if n.fails() {
 		return // the response before stands in for whatever comes
 	}
@@ -206,7 +207,7 @@ func (n *run) WriteHeader(status int) {
 
 // conditional reports whether the handler was asked on a condition of the cache.
 func (n *run) conditional() bool {
-	return n.r.Header.Get("If-None-Match") != "" || n.r.Header.Get("If-Modified-Since") != ""
+	return n.previous != nil && hasValidator(n.previous.Header)
 }
 
 // fails reports whether the origin has failed, and the response before may stand in; RFC 5861,
@@ -303,7 +304,7 @@ func (n *run) result() (*response, error) {
 	if n.judged.authorized {
 		vary = append(vary, hasAuthorization)
 	}
-	p := &response{Status: n.status, Vary: vary, Values: selected(n.r, vary)}
+	p := &response{Status: n.status, Vary: vary, Values: selected(n.asked, vary)}
 	if n.abandoned || n.client.handedOver() == n {
 		p.Passed = true
 		return p, nil
