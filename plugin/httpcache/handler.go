@@ -208,6 +208,8 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		x.forward(x.w, x.r, x.why)
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
+	case p.personal && e.From == dogpile.Waited:
+		x.refuse(p.Status)
 	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
 		// It was kept to be asked about, and the handler took too long.
 		x.refuse(http.StatusGatewayTimeout)
@@ -227,7 +229,7 @@ func (x *exchange) failed(err error) {
 	switch {
 	case x.r.Context().Err() != nil: // nobody is there to read it
 	case errors.As(err, &origin):
-		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Waited})
+		x.failure(origin)
 	case errors.As(err, &panicked):
 		repanic(panicked)
 	case errors.Is(err, dogpile.ErrCreateTimeout):
@@ -237,6 +239,19 @@ func (x *exchange) failed(err error) {
 		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7
 	default:
 		x.forward(x.w, x.r, x.why) // the cache fails, or is not configured: the application does not
+	}
+}
+
+// failure answers with what an origin that fails has said, if that is for this client too.
+func (x *exchange) failure(e *originError) {
+	p := e.response
+	switch own := e.client == &x.client; {
+	case !own && (!e.shared || !p.matches(x.r)):
+		x.forward(x.w, x.r, x.why)
+	case !own && p.personal:
+		x.refuse(p.Status)
+	default:
+		x.write(&dogpile.Entry[*response]{Value: p, Created: time.Now(), From: dogpile.Waited})
 	}
 }
 

@@ -44,6 +44,7 @@ type response struct {
 	// What is below is not stored: it concerns those who wait.
 
 	unstorable bool  // it may not be stored, or is not whole
+	personal   bool  // a failure that was made for a client with a cookie: others are told the status alone
 	panicked   error // a *dogpile.PanicError: the handler did not return
 }
 

@@ -291,7 +291,11 @@ func (n *run) wait() {
 var errNoReturn = errors.New("httpcache: the handler did not return")
 
 // originError is a response that tells of a failure, where a response before may stand in.
-type originError struct{ response *response }
+type originError struct {
+	response *response
+	client   *client // that it was made for
+	shared   bool    // others may have it
+}
 
 func (e *originError) Error() string {
 	return "httpcache: the handler has answered with status " + strconv.Itoa(e.response.Status)
@@ -325,8 +329,9 @@ func (n *run) result() (*response, error) {
 	took := time.Since(n.at)
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
 	p.Revalidate, p.IfError = n.judged.revalidate, n.judged.ifError
+	p.personal = n.judged.verdict == share && n.asked.Header.Get("Cookie") != ""
 	if n.fails() {
-		return nil, &originError{p}
+		return nil, &originError{p, n.client, n.judged.verdict == share}
 	}
 	p.unstorable = n.judged.verdict != store || !n.whole()
 	p.Validated = p.Lifetime <= 0 && p.Revalidate == 0 && hasValidator(p.Header)
