@@ -227,7 +227,14 @@ func (x *exchange) failed(err error) {
 	var origin *originError
 	var panicked *dogpile.PanicError
 	switch {
-	case x.r.Context().Err() != nil: // nobody is there to read it
+	case x.r.Context().Err() != nil:
+		// Mostly nobody is there to read it. Where an outer handler or the server's end has
+		// ended the context somebody is, and nothing at all would be an empty 200.
+		if errors.Is(x.r.Context().Err(), context.DeadlineExceeded) {
+			x.refuse(http.StatusGatewayTimeout)
+		} else {
+			x.refuse(http.StatusServiceUnavailable)
+		}
 	case errors.As(err, &origin):
 		x.failure(origin)
 	case errors.As(err, &panicked):
