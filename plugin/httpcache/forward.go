@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -24,12 +25,13 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, why string) {
 // cached for the resources that it may have changed is deleted before the client can know;
 // RFC 9111, section 4.4.
 func (h *handler) change(w http.ResponseWriter, r *http.Request) {
+	of, key := resourceOf(r), h.o.Key(r) // the handler may change the request
 	x := beforeHeader(w, func(status int) bool {
 		cacheStatus{forwarded: "method"}.add(w.Header(), h.id)
 		if status < 400 {
 			// The client may have left, and the change was made all the same.
 			ctx := context.WithoutCancel(r.Context())
-			if err := h.responses.Delete(ctx, h.changed(r, w.Header())...); err != nil {
+			if err := h.responses.Delete(ctx, h.changed(of, key, w.Header())...); err != nil {
 				h.o.Error(r, err)
 			}
 		}
@@ -39,15 +41,20 @@ func (h *handler) change(w http.ResponseWriter, r *http.Request) {
 	x.end()
 }
 
-// changed returns the keys of what a request may have changed: its own resource, and those
-// that the response names, on the same host.
-func (h *handler) changed(r *http.Request, header http.Header) []string {
-	keys := []string{h.o.Key(r)}
-	own := *r.URL
-	own.Scheme, own.Host = "http", r.Host
+// resourceOf returns the absolute URL that a request is for.
+func resourceOf(r *http.Request) *url.URL {
+	u := *r.URL
+	u.Scheme, u.Host = "http", r.Host
 	if r.TLS != nil {
-		own.Scheme = "https"
+		u.Scheme = "https"
 	}
+	return &u
+}
+
+// changed returns the keys of what a request may have changed: key, which is its own resource's,
+// and those of the URLs that the response names, on the same host.
+func (h *handler) changed(own *url.URL, key string, header http.Header) []string {
+	keys := []string{key}
 	for _, name := range []string{"Location", "Content-Location"} {
 		to := header.Get(name)
 		if to == "" {
