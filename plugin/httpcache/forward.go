@@ -26,19 +26,33 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, why string) {
 // RFC 9111, section 4.4.
 func (h *handler) change(w http.ResponseWriter, r *http.Request) {
 	of, key := resourceOf(r), h.o.Key(r) // the handler may change the request
+	var stale []string
+	drop := func() {
+		// The client may have left, and the change was made all the same.
+		if err := h.responses.Delete(context.WithoutCancel(r.Context()), stale...); err != nil {
+			h.o.Error(r, err)
+		}
+	}
 	x := beforeHeader(w, func(status int) bool {
 		cacheStatus{forwarded: "method"}.add(w.Header(), h.id)
 		if status < 400 {
-			// The client may have left, and the change was made all the same.
-			ctx := context.WithoutCancel(r.Context())
-			if err := h.responses.Delete(ctx, h.changed(of, key, w.Header())...); err != nil {
-				h.o.Error(r, err)
-			}
+			stale = h.changed(of, key, w.Header())
+			drop()
 		}
 		return true
 	})
+	defer func() {
+		// 1. The handler writes the header.  2. Another request stores the old page.  3. The
+		// handler makes the change, in a deferred Commit say.
+		if stale != nil {
+			drop()
+		}
+	}()
 	h.next.ServeHTTP(x.ResponseWriter, r)
-	x.end()
+	if !x.seen {
+		x.end()
+		stale = nil // all was done before
+	}
 }
 
 // resourceOf returns the absolute URL that a request is for.
