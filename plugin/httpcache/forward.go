@@ -160,8 +160,29 @@ func beforeHeader(w http.ResponseWriter, before func(status int) (write bool)) *
 			}
 		},
 	})
+	if _, flushes := w.(http.Flusher); !flushes {
+		x.ResponseWriter = flushed{x.ResponseWriter, x}
+	}
 	return x
 }
+
+// flushed is a watched writer that has no Flush. An http.ResponseController looks for one
+// in what that wraps, which would write the header unseen.
+type flushed struct {
+	http.ResponseWriter
+	x *watched
+}
+
+// FlushError is what an http.ResponseController calls.
+func (f flushed) FlushError() error {
+	if !f.x.header(http.StatusOK) {
+		return nil
+	}
+	return http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+// Unwrap is for the other methods of an http.ResponseController.
+func (f flushed) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // header is called before each step of writing, with the status that it implies, and reports
 // whether it is to be taken.
