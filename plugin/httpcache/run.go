@@ -165,6 +165,8 @@ func (n *run) serve(next http.Handler) {
 func (n *run) finish() {
 	if v := recover(); v != nil {
 		n.panicked = &dogpile.PanicError{Value: v, Stack: debug.Stack()}
+	} else if !n.returned {
+		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
 	n.decide()
 	close(n.ended)
@@ -312,9 +314,6 @@ func (n *run) result() (*response, error) {
 	if n.abandoned || n.client.handedOver() == n {
 		p.Passed = true
 		return p, nil
-	}
-	if !n.returned && n.panicked == nil {
-		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
 	if n.panicked != nil {
 		if p.panicked = n.panicked; n.standsIn {
