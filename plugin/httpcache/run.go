@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,6 +160,23 @@ func (n *run) serve(next http.Handler) {
 		n.WriteHeader(http.StatusOK)
 	}
 	n.returned = true
+	if n.to != nil {
+		copyTrailers(n.to.Header(), n.header)
+	}
+}
+
+// copyTrailers sets those of src that dst has announced, and those with a name that says so.
+func copyTrailers(dst, src http.Header) {
+	for _, name := range listOf(dst.Values("Trailer")) {
+		if values, ok := src[http.CanonicalHeaderKey(name)]; ok {
+			dst[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	for name, values := range src {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			dst[name] = values
+		}
+	}
 }
 
 // finish is deferred by serve, so that it also sees panics and runtime.Goexit.
