@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -97,7 +98,7 @@ func (x *exchange) validate(key string, p *response) {
 	y := beforeHeader(x.w, func(status int) bool {
 		h := x.w.Header()
 		if holds = status == http.StatusNotModified; holds {
-			copyHeader(h, p.updated(h, time.Now()))
+			maps.Copy(h, p.updated(h, time.Now())) // h is part of it already
 			cacheStatus{forwarded: "stale", status: status}.add(h, x.id)
 			return false
 		}

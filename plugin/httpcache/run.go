@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -388,9 +389,14 @@ func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
 	return true
 }
 
-// copyHeader sets what src has. Outer handlers may have set more.
+// copyHeader sets what src has. Outer handlers may have set more: of what handlers add to
+// without a look at what is there, theirs remains.
 func copyHeader(dst, src http.Header) {
 	for name, values := range src {
+		if name == "Vary" || name == "Set-Cookie" {
+			dst[name] = append(slices.Clip(dst[name]), values...)
+			continue
+		}
 		dst[name] = append([]string(nil), values...)
 	}
 }
