@@ -114,7 +114,8 @@ type run struct {
 	sent      http.Header
 	judged    judgement
 	body      bytes.Buffer
-	to        http.ResponseWriter // the client's, once it has been handed over
+	to        http.ResponseWriter                    // the client's, once it has been handed over
+	deadlines []func(*http.ResponseController) error // that the handler has set before
 	abandoned bool
 	returned  bool
 	panicked  *dogpile.PanicError
@@ -270,6 +271,25 @@ func (n *run) FlushError() error {
 	return http.NewResponseController(n.to).Flush()
 }
 
+// SetReadDeadline sets that of the client's connection once the run is handed over to it. What is
+// kept is not written by the handler, and needs none.
+func (n *run) SetReadDeadline(at time.Time) error {
+	return n.control(func(c *http.ResponseController) error { return c.SetReadDeadline(at) })
+}
+
+// SetWriteDeadline is like SetReadDeadline.
+func (n *run) SetWriteDeadline(at time.Time) error {
+	return n.control(func(c *http.ResponseController) error { return c.SetWriteDeadline(at) })
+}
+
+func (n *run) control(set func(*http.ResponseController) error) error {
+	if n.to != nil {
+		return set(http.NewResponseController(n.to))
+	}
+	n.deadlines = append(n.deadlines, set)
+	return nil
+}
+
 // Flush is FlushError for handlers that look for an http.Flusher.
 func (n *run) Flush() { _ = n.FlushError() }
 
@@ -291,6 +311,9 @@ func (n *run) handOver() {
 	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
+	for _, set := range n.deadlines {
+		_ = n.control(set)
+	}
 	copyHeader(n.to.Header(), n.sent)
 	cacheStatus{forwarded: why}.add(n.to.Header(), n.client.id)
 	n.to.WriteHeader(n.status)
