@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -48,12 +49,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		x := &exchange{handler: h, ask: ask, resource: h.o.Key(r)}
 		x.client = client{w: w, r: r, id: h.id, why: "uri-miss", altered: asksForPart(r.Header)}
-		ctx := r.Context()
 		if ask.anew {
 			x.why = "request"
-			ctx = dogpile.Renew(ctx)
 		}
-		x.read(ctx)
+		x.read(r.Context())
 	}
 }
 
@@ -82,9 +81,9 @@ type exchange struct {
 func (x *exchange) read(ctx context.Context) {
 	var root *response // what is kept under the resource's key
 	var names []string
-	key := x.resource
+	key, anew := x.resource, x.ask.anew
 	for range maxVariants {
-		e, err := x.find(ctx, key, root)
+		e, err := x.find(ctx, key, root, anew)
 		switch {
 		case err != nil:
 			x.failed(err)
@@ -98,7 +97,7 @@ func (x *exchange) read(ctx context.Context) {
 			key = root.variantKey(x.resource, names, selected(x.r, names))
 		case !x.ask.accept(&e):
 			x.setWhy("request")
-			ctx = dogpile.Renew(ctx)
+			anew = true
 		default:
 			x.answer(key, &e)
 			return
@@ -117,13 +116,15 @@ func union(a, b []string) []string {
 // errAbsent is returned to requests for which nothing is created.
 var errAbsent = errors.New("httpcache: nothing is stored")
 
-// find returns what is kept under a key, or what the handler makes for it. root is what is kept
-// under the resource's key; nil: that is what is looked for.
-func (x *exchange) find(ctx context.Context, key string, root *response) (dogpile.Entry[*response], error) {
+// find returns what is kept under a key, or what the handler makes for it; anew: what is kept will
+// not do. root is what is kept under the resource's key; nil: that is what is looked for.
+func (x *exchange) find(ctx context.Context, key string, root *response, anew bool) (dogpile.Entry[*response], error) {
 	if x.r.Method == http.MethodGet && !x.ask.onlyIfCached {
-		return x.responses.GetOrCreateEntry(ctx, key, func(ctx context.Context) (*response, error) {
-			return x.create(ctx, root)
-		})
+		create := func(ctx context.Context) (*response, error) { return x.create(ctx, root) }
+		if anew {
+			return x.renew(ctx, key, create)
+		}
+		return x.responses.GetOrCreateEntry(ctx, key, create)
 	}
 	if x.ask.anew {
 		return dogpile.Entry[*response]{}, errAbsent
@@ -131,6 +132,21 @@ func (x *exchange) find(ctx context.Context, key string, root *response) (dogpil
 	e, ok, err := x.responses.Peek(ctx, key)
 	if err == nil && !(ok && x.mayUse(&e)) {
 		err = errAbsent
+	}
+	return e, err
+}
+
+// renew has the handler make what is kept under a key. It does without [dogpile.Renew], which would
+// hold for all that the handler gets from caches: a client's reload is about the page.
+func (x *exchange) renew(ctx context.Context, key string, create func(context.Context) (*response, error)) (dogpile.Entry[*response], error) {
+	var own atomic.Bool
+	p, err := x.responses.Refresh(ctx, key, func(ctx context.Context) (*response, error) {
+		own.Store(true)
+		return create(ctx)
+	})
+	e := dogpile.Entry[*response]{Value: p, Created: time.Now(), From: dogpile.Waited}
+	if own.Load() {
+		e.From = dogpile.Created
 	}
 	return e, err
 }
