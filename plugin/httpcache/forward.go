@@ -87,7 +87,7 @@ func (h *handler) changed(own *url.URL, key string, header http.Header) []string
 // it does not, the response is deleted: the next request stores the new one under a lock.
 func (x *exchange) validate(key string, p *response) {
 	if x.altered {
-		x.forward(x.w, x.r, "stale") // it asks on a condition of its own
+		x.forward(x.w, x.r.Clone(x.r.Context()), "stale") // it asks on a condition of its own
 		return
 	}
 	r := x.r.Clone(x.r.Context())

@@ -221,7 +221,7 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 	case p.panicked != nil:
 		repanic(p.panicked)
 	case p.Passed:
-		x.forward(x.w, x.r, x.why)
+		x.pass()
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
 	case p.personal && e.From == dogpile.Waited:
@@ -261,7 +261,7 @@ func (x *exchange) failed(err error) {
 	case x.ask.onlyIfCached:
 		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7
 	default:
-		x.forward(x.w, x.r, x.why) // the cache fails, or is not configured: the application does not
+		x.pass() // the cache fails, or is not configured: the application does not
 	}
 }
 
@@ -270,7 +270,7 @@ func (x *exchange) failure(e *originError) {
 	p := e.response
 	switch own := e.client == &x.client; {
 	case !own && (!e.shared || !p.matches(x.r)):
-		x.forward(x.w, x.r, x.why)
+		x.pass()
 	case !own && p.personal:
 		x.refuse(p.Status)
 	default:
@@ -284,8 +284,12 @@ func (x *exchange) passOn() {
 		run.wait()
 		return
 	}
-	x.forward(x.w, x.r, x.why)
+	x.pass()
 }
+
+// pass has the handler answer, with a copy of the request: a renewal in the background may be
+// about to copy it too, while handlers change theirs.
+func (x *exchange) pass() { x.forward(x.w, x.r.Clone(x.r.Context()), x.why) }
 
 func (x *exchange) refuse(status int) {
 	cacheStatus{forwarded: x.why}.add(x.w.Header(), x.id)
