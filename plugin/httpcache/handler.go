@@ -201,6 +201,9 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 	if err != nil {
 		return nil, err
 	}
+	if p.panicked != nil && !x.keep(p.panicked) {
+		x.o.panicked(x.r, p.panicked)
+	}
 	p.Variants = variants
 	status := cacheStatus{stored: x.o.keep(dogpile.Creation(ctx), p)}
 	if n.confirmed {
@@ -217,6 +220,9 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		return
 	}
 	p := e.Value
+	if lost := x.panicked(); lost != nil && p.panicked == nil {
+		x.o.panicked(x.r, lost)
+	}
 	switch {
 	case p.panicked != nil:
 		repanic(p.panicked)
@@ -244,6 +250,9 @@ func (x *exchange) failed(err error) {
 	var panicked *dogpile.PanicError
 	switch {
 	case x.r.Context().Err() != nil:
+		if lost := x.panicked(); lost != nil {
+			x.o.panicked(x.r, lost)
+		}
 		// Mostly nobody is there to read it. Where an outer handler or the server's end has
 		// ended the context somebody is, and nothing at all would be an empty 200.
 		if errors.Is(x.r.Context().Err(), context.DeadlineExceeded) {

@@ -64,8 +64,9 @@ type Options struct {
 	KeepFor time.Duration
 
 	// Error is told what went wrong where no client can be told: a response that an unsafe
-	// method should have deleted may be served on. It is called from many goroutines. nil: a
-	// record of slog.Default(), at error level.
+	// method should have deleted may be served on, or a *dogpile.PanicError of a handler that
+	// nobody has waited for. It is called from many goroutines. nil: a record of
+	// slog.Default(), at error level.
 	Error func(*http.Request, error)
 }
 

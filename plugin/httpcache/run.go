@@ -31,6 +31,7 @@ type client struct {
 	why    string      // it is forwarded to the handler, in words of RFC 9211
 	status cacheStatus // of what its creator has made
 	left   bool        // it has got something else, or has given up
+	lost   error       // a panic of its run, which the client is told of unless it gets something else
 	run    *run        // that has been handed over to it
 }
 
@@ -69,6 +70,21 @@ func (c *client) leave() *run {
 	defer c.mu.Unlock()
 	c.left = true
 	return c.run
+}
+
+// keep keeps a panic for the client, and reports false if that has left.
+func (c *client) keep(panicked error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = panicked
+	return !c.left
+}
+
+// panicked returns what keep has kept.
+func (c *client) panicked() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
 }
 
 // take hands a run over to the client, which waits for its end from now on, and returns why
@@ -188,9 +204,19 @@ func (n *run) finish() {
 	} else if !n.returned {
 		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
+	if n.panicked != nil && n.to == nil && (n.abandoned || n.creation.Err() != nil) {
+		n.o.panicked(n.asked, n.panicked)
+	}
 	n.decide()
 	close(n.ended)
 	n.cancel(nil)
+}
+
+// panicked tells of a panic that reaches no client. To abort a response is none.
+func (o *Options) panicked(r *http.Request, err error) {
+	if !errors.Is(err, http.ErrAbortHandler) {
+		o.Error(r, err)
+	}
 }
 
 func (n *run) decide() { n.once.Do(func() { close(n.decided) }) }
