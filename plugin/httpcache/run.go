@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -138,6 +139,7 @@ type run struct {
 
 	decided chan struct{} // closed when the response is complete, handed over or abandoned
 	once    sync.Once
+	over    atomic.Bool   // the handler has returned: what its goroutines go on writing would reach another response
 	ended   chan struct{} // closed when the handler has returned
 }
 
@@ -199,6 +201,7 @@ func copyTrailers(dst, src http.Header) {
 
 // finish is deferred by serve, so that it also sees panics and runtime.Goexit.
 func (n *run) finish() {
+	n.over.Store(true)
 	if v := recover(); v != nil {
 		n.panicked = &dogpile.PanicError{Value: v, Stack: debug.Stack()}
 	} else if !n.returned {
@@ -226,7 +229,7 @@ func (n *run) Header() http.Header { return n.header }
 
 // WriteHeader takes the status and the header as they are now.
 func (n *run) WriteHeader(status int) {
-	if n.status != 0 || status < 200 {
+	if n.status != 0 || status < 200 || n.over.Load() {
 		return // informational responses are not kept
 	}
 	n.at = time.Now()
@@ -270,6 +273,9 @@ func (n *run) fails() bool {
 
 // Write keeps p, or writes it to the client that the run was handed over to.
 func (n *run) Write(p []byte) (int, error) {
+	if n.over.Load() {
+		return 0, errGone
+	}
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
@@ -288,6 +294,9 @@ func (n *run) Write(p []byte) (int, error) {
 // FlushError writes what is under way to the client that the run was handed over to. What is
 // kept has nobody to be flushed to.
 func (n *run) FlushError() error {
+	if n.over.Load() {
+		return errGone
+	}
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
