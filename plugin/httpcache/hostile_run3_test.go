@@ -23,7 +23,7 @@ func TestRenewalDoesNotTakeClientOfVariant(t *testing.T) {
 	gate, inside := make(chan struct{}), make(chan struct{}, 10)
 	s, _ := serve(t, &dogpile.Options{Runner: dogpile.Background}, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept-Language")
-		w.Header().Set("Cache-Control", "max-age=0, stale-while-revalidate=60")
+		w.Header().Set("Cache-Control", "max-age=1, stale-while-revalidate=60")
 		if r.Header.Get("Accept-Language") == "de" {
 			if slow.CompareAndSwap(true, false) {
 				inside <- struct{}{}
@@ -39,6 +39,7 @@ func TestRenewalDoesNotTakeClientOfVariant(t *testing.T) {
 	slow.Store(true)
 	go func() { _, _, _ = try(s.URL, "Accept-Language", "de") }()
 	<-inside
+	time.Sleep(1100 * time.Millisecond) // until the English one is stale
 	// 2. Others wait for it, or are handed the renewal of the English one, in German.
 	done := make(chan struct{})
 	began := make(chan struct{})

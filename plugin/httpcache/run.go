@@ -115,6 +115,7 @@ type run struct {
 
 	creation context.Context
 	detach   func() bool // lets the run outlive its creation
+	release  func() bool // ends that the client's leaving cancels it; nil: it does not
 
 	cancel context.CancelCauseFunc
 	tag    func(http.Header)
@@ -209,6 +210,9 @@ func (n *run) finish() {
 	}
 	if n.panicked != nil && n.to == nil && (n.abandoned || n.creation.Err() != nil) {
 		n.o.panicked(n.asked, n.panicked)
+	}
+	if n.release != nil {
+		n.release() // the context may live on
 	}
 	n.decide()
 	close(n.ended)
@@ -343,7 +347,7 @@ func (n *run) handOver() {
 		return
 	}
 	n.detach()
-	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
+	n.release = context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
 	for _, set := range n.deadlines {
