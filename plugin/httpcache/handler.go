@@ -83,6 +83,7 @@ func (x *exchange) read(ctx context.Context) {
 	var names []string
 	key, anew := x.resource, x.ask.anew
 	for range maxVariants {
+		x.setKey(key)
 		e, err := x.find(ctx, key, root, anew)
 		switch {
 		case err != nil:
@@ -120,7 +121,7 @@ var errAbsent = errors.New("httpcache: nothing is stored")
 // not do. root is what is kept under the resource's key; nil: that is what is looked for.
 func (x *exchange) find(ctx context.Context, key string, root *response, anew bool) (dogpile.Entry[*response], error) {
 	if x.r.Method == http.MethodGet && !x.ask.onlyIfCached {
-		create := func(ctx context.Context) (*response, error) { return x.create(ctx, root) }
+		create := func(ctx context.Context) (*response, error) { return x.create(ctx, key, root) }
 		if anew {
 			return x.renew(ctx, key, create)
 		}
@@ -174,7 +175,7 @@ func (ask *wants) accept(e *dogpile.Entry[*response]) bool {
 
 // create is the creator of a key: it runs the handler, and returns what that has made or what
 // stands for it.
-func (x *exchange) create(ctx context.Context, root *response) (*response, error) {
+func (x *exchange) create(ctx context.Context, key string, root *response) (*response, error) {
 	previous, _ := dogpile.Previous[*response](ctx)
 	variants := newVariants()
 	if root == nil && previous != nil {
@@ -188,7 +189,7 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 		dogpile.Creation(ctx).NoStore()
 		return &response{Passed: true, Variants: variants}, nil
 	}
-	n := start(ctx, x.next, &x.o, &x.client, previous)
+	n := start(ctx, x.next, &x.o, &x.client, key, previous)
 	select {
 	case <-n.decided:
 	case <-ctx.Done():

@@ -33,6 +33,7 @@ func TestRenewalDoesNotTakeClientOfVariant(t *testing.T) {
 			}
 		}
 		fmt.Fprint(w, "text")
+		w.(http.Flusher).Flush()
 	})
 	get(t, s.URL, "Accept-Language", "en")
 	// 1. The handler makes the German variant, for a client that waits.

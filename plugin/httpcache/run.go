@@ -29,11 +29,18 @@ type client struct {
 	altered bool
 
 	mu     sync.Mutex
+	key    string      // of what it waits for
 	why    string      // it is forwarded to the handler, in words of RFC 9211
 	status cacheStatus // of what its creator has made
 	left   bool        // it has got something else, or has given up
 	lost   error       // a panic of its run, which the client is told of unless it gets something else
 	run    *run        // that has been handed over to it
+}
+
+func (c *client) setKey(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.key = key
 }
 
 func (c *client) setWhy(why string) {
@@ -89,12 +96,12 @@ func (c *client) panicked() error {
 }
 
 // take hands a run over to the client, which waits for its end from now on, and returns why
-// it was asked for. It reports false if the client has left, or if the creation has ended: what
+// it was asked for. It reports false if the client has left or waits for something else, or if the creation has ended: what
 // a handler makes of its interruption is no response, and the creation may be repeated.
 func (c *client) take(n *run) (why string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left || c.altered || c.run != nil || n.creation.Err() != nil {
+	if c.left || c.altered || c.run != nil || c.key != n.key || n.creation.Err() != nil {
 		return "", false
 	}
 	c.run = n
@@ -112,6 +119,7 @@ type run struct {
 	r      *http.Request // as the handler sees it, who may change it
 	asked  *http.Request // as the client has made it
 	client *client
+	key    string // of what is created
 
 	creation context.Context
 	detach   func() bool // lets the run outlive its creation
@@ -147,7 +155,7 @@ type run struct {
 // start runs a handler with the request of a client, changed for the cache: for the whole
 // response, or on the condition that the previous one does not hold any more. ctx is the
 // creation's, and previous may be nil.
-func start(ctx context.Context, next http.Handler, o *Options, c *client, previous *response) *run {
+func start(ctx context.Context, next http.Handler, o *Options, c *client, key string, previous *response) *run {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	asked, r := c.r.Clone(own), c.r.Clone(own)
 	r.Body = http.NoBody
@@ -155,7 +163,7 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, previo
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, asked: asked, client: c, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, asked: asked, client: c, key: key, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
