@@ -143,7 +143,12 @@ func (x *exchange) renew(ctx context.Context, key string, create func(context.Co
 	var own atomic.Bool
 	p, err := x.responses.Refresh(ctx, key, func(ctx context.Context) (*response, error) {
 		own.Store(true)
-		return create(ctx)
+		p, err := create(ctx)
+		if err == nil && p.Passed {
+			// What is kept for others is no worse for it.
+			dogpile.Creation(ctx).NoStore()
+		}
+		return p, err
 	})
 	e := dogpile.Entry[*response]{Value: p, Created: time.Now(), From: dogpile.Waited}
 	if own.Load() {
