@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -44,6 +45,8 @@ func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Tim
 		return j
 	case slices.Contains(varyOf(h), "*"), h.Get("Trailer") != "":
 		return j
+	case strings.HasPrefix(strings.ToLower(h.Get("Content-Type")), "text/event-stream"):
+		return j // it has no end to wait for
 	}
 	j.freshness(o, &d, status, h, now)
 	noCookie := len(h.Values("Set-Cookie")) == 0
