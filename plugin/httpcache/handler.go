@@ -205,6 +205,7 @@ func (x *exchange) create(ctx context.Context, key string, root *response) (*res
 	}
 	p, err := n.result()
 	if err != nil {
+		x.keep(err)
 		return nil, err
 	}
 	if p.panicked != nil && !x.keep(p.panicked) {
@@ -226,7 +227,9 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		return
 	}
 	p := e.Value
-	if lost := x.panicked(); lost != nil && p.panicked == nil {
+	past := e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError
+	lost := x.failure()
+	if lost != nil && p.panicked == nil && e.From != dogpile.StoodIn {
 		x.o.panicked(x.r, lost)
 	}
 	switch {
@@ -238,7 +241,9 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		x.validate(key, p)
 	case p.personal && e.From == dogpile.Waited:
 		x.refuse(p.Status)
-	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
+	case past && lost != nil:
+		x.failed(lost)
+	case past:
 		// It was kept to be asked about, and the handler took too long.
 		x.refuse(http.StatusGatewayTimeout)
 	default:
@@ -256,7 +261,7 @@ func (x *exchange) failed(err error) {
 	var panicked *dogpile.PanicError
 	switch {
 	case x.r.Context().Err() != nil:
-		if lost := x.panicked(); lost != nil {
+		if lost := x.failure(); lost != nil {
 			x.o.panicked(x.r, lost)
 		}
 		// Mostly nobody is there to read it. Where an outer handler or the server's end has
@@ -267,7 +272,7 @@ func (x *exchange) failed(err error) {
 			x.refuse(http.StatusServiceUnavailable)
 		}
 	case errors.As(err, &origin):
-		x.failure(origin)
+		x.origin(origin)
 	case errors.As(err, &panicked):
 		repanic(panicked)
 	case errors.Is(err, dogpile.ErrCreateTimeout):
@@ -280,8 +285,8 @@ func (x *exchange) failed(err error) {
 	}
 }
 
-// failure answers with what an origin that fails has said, if that is for this client too.
-func (x *exchange) failure(e *originError) {
+// origin answers with what an origin that fails has said, if that is for this client too.
+func (x *exchange) origin(e *originError) {
 	p := e.response
 	switch own := e.client == &x.client; {
 	case !own && (!e.shared || !p.matches(x.r)):

@@ -33,7 +33,7 @@ type client struct {
 	why    string      // it is forwarded to the handler, in words of RFC 9211
 	status cacheStatus // of what its creator has made
 	left   bool        // it has got something else, or has given up
-	lost   error       // a panic of its run, which the client is told of unless it gets something else
+	lost   error       // how its run has failed, which the client is told of unless it gets something else
 	run    *run        // that has been handed over to it
 }
 
@@ -80,16 +80,16 @@ func (c *client) leave() *run {
 	return c.run
 }
 
-// keep keeps a panic for the client, and reports false if that has left.
-func (c *client) keep(panicked error) bool {
+// keep keeps how the client's run has failed, and reports false if the client has left.
+func (c *client) keep(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lost = panicked
+	c.lost = err
 	return !c.left
 }
 
-// panicked returns what keep has kept.
-func (c *client) panicked() error {
+// failure returns what keep has kept.
+func (c *client) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lost
@@ -227,9 +227,11 @@ func (n *run) finish() {
 	n.cancel(nil)
 }
 
-// panicked tells of a panic that reaches no client. To abort a response is none.
+// panicked tells of a failure that reaches no client, if it is a panic. To abort a response is
+// none.
 func (o *Options) panicked(r *http.Request, err error) {
-	if !errors.Is(err, http.ErrAbortHandler) {
+	var panicked *dogpile.PanicError
+	if errors.As(err, &panicked) && !errors.Is(err, http.ErrAbortHandler) {
 		o.Error(r, err)
 	}
 }
