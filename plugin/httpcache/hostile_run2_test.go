@@ -462,7 +462,7 @@ func TestSlowReader(t *testing.T) {
 	for _, cc := range []string{"no-store", "max-age=60", ""} {
 		s, _ := serve(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", cc)
-			for range 32 << 20 / (64 << 10) {
+			for range 16 << 20 / (64 << 10) {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 					return
 				}
@@ -476,7 +476,7 @@ func TestSlowReader(t *testing.T) {
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: "+s.Listener.Addr().String()+"\r\n\r\n")
 		_, _ = io.ReadFull(c, make([]byte, 100))
 		for range 3 {
-			if _, body := get(t, s.URL); len(body) != 32<<20 {
+			if _, body := get(t, s.URL); len(body) != 16<<20 {
 				t.Errorf("%q: %d bytes", cc, len(body))
 			}
 		}

@@ -140,8 +140,8 @@ type run struct {
 	sent      http.Header
 	judged    judgement
 	body      bytes.Buffer
-	to        http.ResponseWriter                    // the client's, once it has been handed over
-	deadlines []func(*http.ResponseController) error // that the handler has set before
+	to        http.ResponseWriter                     // the client's, once it has been handed over
+	deadlines [2]func(*http.ResponseController) error // that the handler has set last, of reading and writing
 	abandoned bool
 	returned  bool
 	panicked  *dogpile.PanicError
@@ -323,19 +323,19 @@ func (n *run) FlushError() error {
 // SetReadDeadline sets that of the client's connection once the run is handed over to it. What is
 // kept is not written by the handler, and needs none.
 func (n *run) SetReadDeadline(at time.Time) error {
-	return n.control(func(c *http.ResponseController) error { return c.SetReadDeadline(at) })
+	return n.control(0, func(c *http.ResponseController) error { return c.SetReadDeadline(at) })
 }
 
 // SetWriteDeadline is like SetReadDeadline.
 func (n *run) SetWriteDeadline(at time.Time) error {
-	return n.control(func(c *http.ResponseController) error { return c.SetWriteDeadline(at) })
+	return n.control(1, func(c *http.ResponseController) error { return c.SetWriteDeadline(at) })
 }
 
-func (n *run) control(set func(*http.ResponseController) error) error {
+func (n *run) control(which int, set func(*http.ResponseController) error) error {
 	if n.to != nil {
 		return set(http.NewResponseController(n.to))
 	}
-	n.deadlines = append(n.deadlines, set)
+	n.deadlines[which] = set
 	return nil
 }
 
@@ -360,8 +360,10 @@ func (n *run) handOver() {
 	n.release = context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
-	for _, set := range n.deadlines {
-		_ = n.control(set)
+	for which, set := range n.deadlines {
+		if set != nil {
+			_ = n.control(which, set)
+		}
 	}
 	copyHeader(n.to.Header(), n.sent)
 	cacheStatus{forwarded: why}.add(n.to.Header(), n.client.id)
