@@ -25,8 +25,8 @@ func newRegion(name string) *dogpile.Region {
 	return r
 }
 
-// get prints what a client gets.
-func get(site http.Handler, path string) {
+// show prints what a client gets.
+func show(site http.Handler, path string) {
 	w := httptest.NewRecorder()
 	site.ServeHTTP(w, httptest.NewRequest("GET", "http://shop.example"+path, nil))
 	status, _, _ := strings.Cut(w.Header().Get("Cache-Status"), ";ttl")
@@ -44,8 +44,8 @@ func Example() {
 	})
 	site := httpcache.Middleware(pages, nil)(mux)
 
-	get(site, "/hello")
-	get(site, "/hello")
+	show(site, "/hello")
+	show(site, "/hello")
 	// Output:
 	// hello 1 - pages;fwd=uri-miss;stored
 	// hello 1 - pages;hit
@@ -59,10 +59,10 @@ func ExampleDelete() {
 		w.Header().Set("Cache-Control", "max-age=3600")
 		fmt.Fprint(w, "tea costs ", price)
 	}))
-	get(site, "/tea")
+	show(site, "/tea")
 	price = 4
 	fmt.Println(httpcache.Delete(ctx, pages, nil, "http://shop.example/tea"))
-	get(site, "/tea")
+	show(site, "/tea")
 	// Output:
 	// tea costs 3 - pages;fwd=uri-miss;stored
 	// <nil>
@@ -87,10 +87,10 @@ func ExampleMiddleware_tags() {
 		w.Header().Set("Cache-Control", "max-age=3600")
 		fmt.Fprint(w, "tea costs ", price)
 	}))
-	get(site, "/tea")
+	show(site, "/tea")
 	prices[42] = 4
 	fmt.Println(pages.InvalidateTags(ctx, dogpile.Hard, "product:42"))
-	get(site, "/tea")
+	show(site, "/tea")
 	// Output:
 	// tea costs 3 - pages;fwd=uri-miss;stored
 	// <nil>
@@ -109,10 +109,10 @@ func ExampleOptions() {
 	site := httpcache.Middleware(pages, o)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.URL.Path)
 	}))
-	get(site, "/tea?session=1")
-	get(site, "/tea?session=2")
+	show(site, "/tea?session=1")
+	show(site, "/tea?session=2")
 	fmt.Println(pages.InvalidateTags(context.Background(), dogpile.Hard, "path:/tea"))
-	get(site, "/tea?session=3")
+	show(site, "/tea?session=3")
 	// Output:
 	// /tea - pages;fwd=uri-miss;stored
 	// /tea - pages;hit

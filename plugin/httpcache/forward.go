@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,30 +26,50 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, why string) {
 // cached for the resources that it may have changed is deleted before the client can know;
 // RFC 9111, section 4.4.
 func (h *handler) change(w http.ResponseWriter, r *http.Request) {
+	of, key := resourceOf(r), h.o.Key(r) // the handler may change the request
+	var stale []string
+	drop := func() {
+		// The client may have left, and the change was made all the same.
+		if err := h.responses.Delete(context.WithoutCancel(r.Context()), stale...); err != nil {
+			h.o.Error(r, err)
+		}
+	}
 	x := beforeHeader(w, func(status int) bool {
 		cacheStatus{forwarded: "method"}.add(w.Header(), h.id)
 		if status < 400 {
-			// The client may have left, and the change was made all the same.
-			ctx := context.WithoutCancel(r.Context())
-			if err := h.responses.Delete(ctx, h.changed(r, w.Header())...); err != nil {
-				h.o.Error(r, err)
-			}
+			stale = h.changed(of, key, w.Header())
+			drop()
 		}
 		return true
 	})
+	defer func() {
+		// 1. The handler writes the header.  2. Another request stores the old page.  3. The
+		// handler makes the change, in a deferred Commit say.
+		if stale != nil {
+			drop()
+		}
+	}()
 	h.next.ServeHTTP(x.ResponseWriter, r)
-	x.end()
+	if !x.seen {
+		x.end()
+		stale = nil // all was done before
+	}
 }
 
-// changed returns the keys of what a request may have changed: its own resource, and those
-// that the response names, on the same host.
-func (h *handler) changed(r *http.Request, header http.Header) []string {
-	keys := []string{h.o.Key(r)}
-	own := *r.URL
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		own = *u // as the client knows it, to whom the response speaks
+// resourceOf returns the absolute URL that a client has asked for.
+func resourceOf(r *http.Request) *url.URL {
+	u := *r.URL
+	if sent, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		u = *sent // whatever was made of it since
 	}
-	own.Scheme, own.Host = schemeOf(r), r.Host
+	u.Scheme, u.Host = schemeOf(r), r.Host
+	return &u
+}
+
+// changed returns the keys of what a request may have changed: key, which is its own resource's,
+// and those of the URLs that the response names, on the same host.
+func (h *handler) changed(own *url.URL, key string, header http.Header) []string {
+	keys := []string{key}
 	for _, name := range []string{"Location", "Content-Location"} {
 		to := header.Get(name)
 		if to == "" {
@@ -73,7 +94,7 @@ func (h *handler) changed(r *http.Request, header http.Header) []string {
 // it does not, the response is deleted: the next request stores the new one under a lock.
 func (x *exchange) validate(key string, p *response) {
 	if x.altered {
-		x.forward(x.w, x.r, "stale") // it asks on a condition of its own
+		x.forward(x.w, x.r.Clone(x.r.Context()), "stale") // it asks on a condition of its own
 		return
 	}
 	r := x.r.Clone(x.r.Context())
@@ -84,7 +105,7 @@ func (x *exchange) validate(key string, p *response) {
 	y := beforeHeader(x.w, func(status int) bool {
 		h := x.w.Header()
 		if holds = status == http.StatusNotModified; holds {
-			copyHeader(h, p.updated(h, time.Now()))
+			maps.Copy(h, p.updated(h, time.Now())) // h is part of it already
 			cacheStatus{forwarded: "stale", status: status}.add(h, x.id)
 			return false
 		}
@@ -147,8 +168,29 @@ func beforeHeader(w http.ResponseWriter, before func(status int) (write bool)) *
 			}
 		},
 	})
+	if _, flushes := w.(http.Flusher); !flushes {
+		x.ResponseWriter = flushed{x.ResponseWriter, x}
+	}
 	return x
 }
+
+// flushed is a watched writer that has no Flush. An http.ResponseController looks for one
+// in what that wraps, which would write the header unseen.
+type flushed struct {
+	http.ResponseWriter
+	x *watched
+}
+
+// FlushError is what an http.ResponseController calls.
+func (f flushed) FlushError() error {
+	if !f.x.header(http.StatusOK) {
+		return nil
+	}
+	return http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+// Unwrap is for the other methods of an http.ResponseController.
+func (f flushed) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // header is called before each step of writing, with the status that it implies, and reports
 // whether it is to be taken.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -96,9 +97,10 @@ type exchange struct {
 func (x *exchange) read(ctx context.Context) {
 	var root *response // what is kept under the resource's key
 	var names []string
-	key := x.resource
+	key, anew := x.resource, x.ask.anew
 	for range maxVariants {
-		e, err := x.find(ctx, key, root)
+		x.setKey(key)
+		e, err := x.find(ctx, key, root, anew)
 		switch {
 		case err != nil:
 			x.failed(err)
@@ -112,7 +114,7 @@ func (x *exchange) read(ctx context.Context) {
 			key = root.variantKey(x.resource, names, selected(x.r, names))
 		case !x.ask.accept(&e):
 			x.setWhy("request")
-			ctx = dogpile.Renew(ctx)
+			anew = true
 		default:
 			x.answer(key, &e)
 			return
@@ -131,13 +133,15 @@ func union(a, b []string) []string {
 // errAbsent is returned to requests for which nothing is created.
 var errAbsent = errors.New("httpcache: nothing is stored")
 
-// find returns what is kept under a key, or what the handler makes for it. root is what is kept
-// under the resource's key; nil: that is what is looked for.
-func (x *exchange) find(ctx context.Context, key string, root *response) (dogpile.Entry[*response], error) {
+// find returns what is kept under a key, or what the handler makes for it; anew: what is kept will
+// not do. root is what is kept under the resource's key; nil: that is what is looked for.
+func (x *exchange) find(ctx context.Context, key string, root *response, anew bool) (dogpile.Entry[*response], error) {
 	if x.r.Method == http.MethodGet && !x.ask.onlyIfCached {
-		return x.responses.GetOrCreateEntry(ctx, key, func(ctx context.Context) (*response, error) {
-			return x.create(ctx, root)
-		})
+		create := func(ctx context.Context) (*response, error) { return x.create(ctx, key, root) }
+		if anew {
+			return x.renew(ctx, key, create)
+		}
+		return x.responses.GetOrCreateEntry(ctx, key, create)
 	}
 	if x.ask.anew {
 		return dogpile.Entry[*response]{}, errAbsent
@@ -151,6 +155,26 @@ func (x *exchange) find(ctx context.Context, key string, root *response) (dogpil
 		if ok && !x.ask.accept(&e) {
 			x.setWhy("request")
 		}
+	}
+	return e, err
+}
+
+// renew has the handler make what is kept under a key. It does without [dogpile.Renew], which would
+// hold for all that the handler gets from caches: a client's reload is about the page.
+func (x *exchange) renew(ctx context.Context, key string, create func(context.Context) (*response, error)) (dogpile.Entry[*response], error) {
+	var own atomic.Bool
+	p, err := x.responses.Refresh(ctx, key, func(ctx context.Context) (*response, error) {
+		own.Store(true)
+		p, err := create(ctx)
+		if err == nil && p.Passed {
+			// What is kept for others is no worse for it.
+			dogpile.Creation(ctx).NoStore()
+		}
+		return p, err
+	})
+	e := dogpile.Entry[*response]{Value: p, Created: time.Now(), From: dogpile.Waited}
+	if own.Load() {
+		e.From = dogpile.Created
 	}
 	return e, err
 }
@@ -181,7 +205,7 @@ func (ask *wants) accept(e *dogpile.Entry[*response]) bool {
 
 // create is the creator of a key: it runs the handler, and returns what that has made or what
 // stands for it.
-func (x *exchange) create(ctx context.Context, root *response) (*response, error) {
+func (x *exchange) create(ctx context.Context, key string, root *response) (*response, error) {
 	previous, _ := dogpile.Previous[*response](ctx)
 	variants := newVariants()
 	if root == nil && previous != nil {
@@ -198,15 +222,22 @@ func (x *exchange) create(ctx context.Context, root *response) (*response, error
 		dogpile.Creation(ctx).NoStore()
 		return &response{Passed: true, Variants: variants}, nil
 	}
-	n := start(ctx, x.next, &x.o, &x.client, previous)
+	n := start(ctx, x.next, &x.o, &x.client, key, previous)
 	select {
 	case <-n.decided:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if x.handedOver() != n && ctx.Err() != nil {
+		return nil, context.Cause(ctx) // what a handler makes of its interruption is no response
+	}
 	p, err := n.result()
 	if err != nil {
+		x.keep(err)
 		return nil, err
+	}
+	if p.panicked != nil && !x.keep(p.panicked) {
+		x.o.panicked(x.r, p.panicked)
 	}
 	p.Variants = variants
 	status := cacheStatus{stored: x.o.keep(dogpile.Creation(ctx), p)}
@@ -224,18 +255,25 @@ func (x *exchange) answer(key string, e *dogpile.Entry[*response]) {
 		return
 	}
 	p := e.Value
+	past := e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError
+	lost := x.failure()
+	if lost != nil && p.panicked == nil && e.From != dogpile.StoodIn {
+		x.o.panicked(x.r, lost)
+	}
 	switch {
 	case p.panicked != nil:
 		repanic(p.panicked)
 	case p.Passed:
-		x.forward(x.w, x.r, x.why)
+		x.pass()
 	case p.unstorable && e.From != dogpile.Created:
 		x.shareFailure(p)
 	case p.unstorable && x.altered && p.Status < 400:
-		x.forward(x.w, x.r, x.why) // it asks for a part of what is not whole
+		x.pass() // it asks for a part of what is not whole
 	case p.Validated && e.From != dogpile.Created:
 		x.validate(key, p)
-	case e.From == dogpile.StoodIn && e.Age() > p.Lifetime+p.IfError:
+	case past && lost != nil:
+		x.failed(lost)
+	case past:
 		// It was kept to be asked about, and the handler took too long.
 		x.refuse(http.StatusGatewayTimeout)
 	default:
@@ -252,21 +290,35 @@ func (x *exchange) failed(err error) {
 	var origin *originError
 	var panicked *dogpile.PanicError
 	switch {
-	case x.r.Context().Err() != nil: // nobody is there to read it
-	case errors.As(err, &origin):
-		if origin.client != &x.client {
-			x.shareFailure(origin.response)
-			return
+	case x.r.Context().Err() != nil:
+		if lost := x.failure(); lost != nil {
+			x.o.panicked(x.r, lost)
 		}
-		x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Created})
+		// Mostly nobody is there to read it. Where an outer handler or the server's end has
+		// ended the context somebody is, and nothing at all would be an empty 200.
+		if errors.Is(x.r.Context().Err(), context.DeadlineExceeded) {
+			x.refuse(http.StatusGatewayTimeout)
+		} else {
+			x.refuse(http.StatusServiceUnavailable)
+		}
+	case errors.As(err, &origin):
+		switch {
+		case origin.client == &x.client:
+			x.write(&dogpile.Entry[*response]{Value: origin.response, Created: time.Now(), From: dogpile.Created})
+		case origin.shared:
+			x.shareFailure(origin.response)
+		default:
+			x.pass()
+		}
 	case errors.As(err, &panicked):
 		repanic(panicked)
-	case errors.Is(err, dogpile.ErrCreateTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, dogpile.ErrCreateTimeout):
+		// The handler hangs. Those who have waited for it would hang in it one by one.
 		x.refuse(http.StatusGatewayTimeout)
 	case x.ask.onlyIfCached:
 		x.refuse(http.StatusGatewayTimeout) // RFC 9111, section 5.2.1.7
 	default:
-		x.forward(x.w, x.r, x.why) // the cache fails, or is not configured: the application does not
+		x.pass() // the cache fails, or is not configured: the application does not
 	}
 }
 
@@ -276,7 +328,7 @@ func (x *exchange) passOn() {
 		run.wait()
 		return
 	}
-	x.forward(x.w, x.r, x.why)
+	x.pass()
 }
 
 // shareFailure answers with what another client was told of a failure, in as far as it is not
@@ -293,6 +345,10 @@ func (x *exchange) shareFailure(p *response) {
 	cacheStatus{forwarded: x.why, collapsed: true}.add(x.w.Header(), x.id)
 	http.Error(x.w, http.StatusText(p.Status), p.Status)
 }
+
+// pass has the handler answer, with a copy of the request: a renewal in the background may be
+// about to copy it too, while handlers change theirs.
+func (x *exchange) pass() { x.forward(x.w, x.r.Clone(x.r.Context()), x.why) }
 
 func (x *exchange) refuse(status int) {
 	cacheStatus{forwarded: x.why}.add(x.w.Header(), x.id)

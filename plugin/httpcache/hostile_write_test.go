@@ -52,8 +52,8 @@ func TestHeadersOfOuterHandlers(t *testing.T) {
 	}
 }
 
-// TestTrailers: a response that cannot be stored keeps its trailers, in the first run too.
-func TestTrailers(t *testing.T) {
+// TestTrailersOfAStream: a response that cannot be stored keeps its trailers, in the first run too.
+func TestTrailersOfAStream(t *testing.T) {
 	t.Parallel()
 	for _, control := range []string{"no-store", "max-age=60"} {
 		s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {

@@ -66,11 +66,12 @@ type Options struct {
 	KeepFor time.Duration
 
 	// Error is told what went wrong where no client can be told: a response that an unsafe
-	// method should have deleted may be served on. It is called from many goroutines. nil: a
-	// record of slog.Default(), at error level.
+	// method should have deleted may be served on, or a *dogpile.PanicError of a handler that
+	// nobody has waited for. It is called from many goroutines. nil: a record of
+	// slog.Default(), at error level.
 	Error func(*http.Request, error)
 
-	ownKey bool // Key was nil
+	canonical bool // Key was nil, and is canonicalKey
 }
 
 const (
@@ -96,7 +97,7 @@ func (o *Options) complete() Options {
 		panic("httpcache: Options.KeepFor is negative")
 	}
 	if c.Key == nil {
-		c.Key, c.ownKey = canonicalKey, true
+		c.Key, c.canonical = canonicalKey, true
 	}
 	if c.Tags == nil {
 		c.Tags = cacheTags

@@ -4,7 +4,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/dogpile-go/dogpile"
 )
 
 // verdict is what may be done with a response.
@@ -47,6 +50,8 @@ func (o *Options) judge(r *http.Request, status int, h http.Header, now time.Tim
 		return j
 	case slices.Contains(varyOf(h), "*"), h.Get("Trailer") != "":
 		return j
+	case strings.HasPrefix(strings.ToLower(h.Get("Content-Type")), "text/event-stream"):
+		return j // it has no end to wait for
 	}
 	j.freshness(o, &d, status, h, now)
 	noCookie := len(h.Values("Set-Cookie")) == 0
@@ -168,4 +173,31 @@ func varyOf(h http.Header) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// keep tells the creation for how long the response is to be kept, and what for.
+func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
+	switch {
+	case p.unstorable, p.panicked != nil, p.Passed && p.Status >= 500, p.Validated && o.KeepFor == 0:
+		c.NoStore()
+		return false
+	case p.Passed:
+		c.ExpireIn(passFor)
+		c.StaleFor(0)
+		c.StaleIfError(0)
+		return false
+	case p.Validated:
+		c.ExpireIn(o.KeepFor)
+		c.StaleFor(0)
+		c.StaleIfError(0)
+		return true
+	}
+	keep := p.IfError
+	if hasValidator(p.Header) {
+		keep = max(keep, o.KeepFor)
+	}
+	c.ExpireIn(max(p.Lifetime, 1)) // or stale from the beginning
+	c.StaleFor(p.Revalidate)
+	c.StaleIfError(keep)
+	return true
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -17,80 +18,6 @@ import (
 
 // errGone ends a run of which nobody wants to see more.
 var errGone = errors.New("httpcache: nobody waits for this response")
-
-// client is a request and where its response goes.
-type client struct {
-	w  http.ResponseWriter
-	r  *http.Request
-	id string // the cache's, for Cache-Status
-	// altered: it asks for a part of the response, or on a condition. A run that is handed
-	// over would write the whole of it.
-	altered bool
-
-	mu     sync.Mutex
-	why    string      // it is forwarded to the handler, in words of RFC 9211
-	status cacheStatus // of what its creator has made
-	left   bool        // it has got something else, or has given up
-	run    *run        // that has been handed over to it
-}
-
-func (c *client) setWhy(why string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.why = why
-}
-
-// replaceWhy sets why unless there is another reason than the one that is named.
-func (c *client) replaceWhy(old, why string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.why == old {
-		c.why = why
-	}
-}
-
-func (c *client) setStatus(s cacheStatus) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status = s
-}
-
-// made returns the status of what the client's creator has made.
-func (c *client) made() cacheStatus {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.status
-	s.forwarded = c.why
-	return s
-}
-
-// handedOver returns the run that writes to the client; nil: there is none.
-func (c *client) handedOver() *run {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.run
-}
-
-// leave tells that the client will not be written to by a run, unless one does already: that
-// is returned. From then on nobody else sets why.
-func (c *client) leave() *run {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.left = true
-	return c.run
-}
-
-// take hands a run over to the client, which waits for its end from now on, and returns why
-// it was asked for. It reports false if the client has left.
-func (c *client) take(n *run) (why string, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.left || c.altered || c.run != nil {
-		return "", false
-	}
-	c.run = n
-	return c.why, true
-}
 
 // run is one run of the handler, in a goroutine of its own, for a creation. It keeps the
 // response until that turns out to be not worth storing, and is handed over to the client
@@ -103,7 +30,12 @@ type run struct {
 	r      *http.Request // the handler's, which may change it
 	asked  *http.Request // as the client has sent it: what the response is judged and stored by
 	client *client
-	detach func() bool // lets the run outlive its creation
+	key    string // of what is created
+
+	creation context.Context
+	detach   func() bool // lets the run outlive its creation
+	release  func() bool // ends that the client's leaving cancels it; nil: it does not
+
 	cancel context.CancelCauseFunc
 	told   func(http.Header) // tells the creation of the response's tags
 
@@ -119,28 +51,30 @@ type run struct {
 	sent      http.Header
 	judged    judgement
 	body      bytes.Buffer
-	to        http.ResponseWriter // the client's, once it has been handed over
+	to        http.ResponseWriter                     // the client's, once it has been handed over
+	deadlines [2]func(*http.ResponseController) error // that the handler has set last, of reading and writing
 	abandoned bool
 	returned  bool
 	panicked  *dogpile.PanicError
 
 	decided chan struct{} // closed when the response is complete, handed over or abandoned
 	once    sync.Once
+	over    atomic.Bool   // the handler has returned: what its goroutines go on writing would reach another response
 	ended   chan struct{} // closed when the handler has returned
 }
 
 // start runs a handler with the request of a client, changed for the cache: for the whole
 // response, or on the condition that the previous one does not hold any more. ctx is the
 // creation's, and previous may be nil.
-func start(ctx context.Context, next http.Handler, o *Options, c *client, previous *response) *run {
+func start(ctx context.Context, next http.Handler, o *Options, c *client, key string, previous *response) *run {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r := c.r.Clone(own)
+	asked, r := c.r.Clone(own), c.r.Clone(own)
 	r.Body = http.NoBody
 	for _, name := range partial {
 		r.Header.Del(name)
 	}
 	n := &run{
-		o: o, r: r, asked: c.r.Clone(own), client: c, cancel: cancel, header: make(http.Header), previous: previous,
+		o: o, r: r, asked: asked, client: c, key: key, creation: ctx, cancel: cancel, header: make(http.Header), previous: previous,
 		decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if previous != nil {
@@ -189,12 +123,30 @@ func (n *run) trailers() {
 
 // finish is deferred by serve, so that it also sees panics and runtime.Goexit.
 func (n *run) finish() {
+	n.over.Store(true)
 	if v := recover(); v != nil {
 		n.panicked = &dogpile.PanicError{Value: v, Stack: debug.Stack()}
+	} else if !n.returned {
+		n.panicked = &dogpile.PanicError{Value: errNoReturn}
+	}
+	if n.panicked != nil && n.to == nil && (n.abandoned || n.creation.Err() != nil) {
+		n.o.panicked(n.asked, n.panicked)
+	}
+	if n.release != nil {
+		n.release() // the context may live on
 	}
 	n.decide()
 	close(n.ended)
 	n.cancel(nil)
+}
+
+// panicked tells of a failure that reaches no client, if it is a panic. To abort a response is
+// none.
+func (o *Options) panicked(r *http.Request, err error) {
+	var panicked *dogpile.PanicError
+	if errors.As(err, &panicked) && !errors.Is(err, http.ErrAbortHandler) {
+		o.Error(r, err)
+	}
 }
 
 func (n *run) decide() { n.once.Do(func() { close(n.decided) }) }
@@ -207,7 +159,7 @@ func (n *run) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		panic("httpcache: the handler has written status " + strconv.Itoa(status)) // a server does too
 	}
-	if n.status != 0 || status < 200 {
+	if n.status != 0 || status < 200 || n.over.Load() {
 		return // informational responses are not kept
 	}
 	n.at = time.Now()
@@ -270,6 +222,9 @@ func (n *run) standsIn() bool {
 
 // Write keeps p, or writes it to the client that the run was handed over to.
 func (n *run) Write(p []byte) (int, error) {
+	if n.over.Load() {
+		return 0, errGone
+	}
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
@@ -291,6 +246,9 @@ func (n *run) Write(p []byte) (int, error) {
 // FlushError writes what is under way to the client that the run was handed over to. What is
 // kept has nobody to be flushed to.
 func (n *run) FlushError() error {
+	if n.over.Load() {
+		return errGone
+	}
 	if n.status == 0 {
 		n.WriteHeader(http.StatusOK)
 	}
@@ -298,6 +256,25 @@ func (n *run) FlushError() error {
 		return nil
 	}
 	return http.NewResponseController(n.to).Flush()
+}
+
+// SetReadDeadline sets that of the client's connection once the run is handed over to it. What is
+// kept is not written by the handler, and needs none.
+func (n *run) SetReadDeadline(at time.Time) error {
+	return n.control(0, func(c *http.ResponseController) error { return c.SetReadDeadline(at) })
+}
+
+// SetWriteDeadline is like SetReadDeadline.
+func (n *run) SetWriteDeadline(at time.Time) error {
+	return n.control(1, func(c *http.ResponseController) error { return c.SetWriteDeadline(at) })
+}
+
+func (n *run) control(which int, set func(*http.ResponseController) error) error {
+	if n.to != nil {
+		return set(http.NewResponseController(n.to))
+	}
+	n.deadlines[which] = set
+	return nil
 }
 
 // Flush is FlushError for handlers that look for an http.Flusher.
@@ -310,10 +287,8 @@ func (n *run) Flush() { _ = n.FlushError() }
 //     handler's was detached from before.  3. The client's goroutine gets the creation's
 //     result, finds the run and waits for its end: until then its ResponseWriter is valid.
 func (n *run) handOver() {
-	// What a handler writes that was told to end is not its response.
-	inTime := n.detach()
-	why, ok := "", false
-	if inTime {
+	why, ok := "", n.detach() // what a handler makes of being told to end is no response
+	if ok {
 		why, ok = n.client.take(n)
 	}
 	if !ok {
@@ -322,9 +297,14 @@ func (n *run) handOver() {
 		n.decide()
 		return
 	}
-	context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
+	n.release = context.AfterFunc(n.client.r.Context(), func() { n.cancel(context.Cause(n.client.r.Context())) })
 	n.decide()
 	n.to = n.client.w
+	for which, set := range n.deadlines {
+		if set != nil {
+			_ = n.control(which, set)
+		}
+	}
 	addHeader(n.to.Header(), n.sent)
 	cacheStatus{forwarded: why}.add(n.to.Header(), n.client.id)
 	n.to.WriteHeader(n.status)
@@ -349,6 +329,7 @@ var errNoReturn = errors.New("httpcache: the handler did not return")
 type originError struct {
 	response *response
 	client   *client // whose it is
+	shared   bool    // others may be told of it
 }
 
 func (e *originError) Error() string {
@@ -359,7 +340,7 @@ func (e *originError) Error() string {
 // marked as passed.
 func (n *run) result() (*response, error) {
 	vary := append(varyOf(n.sent), hasOrigin)
-	if n.o.ownKey {
+	if n.o.canonical {
 		vary = append(vary, asSent)
 	}
 	if n.judged.authorized {
@@ -369,9 +350,6 @@ func (n *run) result() (*response, error) {
 	if n.abandoned || n.client.handedOver() == n {
 		p.Passed = true
 		return p, nil
-	}
-	if !n.returned && n.panicked == nil {
-		n.panicked = &dogpile.PanicError{Value: errNoReturn}
 	}
 	if n.panicked != nil {
 		if p.panicked = n.panicked; n.standsIn() {
@@ -391,7 +369,7 @@ func (n *run) result() (*response, error) {
 	p.Age, p.Lifetime = n.judged.age+took, n.judged.lifetime-took
 	p.Revalidate, p.IfError = n.judged.revalidate, n.judged.ifError
 	if n.failed {
-		return nil, &originError{p, n.client}
+		return nil, &originError{p, n.client, n.judged.verdict == share}
 	}
 	p.unstorable = n.judged.verdict != store || !n.whole()
 	p.Validated = p.Lifetime <= 0 && p.Revalidate == 0 && hasValidator(p.Header)
@@ -402,65 +380,4 @@ func (n *run) result() (*response, error) {
 func (n *run) whole() bool {
 	length := n.sent.Get("Content-Length")
 	return n.confirmed || length == "" || length == strconv.Itoa(n.body.Len())
-}
-
-// keep tells the creation for how long the response is to be kept, and what for.
-func (o *Options) keep(c *dogpile.Control, p *response) (stored bool) {
-	switch {
-	case p.unstorable, p.panicked != nil, p.Passed && p.Status >= 500, p.Validated && o.KeepFor == 0:
-		c.NoStore()
-		return false
-	case p.Passed:
-		c.ExpireIn(passFor)
-		c.StaleFor(0)
-		c.StaleIfError(0)
-		return false
-	case p.Validated:
-		c.ExpireIn(o.KeepFor)
-		c.StaleFor(0)
-		c.StaleIfError(0)
-		return true
-	}
-	keep := p.IfError
-	if hasValidator(p.Header) {
-		keep = max(keep, o.KeepFor)
-	}
-	c.ExpireIn(max(p.Lifetime, 1)) // or stale from the beginning
-	c.StaleFor(p.Revalidate)
-	c.StaleIfError(keep)
-	return true
-}
-
-// copyHeader sets what src has. Outer handlers may have set more.
-func copyHeader(dst, src http.Header) {
-	n := 0
-	for _, values := range src {
-		n += len(values)
-	}
-	all := make([]string, 0, n) // one allocation for the copies of all
-	for name, values := range src {
-		from := len(all)
-		all = append(all, values...)
-		dst[name] = all[from:len(all):len(all)]
-	}
-}
-
-// addedTo are the headers that handlers add to what others have said.
-var addedTo = [...]string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
-
-// addHeader is copyHeader for the header of a handler that has not seen dst: what outer handlers
-// have said stays where it would have stayed.
-func addHeader(dst, src http.Header) {
-	var said [len(addedTo)][]string
-	for i, name := range addedTo {
-		if _, is := src[name]; is {
-			said[i] = dst[name]
-		}
-	}
-	copyHeader(dst, src)
-	for i, name := range addedTo {
-		if len(said[i]) > 0 {
-			dst[name] = slices.Concat(said[i], dst[name])
-		}
-	}
 }

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,4 +63,38 @@ func asksForPart(h http.Header) bool {
 		}
 	}
 	return false
+}
+
+// copyHeader sets what src has. Outer handlers may have set more.
+func copyHeader(dst, src http.Header) {
+	n := 0
+	for _, values := range src {
+		n += len(values)
+	}
+	all := make([]string, 0, n) // one allocation for the copies of all
+	for name, values := range src {
+		from := len(all)
+		all = append(all, values...)
+		dst[name] = all[from:len(all):len(all)]
+	}
+}
+
+// addedTo are the headers that handlers add to what others have said.
+var addedTo = [...]string{"Vary", "Set-Cookie", "Link", "Server-Timing"}
+
+// addHeader is copyHeader for the header of a handler that has not seen dst: what outer handlers
+// have said stays where it would have stayed.
+func addHeader(dst, src http.Header) {
+	var said [len(addedTo)][]string
+	for i, name := range addedTo {
+		if _, is := src[name]; is {
+			said[i] = dst[name]
+		}
+	}
+	copyHeader(dst, src)
+	for i, name := range addedTo {
+		if len(said[i]) > 0 {
+			dst[name] = slices.Concat(said[i], dst[name])
+		}
+	}
 }
