@@ -276,3 +276,23 @@ func TestOptionsAreChecked(t *testing.T) {
 		wantPanic(t, name, "Options."+name, func() { httpcache.Middleware(dogpile.NewRegion(""), &o) })
 	}
 }
+
+// TestTagOfAConfirmation: a 304 tells a tag that the response did not have before.
+func TestTagOfAConfirmation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSite(t, nil, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=10")
+			w.Header().Set("ETag", `"1"`)
+			if r.Header.Get("If-None-Match") != "" {
+				w.Header().Set("Cache-Tag", "new")
+				w.WriteHeader(304)
+			}
+		})
+		s.do("GET /")
+		pass(time.Minute)
+		s.want("it holds", s.do("GET /"), 200, "", 2)
+		s.want("hit", s.do("GET /"), 200, "", 2)
+		ok(t, s.region.InvalidateTags(t.Context(), dogpile.Hard, "new"))
+		s.want("invalidated", s.do("GET /"), 200, "", 3)
+	})
+}
