@@ -355,7 +355,8 @@ func (x *exchange) refuse(status int) {
 	http.Error(x.w, http.StatusText(status), status)
 }
 
-// repanic panics as the handler has, for the recovery of the server or of a middleware.
+// repanic panics for the recovery of the server or of a middleware: with the handler's panic, which
+// has its stack, or as the handler has done to abort a response.
 func repanic(err error) {
 	if errors.Is(err, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)

@@ -136,7 +136,8 @@ func listOf(lines []string) []string {
 // has the values of that request's, and goes on when that client leaves; it ends with
 // [dogpile.Options.CreateTimeout]. A response that is not stored, because it may not be or is
 // too long, is handed to that client while the handler writes it, and the others have the
-// handler run for themselves.
+// handler run for themselves. All who have waited for a handler that panics panic with a
+// *[dogpile.PanicError], or with [http.ErrAbortHandler].
 //
 // Requests other than GET and HEAD, those with a body, an Upgrade or an If-Match, and those
 // with "Cache-Control: no-store" reach the handler as they are. A response to an unsafe
