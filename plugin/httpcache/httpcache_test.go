@@ -190,7 +190,7 @@ func TestStaleIfError(t *testing.T) {
 							w.Header().Set("Cache-Control", "max-age=10, stale-if-error=60")
 							_, _ = io.WriteString(w, "up")
 						case how == "503":
-							http.Error(w, "down", 503)
+							http.Error(w, "down", http.StatusServiceUnavailable)
 						case how == "private 500":
 							w.Header().Set("Cache-Control", "private, no-store")
 							w.WriteHeader(500)
