@@ -25,6 +25,9 @@
 //	                              in settings, or "never"
 //	(cacheTags "product:42")      tags for Region.InvalidateTags
 //
+// Calls that name different tags do not share fragments: each replaces that of the other.
+// So an invalidation reaches the fragment whichever call has made it.
+//
 // It has to be an action of its own: not part of a pipeline, a variable or an argument.
 //
 // # Keys
