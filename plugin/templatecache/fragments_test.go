@@ -300,4 +300,7 @@ func TestDelimitersAreInTheDigest(t *testing.T) {
 	if key("", "", `{{.}}`) == key("<<", ">>", `{{.}}`) {
 		t.Error("a text and an action have one key")
 	}
+	if key("<<", ">>", `{{.}}<<.>>`) == key("<<", ">>", `<<.>>{{.}}`) {
+		t.Error("a text and an action have the key of the two the other way round")
+	}
 }
