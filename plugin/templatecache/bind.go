@@ -33,8 +33,10 @@ type Fragments struct {
 
 	// executors are clones of the set, in which cached knows the creation that it runs
 	// for: a template has no other way to know. Cloning and escaping a set takes longer
-	// than executing most fragments does.
-	executors sync.Pool
+	// than executing most fragments does. Each clone executes one template alone, by
+	// whose name it is found here: how html/template escapes a template, or whether it
+	// does, depends on those that the clone has executed before.
+	executors map[string]*sync.Pool
 	clone     func(cached any) (executable, error)
 }
 
@@ -107,8 +109,8 @@ func bind[T set[T]](t T, o *Options, kind string, tree func(T) *parse.Tree,
 			src.trees[each.Name()] = tree
 		}
 	}
-	f := &Fragments{names: make(map[string]string), regions: make(map[string]bool),
-		caches: make(map[place]*dogpile.Cache[string]), mark: mark}
+	f := &Fragments{names: make(map[string]string), regions: make(map[string]bool), mark: mark,
+		caches: make(map[place]*dogpile.Cache[string]), executors: make(map[string]*sync.Pool)}
 	f.clone = func(cached any) (executable, error) {
 		c, err := original.Clone()
 		if err != nil {
@@ -135,6 +137,7 @@ func (f *Fragments) keep(o *Options, src *source, kind string) (faults []error) 
 	for name := range src.trees {
 		key := append([]byte("fragment:"), funckey.AppendName(nil, name)...)
 		f.names[name] = string(key) + "@" + src.digest(kind, name)
+		f.executors[name] = new(sync.Pool)
 	}
 	if o == nil {
 		return nil

@@ -167,7 +167,8 @@ func (f *Fragments) execute(ctx context.Context, template string, data any, dept
 			return "", err
 		}
 	}
-	e, ok := f.executors.Get().(*executor)
+	pool := f.executors[template]
+	e, ok := pool.Get().(*executor)
 	if !ok {
 		e = new(executor)
 		var err error
@@ -179,7 +180,7 @@ func (f *Fragments) execute(ctx context.Context, template string, data any, dept
 	var b strings.Builder
 	err := e.templates.ExecuteTemplate(&b, template, data)
 	e.ctx = nil
-	f.executors.Put(e)
+	pool.Put(e)
 	if err != nil {
 		return "", err
 	}
