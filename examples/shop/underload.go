@@ -28,7 +28,12 @@ func underLoad(ctx context.Context, args []string) error {
 	flags.DurationVar(&l.ChangeEvery, "change-every", 500*time.Millisecond, "how often the price of the popular product changes")
 	processes := flags.Int("processes", 1, "how many processes the shop has")
 	configFile := flags.String("config", "", "settings `file` of the shop; none: each process has its cache in memory")
-	_ = flags.Parse(args) // with ExitOnError it returns no error
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if *processes < 1 || l.Clients < 1 || l.Duration <= 0 || l.Pause < 0 || l.ChangeEvery <= 0 {
+		return errors.New("load: all numbers have to be positive; -pause may be 0")
+	}
 
 	var columns []load.Result
 	for _, more := range [][]string{{"--no-cache"}, nil} {
@@ -36,6 +41,9 @@ func underLoad(ctx context.Context, args []string) error {
 			more = append(more, "--config", *configFile)
 		}
 		result, err := loadOne(ctx, l, *processes, more)
+		if ctx.Err() != nil {
+			return errors.New("load: interrupted")
+		}
 		if err != nil {
 			return err
 		}
