@@ -127,7 +127,9 @@ func listenAndServe(ctx context.Context, address string, handler http.Handler) e
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// Browsers open connections to spare. Shutdown waits for up to six seconds whether
+	// anything is asked on them.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,9 +62,10 @@ func command(t *testing.T, redis string, args ...string) *exec.Cmd {
 
 // shop is a process of the shop.
 type shop struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	url string
+	t     *testing.T
+	cmd   *exec.Cmd
+	url   string
+	ended sync.Once
 }
 
 // open starts a shop. It has to end in order at the end of the test.
@@ -78,11 +80,7 @@ func open(t *testing.T, redis, db string) *shop {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // the test's context has ended
-		if err := s.cmd.Wait(); err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
-			t.Errorf("a shop ended with %v", err)
-		}
-	})
+	t.Cleanup(s.end)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	url, found := strings.CutPrefix(line, "The shop is open on ")
 	if !found {
@@ -90,6 +88,15 @@ func open(t *testing.T, redis, db string) *shop {
 	}
 	s.url = strings.TrimSpace(url)
 	return s
+}
+
+// end waits for the end of the shop, which the end of the test's context has asked for.
+func (s *shop) end() {
+	s.ended.Do(func() {
+		if err := s.cmd.Wait(); err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
+			s.t.Errorf("a shop ended with %v", err)
+		}
+	})
 }
 
 // do sends a request and returns what is answered.
@@ -264,6 +271,20 @@ func TestSettings(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A shop ends in order though somebody has connected and asks for nothing, as browsers do.
+func TestAShopEndsThoughAConnectionIsSpare(t *testing.T) {
+	t.Parallel()
+	s := open(t, "", filepath.Join(t.TempDir(), "shop.db")) // which checks how it ends
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	s.want(200, "", "GET", "/", "")
+	// Cleanups run last first: the shop's has to run while the connection is there.
+	t.Cleanup(s.end)
 }
 
 // Interrupted, the load says so, and leaves nothing behind.

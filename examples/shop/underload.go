@@ -86,7 +86,7 @@ func start(ctx context.Context, args []string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second // then it is killed
+	cmd.WaitDelay = 20 * time.Second // then it is killed
 	cmd.Stderr = os.Stderr
 	// So short that products also expire under the load.
 	cmd.Env = append(os.Environ(), "SHOP_CACHE__PRODUCTS__EXPIRATION=1s", "SHOP_CACHE__PAGES__EXPIRATION=1s")
