@@ -11,9 +11,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -60,7 +63,7 @@ func (s *service) quote(ctx context.Context, product string) (Quote, error) {
 	})
 }
 
-func (s *service) setPrice(ctx context.Context, product string, cents uint32) error {
+func (s *service) setPrice(ctx context.Context, product string, cents uint64) error {
 	_, err := s.db.ExecContext(ctx, "INSERT OR REPLACE INTO prices (product, cents) VALUES (?, ?)", product, cents)
 	if err != nil {
 		return err
@@ -83,8 +86,9 @@ func (s *service) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("PUT /price/{product}", func(w http.ResponseWriter, r *http.Request) {
-		var cents uint32
-		if err := json.NewDecoder(r.Body).Decode(&cents); err != nil {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 100))
+		cents, invalid := strconv.ParseUint(string(body), 10, 32)
+		if err != nil || invalid != nil {
 			answer(w, http.StatusBadRequest, "that is no price")
 			return
 		}
@@ -111,6 +115,11 @@ func main() {
 	redisURL := flag.String("redis", "redis://127.0.0.1:6379/0", "`URL` of the cache")
 	database := flag.String("db", "polyglot.db", "`file` of the database")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Printf("unexpected argument %q", flag.Arg(0))
+		flag.Usage()
+		os.Exit(2)
+	}
 	if err := run(*listen, *redisURL, *database); err != nil {
 		log.Fatal(err)
 	}

@@ -171,6 +171,18 @@ func TestAChangeThroughOneIsSeenByTheOther(t *testing.T) {
 	}
 }
 
+// All that stands in a request for a price counts.
+func TestPricesAreReadAlike(t *testing.T) {
+	t.Parallel()
+	inGo, inPython := both(t)
+	for _, s := range []*service{inGo, inPython} {
+		if status, answer := s.do("PUT", "/price/tea?by=hand", "007"); status != 200 || answer != "7" {
+			t.Errorf("%s: %d %s", s.language, status, answer)
+		}
+		s.want("tea?for=me", 7)
+	}
+}
+
 func TestFaultsAreTheSame(t *testing.T) {
 	t.Parallel()
 	inGo, inPython := both(t)
@@ -182,6 +194,11 @@ func TestFaultsAreTheSame(t *testing.T) {
 		"no such page":    {"GET", "/nowhere", "", 404},
 		"no price":        {"PUT", "/price/tea", "much", 400},
 		"a negative one":  {"PUT", "/price/tea", "-1", 400},
+		"none at all":     {"PUT", "/price/tea", "", 400},
+		"null":            {"PUT", "/price/tea", "null", 400},
+		"a string":        {"PUT", "/price/tea", `"5"`, 400},
+		"two prices":      {"PUT", "/price/tea", "5 6", 400},
+		"one too high":    {"PUT", "/price/tea", "4294967296", 400},
 	} {
 		for _, s := range []*service{inGo, inPython} {
 			if status, answer := s.do(row.method, row.path, row.body); status != row.want {

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from dogpile.cache import make_region
 
@@ -87,15 +87,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         what, *rest = self.parts()
-        cents = self.rfile.read(int(self.headers["Content-Length"]))
-        if what == "price" and len(rest) == 1 and cents.isdigit():
+        cents = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if what == "price" and len(rest) == 1 and cents.isdigit() and int(cents) < 2**32:
             set_price(rest[0], int(cents))
             self.answer(200, int(cents))
         else:
             self.answer(400, "that is no price")
 
     def parts(self):
-        return [unquote(part) for part in self.path.split("/")[1:]]
+        return [unquote(part) for part in urlsplit(self.path).path.split("/")[1:]]
 
     def answer(self, status, value):
         body = json.dumps(value).encode() + b"\n"

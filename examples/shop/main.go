@@ -50,7 +50,9 @@ func serve(ctx context.Context, args []string) error {
 	configFile := flags.String("config", "", "settings `file`; none: the cache is in memory")
 	database := flags.String("db", "shop.db", "`file` of the SQLite database, which is made if it is missing")
 	noCache := flags.Bool("no-cache", false, "leave the cache aside, to compare")
-	_ = flags.Parse(args) // with ExitOnError it returns no error
+	if err := parse(flags, args); err != nil {
+		return err
+	}
 
 	db, err := catalog.Open(ctx, *database)
 	if err != nil {
@@ -68,6 +70,15 @@ func serve(ctx context.Context, args []string) error {
 		handler = web.Uncached(handler)
 	}
 	return listenAndServe(ctx, *listen, handler)
+}
+
+// parse reads the arguments, all of which are flags. What is wrong with a flag ends the program.
+func parse(flags *flag.FlagSet, args []string) error {
+	_ = flags.Parse(args) // with ExitOnError it returns no error
+	if flags.NArg() > 0 {
+		return fmt.Errorf("what is %q? -h tells what there is", flags.Arg(0))
+	}
+	return nil
 }
 
 // configureCache tells the regions of all packages where they keep their entries.
@@ -116,7 +127,9 @@ func listenAndServe(ctx context.Context, address string, handler http.Handler) e
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// Browsers open connections to spare. Shutdown waits for up to six seconds whether
+	// anything is asked on them.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dogpile-go/dogpile"
 	_ "github.com/dogpile-go/dogpile/backend/memory"
@@ -60,9 +62,10 @@ func command(t *testing.T, redis string, args ...string) *exec.Cmd {
 
 // shop is a process of the shop.
 type shop struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	url string
+	t     *testing.T
+	cmd   *exec.Cmd
+	url   string
+	ended sync.Once
 }
 
 // open starts a shop. It has to end in order at the end of the test.
@@ -77,11 +80,7 @@ func open(t *testing.T, redis, db string) *shop {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // the test's context has ended
-		if err := s.cmd.Wait(); err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
-			t.Errorf("a shop ended with %v", err)
-		}
-	})
+	t.Cleanup(s.end)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	url, found := strings.CutPrefix(line, "The shop is open on ")
 	if !found {
@@ -89,6 +88,15 @@ func open(t *testing.T, redis, db string) *shop {
 	}
 	s.url = strings.TrimSpace(url)
 	return s
+}
+
+// end waits for the end of the shop, which the end of the test's context has asked for.
+func (s *shop) end() {
+	s.ended.Do(func() {
+		if err := s.cmd.Wait(); err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
+			s.t.Errorf("a shop ended with %v", err)
+		}
+	})
 }
 
 // do sends a request and returns what is answered.
@@ -265,6 +273,50 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// A shop ends in order though somebody has connected and asks for nothing, as browsers do.
+func TestAShopEndsThoughAConnectionIsSpare(t *testing.T) {
+	t.Parallel()
+	s := open(t, "", filepath.Join(t.TempDir(), "shop.db")) // which checks how it ends
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	s.want(200, "", "GET", "/", "")
+	// Cleanups run last first: the shop's has to run while the connection is there.
+	t.Cleanup(s.end)
+}
+
+// Interrupted, the load says so, and leaves nothing behind.
+func TestLoadIsInterrupted(t *testing.T) {
+	t.Parallel()
+	cmd, dir := command(t, "", "load", "--duration", "1m", "--clients", "2"), t.TempDir()
+	var said strings.Builder
+	cmd.Stderr, cmd.Env = &said, append(os.Environ(), "TMPDIR="+dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	left := func() []string {
+		files, err := filepath.Glob(filepath.Join(dir, "shop*", "*"))
+		if err != nil {
+			t.Error(err)
+		}
+		return files
+	}
+	for len(left()) == 0 && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || !strings.HasSuffix(said.String(), "shop: load: interrupted\n") {
+		t.Errorf("it ended with %v and said %q", err, &said)
+	}
+	if files := left(); len(files) > 0 {
+		t.Errorf("it has left %q", files)
+	}
+}
+
 func TestFaultsAreTold(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -273,13 +325,27 @@ func TestFaultsAreTold(t *testing.T) {
 	}{
 		"no such file":   {[]string{"--config", "none.toml"}, `shop: dogpile: config "none.toml"`},
 		"no such folder": {[]string{"--db", "none/shop.db"}, `shop: database "none/shop.db"`},
+		"no such word":   {[]string{"lod"}, `shop: what is "lod"?`},
+		"one too many":   {[]string{"load", "more"}, `shop: what is "more"?`},
+		"no process":     {[]string{"load", "--processes", "0"}, "shop: load: all numbers"},
+		"no customers":   {[]string{"load", "--clients", "-1"}, "shop: load: all numbers"},
+		"no time":        {[]string{"load", "--duration", "0s"}, "shop: load: all numbers"},
+		"no changes":     {[]string{"load", "--change-every", "0s"}, "shop: load: all numbers"},
+		"no database":    {[]string{"--db", ""}, "shop: database \"\": it has to be a file"},
+		"no file either": {[]string{"--db", ":memory:"}, "shop: database \":memory:\": it has to be a file"},
 		"no address":     {[]string{"--db", filepath.Join(t.TempDir(), "shop.db"), "--listen", "nowhere"}, "shop: listen tcp"},
 	} {
 		cmd := command(t, "", row.args...)
-		cmd.Stderr = nil
-		out, err := cmd.CombinedOutput()
-		if err == nil || !strings.HasPrefix(string(out), row.want) {
-			t.Errorf("%s: %v, %q; want %q", name, err, out, row.want)
+		var said strings.Builder
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // else a shop that opens stays open
+		err := cmd.Wait()
+		deadline.Stop()
+		if err == nil || !strings.HasPrefix(said.String(), row.want) {
+			t.Errorf("%s: %v, %q; want %q", name, err, &said, row.want)
 		}
 	}
 }

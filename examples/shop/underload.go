@@ -28,7 +28,12 @@ func underLoad(ctx context.Context, args []string) error {
 	flags.DurationVar(&l.ChangeEvery, "change-every", 500*time.Millisecond, "how often the price of the popular product changes")
 	processes := flags.Int("processes", 1, "how many processes the shop has")
 	configFile := flags.String("config", "", "settings `file` of the shop; none: each process has its cache in memory")
-	_ = flags.Parse(args) // with ExitOnError it returns no error
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if *processes < 1 || l.Clients < 1 || l.Duration <= 0 || l.Pause < 0 || l.ChangeEvery <= 0 {
+		return errors.New("load: all numbers have to be positive; -pause may be 0")
+	}
 
 	var columns []load.Result
 	for _, more := range [][]string{{"--no-cache"}, nil} {
@@ -36,6 +41,9 @@ func underLoad(ctx context.Context, args []string) error {
 			more = append(more, "--config", *configFile)
 		}
 		result, err := loadOne(ctx, l, *processes, more)
+		if ctx.Err() != nil {
+			return errors.New("load: interrupted")
+		}
 		if err != nil {
 			return err
 		}
@@ -78,7 +86,7 @@ func start(ctx context.Context, args []string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second // then it is killed
+	cmd.WaitDelay = 20 * time.Second // then it is killed
 	cmd.Stderr = os.Stderr
 	// So short that products also expire under the load.
 	cmd.Env = append(os.Environ(), "SHOP_CACHE__PRODUCTS__EXPIRATION=1s", "SHOP_CACHE__PAGES__EXPIRATION=1s")

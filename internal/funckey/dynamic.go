@@ -14,18 +14,21 @@ var forms sync.Map
 // own types are written as they are; 42 is the same whatever the size of its type. All
 // other values, and a string that reads like an integer, have their type and ' before
 // them: no two values are written alike unless their types are the same and they are the
-// same argument. A pointer stands for what it points to. nil is "!". The error, if the
-// type of v has no form or a MarshalText method fails, has no prefix; the slice that
-// AppendAny returns with an error is of no use.
+// same argument. A pointer stands for what it points to, except that it has * before it
+// where it has more methods. nil is "!". The error, if the type of v has no form or a
+// MarshalText method fails, has no prefix; the slice that AppendAny returns with an error
+// is of no use.
 func AppendAny(dst []byte, v any) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	if !rv.IsValid() {
 		return append(dst, '!'), nil
 	}
+	pointer := false // templates call its methods, String among them, on a pointer alone
 	for rv.Kind() == reflect.Pointer && !rv.IsNil() {
-		rv = rv.Elem()
+		rv, pointer = rv.Elem(), true
 	}
 	t := rv.Type()
+	pointer = pointer && reflect.PointerTo(t).NumMethod() > t.NumMethod()
 	known, ok := forms.Load(t)
 	if !ok {
 		var c compiler
@@ -37,6 +40,9 @@ func AppendAny(dst []byte, v any) ([]byte, error) {
 	}
 	if err, bad := known.(error); bad {
 		return dst, err
+	}
+	if pointer {
+		dst = append(dst, '*')
 	}
 	if !plain(t, rv) {
 		dst = append(appendString(dst, typeName(t)), '\'')

@@ -12,7 +12,12 @@ type (
 	color   string
 	size    int
 	failing struct{}
+	value   struct{ N int }
+	shared  struct{ N int }
 )
+
+func (value) String() string   { return "a value" }
+func (*shared) String() string { return "a pointer" }
 
 func (failing) MarshalText() ([]byte, error) { return nil, errors.New("no text") }
 
@@ -32,6 +37,7 @@ func TestAppendAny(t *testing.T) {
 		{true, "bool'true"}, {2.5, "float64'2.5"}, {[]byte("a"), "%5B%5Duint8'a"}, {[]string{"a", "b"}, "%5B%5Dstring'[a,b]"},
 		{color("red"), here + "color'red"}, {[]color{"red"}, "%5B%5D" + here + "color'[red]"}, {[2]size{1, 2}, "%5B2%5D" + here + "size'[1,2]"},
 		{&struct{ A, B int }{1, 2}, "struct%20%7B%20A%20int%3B%20B%20int%20%7D'(1,2)"},
+		{value{1}, here + "value'(1)"}, {&value{1}, here + "value'(1)"}, {shared{1}, here + "shared'(1)"}, {&shared{1}, "*" + here + "shared'(1)"},
 		{time.Unix(0, 0).UTC(), "time.Time'1970-01-01T00:00:00Z"},
 	} {
 		got, err := funckey.AppendAny([]byte("k|"), test.v)

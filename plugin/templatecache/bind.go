@@ -6,6 +6,7 @@ import (
 	"fmt"
 	html "html/template"
 	"io"
+	"slices"
 	"sync"
 	text "text/template"
 	"text/template/parse"
@@ -32,8 +33,10 @@ type Fragments struct {
 
 	// executors are clones of the set, in which cached knows the creation that it runs
 	// for: a template has no other way to know. Cloning and escaping a set takes longer
-	// than executing most fragments does.
-	executors sync.Pool
+	// than executing most fragments does. Each clone executes one template alone, by
+	// whose name it is found here: how html/template escapes a template, or whether it
+	// does, depends on those that the clone has executed before.
+	executors map[string]*sync.Pool
 	clone     func(cached any) (executable, error)
 }
 
@@ -106,8 +109,8 @@ func bind[T set[T]](t T, o *Options, kind string, tree func(T) *parse.Tree,
 			src.trees[each.Name()] = tree
 		}
 	}
-	f := &Fragments{names: make(map[string]string), regions: make(map[string]bool),
-		caches: make(map[place]*dogpile.Cache[string]), mark: mark}
+	f := &Fragments{names: make(map[string]string), regions: make(map[string]bool), mark: mark,
+		caches: make(map[place]*dogpile.Cache[string]), executors: make(map[string]*sync.Pool)}
 	f.clone = func(cached any) (executable, error) {
 		c, err := original.Clone()
 		if err != nil {
@@ -134,6 +137,7 @@ func (f *Fragments) keep(o *Options, src *source, kind string) (faults []error) 
 	for name := range src.trees {
 		key := append([]byte("fragment:"), funckey.AppendName(nil, name)...)
 		f.names[name] = string(key) + "@" + src.digest(kind, name)
+		f.executors[name] = new(sync.Pool)
 	}
 	if o == nil {
 		return nil
@@ -157,8 +161,7 @@ func (f *Fragments) keep(o *Options, src *source, kind string) (faults []error) 
 
 // Key returns the key under which regions keep the fragment of a template for the
 // arguments of cacheKey, or for the data where there is no cacheKey: to delete it with
-// [dogpile.Region.Delete], or to read or set it with a dogpile.Cache[string] whose codec is
-// [dogpile.Text]. A fragment that is set has to be escaped already. It is the key of
+// [dogpile.Region.Delete], or to read or set it with [View]. It is the key of
 // these templates: a program with others keeps its fragments elsewhere, and tags are the
 // way to reach those too. The error names a template that does not exist, or an
 // argument that cannot be part of a key.
@@ -187,6 +190,16 @@ func (f *Fragments) key(template string, args []any) (string, error) {
 		}
 	}
 	return string(key), nil
+}
+
+// View returns the cache of the fragments in r whose call of cached names these tags, in
+// any order, to read and set them by their [Fragments.Key]. A fragment that is set has to
+// be escaped already, and carries the tags. Fragments whose call names others are missing
+// in it. It panics if r is nil.
+func View(r *dogpile.Region, tags ...string) *dogpile.Cache[string] {
+	o := tagged(slices.Clone(tags))
+	o.Codec = dogpile.Text
+	return dogpile.NewCache(r, &o)
 }
 
 // Loader is data that is loaded when a fragment is made of it, and then alone. Load gets

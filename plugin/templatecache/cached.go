@@ -2,6 +2,7 @@ package templatecache
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -131,10 +132,27 @@ func unknown(regions map[string]bool) error {
 }
 
 func (w *wishes) options() dogpile.CacheOptions[string] {
-	o := dogpile.CacheOptions[string]{Expiration: w.timeout}
-	if tags := w.tags; len(tags) > 0 {
-		o.Tags = func(string) []string { return tags }
+	o := tagged(w.tags)
+	o.Expiration = w.timeout
+	return o
+}
+
+// tagged returns the options of a cache of fragments with these tags.
+//
+//  1. A page makes a fragment, and its call names no tag, or another one.
+//  2. Another page, or the next version of the same one, finds the fragment. Its call
+//     names the tag "menu".
+//  3. "menu" is invalidated, which does not reach the fragment of 1.
+//
+// With the tags as its schema the fragment is missing at 2.
+func tagged(tags []string) (o dogpile.CacheOptions[string]) {
+	if len(tags) == 0 {
+		return o
 	}
+	o.Tags = func(string) []string { return tags }
+	sorted := slices.Sorted(slices.Values(tags))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", slices.Compact(sorted)))
+	o.Schema = fmt.Sprintf("%x", sum[:8])
 	return o
 }
 
@@ -149,7 +167,8 @@ func (f *Fragments) execute(ctx context.Context, template string, data any, dept
 			return "", err
 		}
 	}
-	e, ok := f.executors.Get().(*executor)
+	pool := f.executors[template]
+	e, ok := pool.Get().(*executor)
 	if !ok {
 		e = new(executor)
 		var err error
@@ -161,7 +180,7 @@ func (f *Fragments) execute(ctx context.Context, template string, data any, dept
 	var b strings.Builder
 	err := e.templates.ExecuteTemplate(&b, template, data)
 	e.ctx = nil
-	f.executors.Put(e)
+	pool.Put(e)
 	if err != nil {
 		return "", err
 	}

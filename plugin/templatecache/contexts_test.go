@@ -2,6 +2,7 @@ package templatecache_test
 
 import (
 	"context"
+	"fmt"
 	html "html/template"
 	"io"
 	"math/rand/v2"
@@ -260,5 +261,34 @@ func TestTextIsWhatTheEscaperTakesForText(t *testing.T) {
 	}
 	if text < 100 || elsewhere < 100 {
 		t.Errorf("%d places in text, %d elsewhere: too few", text, elsewhere)
+	}
+}
+
+// Which fragments were made before makes no difference: neither to whether a template can be
+// one, nor to how it is escaped.
+func TestFragmentsDoNotDependOnThoseBefore(t *testing.T) {
+	t.Parallel()
+	const source = `{{define "open"}}<script>x = {{end}}{{define "one"}}{{template "open"}}{{.ID}}</script>{{end}}` +
+		`{{define "two"}}{{template "open"}}{{.ID}} + 1</script>{{end}}`
+	for name, order := range map[string][]string{
+		"one at a time": {"one", "two"}, "one that is no fragment first": {"open", "two", "one"}, "and last": {"two", "open", "one", "open"},
+	} {
+		set := parseHTML(t, `{{cached ctx "cards" .Name .}}`+source)
+		bindHTML(t, set, newRegion(t, "cards", nil))
+		for id := range 10 {
+			data := struct{ Name, ID string }{ID: fmt.Sprint("alert(", id, ")")}
+			for _, data.Name = range order {
+				if data.Name == "open" {
+					if err := set.Execute(io.Discard, data); err == nil || !strings.Contains(err.Error(), "non-text context") {
+						t.Errorf("%s: Execute returned %v", name, err)
+					}
+					continue
+				}
+				want := render(t, parseHTML(t, `{{template "`+data.Name+`" .}}`+source), data)
+				if got := render(t, set, data); got != want {
+					t.Errorf("%s: %q is %q, want %q", name, data.Name, got, want)
+				}
+			}
+		}
 	}
 }

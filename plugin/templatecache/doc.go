@@ -25,17 +25,25 @@
 //	                              in settings, or "never"
 //	(cacheTags "product:42")      tags for Region.InvalidateTags
 //
+// Calls that name different tags do not share fragments: each replaces that of the other.
+// So an invalidation reaches the fragment whichever call has made it.
+//
 // It has to be an action of its own: not part of a pipeline, a variable or an argument.
 //
 // # Keys
 //
 // A fragment is found by the name of its template, a digest of that template and all that
 // it includes, and the arguments of cacheKey, or the data. So a template that has changed
-// makes other fragments. The digest does not know of functions: when one is to write
-// something else, invalidate the region.
+// makes other fragments. The digest does not know of functions, nor of Option: when one is
+// to write something else, invalidate the region.
 //
 // Arguments of keys are told apart by value and type, but integers of all sizes are one
-// type. They are those of a [dogpile.Func]; maps and interfaces are none.
+// type. They are those of a [dogpile.Func]; maps and interfaces are none. What has a method
+// CacheKey or MarshalText is told apart by what that returns alone: a time by its instant
+// and its offset, not by the name of its zone.
+//
+// All that a fragment shows has to be in its key, or to be the same for everybody. What
+// belongs to one request, such as the nonce of a Content Security Policy, does not.
 //
 // # What a fragment is made of
 //

@@ -155,7 +155,7 @@ func ExampleFragments_Key() {
 	if err != nil {
 		panic(err)
 	}
-	cards := dogpile.NewCache(regions[0], &dogpile.CacheOptions[string]{Codec: dogpile.Text})
+	cards := templatecache.View(regions[0])
 	show()
 	fmt.Println(cards.Get(ctx, key))
 	fmt.Println(cards.Set(ctx, key, "<b>by hand</b>")) // HTML, escaped already
@@ -172,6 +172,38 @@ func ExampleFragments_Key() {
 	// <nil>
 	// made for en
 	// templatecache: key of template "crad": no such template
+}
+
+// A fragment that is set by hand has the tags that the view names, which are
+// those that the template names.
+func ExampleView() {
+	ctx := context.Background()
+	templates := html.Must(html.New("page").Funcs(templatecache.FuncMap()).Parse(
+		`{{cached .Ctx "cards" "menu" nil (cacheTags "menu")}}{{define "menu"}}made{{end}}`))
+	regions := memoryRegions("cards")
+	fragments, err := templatecache.BindHTML(templates, &templatecache.Options{Regions: regions})
+	if err != nil {
+		panic(err)
+	}
+	key, err := fragments.Key("menu", nil)
+	if err != nil {
+		panic(err)
+	}
+	show := func() {
+		if err := templates.Execute(os.Stdout, map[string]any{"Ctx": ctx}); err != nil {
+			panic(err)
+		}
+		fmt.Println()
+	}
+	fmt.Println(templatecache.View(regions[0], "menu").Set(ctx, key, "<b>by hand</b>"))
+	show()
+	fmt.Println(regions[0].InvalidateTags(ctx, dogpile.Hard, "menu"))
+	show()
+	// Output:
+	// <nil>
+	// <b>by hand</b>
+	// <nil>
+	// made
 }
 
 // Until they are bound, templates say what is missing.

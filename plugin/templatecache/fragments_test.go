@@ -212,6 +212,27 @@ func TestKeysTellDataApart(t *testing.T) {
 	}
 }
 
+// named says its name by pointer alone.
+type named struct{ Name string }
+
+func (n *named) String() string { return "this is " + n.Name }
+
+// A pointer whose methods the value lacks makes other fragments than the value.
+func TestKeysTellPointersWithMethodsApart(t *testing.T) {
+	t.Parallel()
+	bothKinds(t, func(t *testing.T, bind bindFunc) {
+		b := mustBind(t, bind, `{{cached ctx "cards" "card" .}}{{define "card"}}{{.}}{{end}}`, nil, newRegion(t, "cards", nil))
+		for _, row := range []struct {
+			data any
+			want string
+		}{{named{"tea"}, "{tea}"}, {&named{"tea"}, "this is tea"}, {&named{"rye"}, "this is rye"}, {named{"tea"}, "{tea}"}} {
+			if got := b.render(t, "page", row.data); got != row.want {
+				t.Errorf("%#v: the page is %q, want %q", row.data, got, row.want)
+			}
+		}
+	})
+}
+
 // What has no key is an error that says what to do; and nothing panics.
 func TestDataWithoutAKey(t *testing.T) {
 	t.Parallel()
@@ -299,5 +320,8 @@ func TestDelimitersAreInTheDigest(t *testing.T) {
 	}
 	if key("", "", `{{.}}`) == key("<<", ">>", `{{.}}`) {
 		t.Error("a text and an action have one key")
+	}
+	if key("<<", ">>", `{{.}}<<.>>`) == key("<<", ">>", `<<.>>{{.}}`) {
+		t.Error("a text and an action have the key of the two the other way round")
 	}
 }

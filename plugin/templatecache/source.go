@@ -101,13 +101,13 @@ func (s *source) digest(kind, name string) string {
 	h := sha256.New()
 	fmt.Fprint(h, kind)
 	for _, name := range s.closure(name, s.uses) {
-		root := s.trees[name].Root
-		fmt.Fprintf(h, "%q%q", name, root.String())
+		root := s.trees[name].Root.CopyList()
 		inspect(root, func(n parse.Node) {
 			if t, ok := n.(*parse.TextNode); ok {
-				fmt.Fprintf(h, "%q", t.Text) // with other delimiters "{{.}}" may be text
+				t.Text = fmt.Appendf(nil, "%x", t.Text) // with other delimiters "{{.}}" may be text
 			}
 		})
+		fmt.Fprintf(h, "%q%q", name, root.String())
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }

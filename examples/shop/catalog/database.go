@@ -18,6 +18,10 @@ var schema string
 // Open opens the SQLite database in a file. If there is no such file, it makes one with a few
 // products. The caller closes the database.
 func Open(ctx context.Context, file string) (*sql.DB, error) {
+	if file == "" || file == ":memory:" {
+		// SQLite would make a database for each connection.
+		return nil, fmt.Errorf("database %q: it has to be a file", file)
+	}
 	dsn := url.URL{Scheme: "file", Opaque: url.PathEscape(file), RawQuery: url.Values{
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)"}, // several processes may use the file
 		"_txlock": {"immediate"},

@@ -67,7 +67,7 @@ func (s *shop) setPrice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	price, err := strconv.ParseFloat(r.FormValue("price"), 64)
-	if err != nil || !(price > 0 && price < 1e6) {
+	if err != nil || !(price >= 0.01 && price < 1e6) {
 		http.Error(w, "This is no price.", http.StatusBadRequest)
 		return
 	}

@@ -196,7 +196,7 @@ func TestBadRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { want(t, shop, 400, "", "PUT", "/api/products/202", body) })
 	}
-	for _, price := range []string{"", "much", "-1", "0", "NaN", "1e300"} {
+	for _, price := range []string{"", "much", "-1", "0", "0.001", "NaN", "1e300"} {
 		if status := submit(t, shop, "/product/2", price); status != http.StatusBadRequest {
 			t.Errorf("the price %q: %d", price, status)
 		}
