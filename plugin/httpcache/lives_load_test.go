@@ -92,13 +92,9 @@ func TestPanicOfRenewalIsTold(t *testing.T) {
 	get(t, s.URL)
 	get(t, s.URL)
 	eventually(t, "the handler", func() bool { return panics.Load() > 1 })
-	for range 40 {
-		if told.Load() > 0 || strings.Contains(log.String(), "boom") {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("nobody was told; log: %s", log.String())
+	eventually(t, "somebody to be told", func() bool {
+		return told.Load() > 0 || strings.Contains(log.String(), "boom")
+	})
 }
 
 type lockedBuffer struct {
@@ -316,7 +312,7 @@ func TestOriginBreaksOff(t *testing.T) {
 	}
 }
 
-// twoOverRedis returns two servers with one cache.
+// redisServer starts a Redis, and returns its URL.
 func redisServer(t *testing.T) string {
 	port := backendtest.FreePort(t)
 	p := &backendtest.Process{

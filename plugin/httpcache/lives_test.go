@@ -338,10 +338,10 @@ func TestDeadlinesOfController(t *testing.T) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
-		time.Sleep(400 * time.Millisecond)
+		time.Sleep(3 * time.Second)
 		fmt.Fprint(w, "data: 1\n\n")
 	})))
-	s.Config.WriteTimeout = 200 * time.Millisecond
+	s.Config.WriteTimeout = 2 * time.Second
 	s.Start()
 	defer s.Close()
 	if _, body, err := try(s.URL); err != nil || body != "data: 1\n\n" {

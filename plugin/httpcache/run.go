@@ -332,6 +332,7 @@ type originError struct {
 	shared   bool    // others may be told of it
 }
 
+// Error names the status.
 func (e *originError) Error() string {
 	return "httpcache: the handler has answered with status " + strconv.Itoa(e.response.Status)
 }

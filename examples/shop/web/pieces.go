@@ -17,8 +17,10 @@ import (
 // menu is what all pages begin with.
 type menu struct{ catalog *catalog.Catalog }
 
+// CacheKey is the same for all pages.
 func (menu) CacheKey() string { return "menu" }
 
+// Load returns the names of all categories.
 func (m menu) Load(ctx context.Context) (any, error) { return m.catalog.Categories(ctx) }
 
 // productsIn is the list of a category.
@@ -27,8 +29,10 @@ type productsIn struct {
 	category string
 }
 
+// CacheKey names the category.
 func (p productsIn) CacheKey() string { return "category:" + p.category }
 
+// Load returns the products of the category; that there are none is [catalog.ErrNotFound].
 func (p productsIn) Load(ctx context.Context) (any, error) {
 	products, err := p.catalog.InCategory(ctx, p.category)
 	if err == nil && len(products) == 0 {
@@ -43,6 +47,8 @@ type boughtWith struct {
 	id      int
 }
 
+// CacheKey names the product.
 func (b boughtWith) CacheKey() string { return fmt.Sprint("bought-with:", b.id) }
 
+// Load returns products, which may be none.
 func (b boughtWith) Load(ctx context.Context) (any, error) { return b.catalog.AlsoBought(ctx, b.id) }
