@@ -60,8 +60,9 @@ func takeover(limit time.Duration, c client, s setting, key string) (time.Durati
 	if err := waiter.in.Encode(order{Key: key, Goroutines: 1}); err != nil {
 		return 0, fmt.Errorf("%s: %w", c.name, err)
 	}
-	// Nothing tells from outside that it waits. It has done nothing else yet.
-	if n, err := waiter.next(2 * time.Second); !errors.Is(err, errSilent) {
+	// Nothing tells from outside that it waits. It has done nothing else yet. Some clients do
+	// not extend their lease, after which it need not wait any more.
+	if n, err := waiter.next(min(2*time.Second, s.Lease/3)); !errors.Is(err, errSilent) {
 		return 0, fmt.Errorf("%s: did not wait for the holder: %+v, %w", c.name, n, err)
 	}
 	died := time.Now().UnixNano()
