@@ -35,11 +35,12 @@ func (c *client) setWhy(why string) {
 	c.why = why
 }
 
-// replaceWhy sets why unless there is another reason than the one that is named.
+// replaceWhy sets why unless there is another reason than the one that is named, or the client
+// has left, which reads it without the mutex then.
 func (c *client) replaceWhy(old, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why == old {
+	if !c.left && c.why == old {
 		c.why = why
 	}
 }

@@ -336,7 +336,7 @@ func (x *exchange) passOn() {
 // that is not whole, is asked for again.
 func (x *exchange) shareFailure(p *response) {
 	if p.Status < 500 {
-		x.forward(x.w, x.r, x.why)
+		x.pass()
 		return
 	}
 	if after := p.Header.Get("Retry-After"); after != "" {
