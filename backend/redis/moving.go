@@ -72,7 +72,17 @@ return 1`)
 var errOvertaken = errors.New("the slot of the key is moving, and another call has set or deleted it meanwhile")
 
 // errMoving is why a Set under a lease was refused.
-var errMoving = errors.New("the slot of the key is moving, and its lease is on another node")
+var errMoving error = movingError{}
+
+type movingError struct{}
+
+// Error says what moves.
+func (movingError) Error() string {
+	return "the slot of the key is moving, and its lease is on another node"
+}
+
+// Unavailable tells the breaker that nodes are well whose slots move.
+func (movingError) Unavailable() bool { return false }
 
 // seized calls write while it holds the lease on key itself, in place of all
 // others but dogpile.cache.

@@ -13,6 +13,7 @@ import (
 	"github.com/dogpile-go/dogpile/backend/redis"
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendtest"
+	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // moving is a Cluster with a slot that is on its way from one node to another.
@@ -407,4 +408,23 @@ func TestDeleteBeatsRefreshesOfEntriesThatHaveNotMoved(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d were stored", stored, keys)
+}
+
+// TestSlotThatMovesOpensNoBreaker: a Set that is refused because its slot moves says nothing
+// against the node.
+func TestSlotThatMovesOpensNoBreaker(t *testing.T) {
+	t.Parallel()
+	m := startMoving(t, "tag")
+	b := open(t, m.url(), &redis.Options{Breaker: &proxy.BreakerOptions{Failures: 1, Cooldown: time.Hour}})
+	l := locked(t, b, "{tag}key")
+	m.begin()
+	for range 3 {
+		items := []driver.Item{{Key: "{tag}key", Data: []byte("new"), Lease: l}}
+		if err := errors.Join(b.Set(t.Context(), items), items[0].Err); err == nil || errors.Is(err, proxy.ErrOpen) {
+			t.Fatalf("Set under the lease = %v, want that it is refused", err)
+		}
+		ok(t, b.Delete(t.Context(), []string{"{tag}other"}))
+	}
+	ok(t, l.Release(t.Context()))
+	m.end()
 }
