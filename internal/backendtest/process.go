@@ -43,7 +43,7 @@ func Need(t testing.TB, program string) string {
 var given sync.Map
 
 // FreePort returns a port of the loopback interface that nobody listens on, and another
-// one each time. It is none of those that the system gives to whoever asks for any port:
+// one each time. It is none of those that the system gives to those who ask for any port:
 // another test's listener or connection would take it before the server that it is for
 // has started.
 func FreePort(t testing.TB) string {

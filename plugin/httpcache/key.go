@@ -55,7 +55,10 @@ func schemeOf(r *http.Request) string {
 
 // canonicalHost returns a host in lower case, without the scheme's own port.
 func canonicalHost(scheme, host string) string {
-	port := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	port := ":80"
+	if scheme == "https" {
+		port = ":443"
+	}
 	return strings.TrimSuffix(strings.ToLower(host), port)
 }
 
@@ -63,6 +66,9 @@ func canonicalHost(scheme, host string) string {
 // http.StripPrefix leaves the handler the end.
 func pathOf(r *http.Request) string {
 	path := r.URL.EscapedPath()
+	if rest, is := strings.CutPrefix(r.RequestURI, path); is && (rest == "" || rest[0] == '?') {
+		return cmp.Or(path, "/") // as most are: without parsing it again
+	}
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil { // a server has read this request
 		path = u.EscapedPath()
 	}

@@ -83,13 +83,17 @@ func start(ctx context.Context, next http.Handler, o *Options, c *client, key st
 		}
 	}
 	n.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	creation := dogpile.Creation(ctx)
-	creation.Tag(ctx, o.Tags(n.asked, nil)...)
+	creation, tags := dogpile.Creation(ctx), o.Tags(asked, nil)
 	if previous != nil {
-		// It is likely to have the same tags, of which it is better to know before.
-		creation.Tag(ctx, o.Tags(n.asked, previous.Header)...)
+		// The next one is likely to have the same tags, of which it is better to know before.
+		tags = slices.Concat(tags, o.Tags(asked, previous.Header))
 	}
-	n.told = func(h http.Header) { creation.TagRead(ctx, o.Tags(n.asked, h)...) }
+	creation.Tag(ctx, tags...)
+	n.told = func(h http.Header) {
+		creation.TagRead(ctx, slices.DeleteFunc(slices.Clone(o.Tags(asked, h)), func(tag string) bool {
+			return slices.Contains(tags, tag) // it has the version from before the handler ran
+		})...)
+	}
 	go n.serve(next)
 	return n
 }
