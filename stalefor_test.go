@@ -135,6 +135,32 @@ func TestStaleIfErrorOfOneEntry(t *testing.T) {
 	}
 }
 
+// TestStaleIfErrorOfOneKey: in a creation of several keys one may have a wish of its own.
+func TestStaleIfErrorOfOneKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCache[int](t, &dogpile.Options{Expiration: time.Minute})
+		_, err := c.GetOrCreateMulti(bg, []string{"own", "all"}, func(ctx context.Context, _ []string) (map[string]int, error) {
+			dogpile.Creation(ctx).StaleFor(0)
+			dogpile.Creation(ctx).StaleIfError(time.Minute)
+			dogpile.Creation(ctx).Key("own").StaleIfError(time.Hour)
+			return map[string]int{"own": 1, "all": 1}, nil
+		})
+		wantErr(t, "GetOrCreateMulti", err, nil)
+		pass(30 * time.Minute)
+		fails := func(context.Context) (int, error) { return 0, errOrigin }
+		v, err := c.GetOrCreate(bg, "own", fails)
+		wantValue(t, "own", v, err, 1)
+		_, err = c.GetOrCreate(bg, "all", fails)
+		wantErr(t, "all", err, errOrigin)
+	})
+}
+
+// TestWishesOutsideOfACreation: outside of a creation there is nobody to say it to.
+func TestWishesOutsideOfACreation(t *testing.T) {
+	dogpile.Creation(bg).StaleIfError(time.Hour)
+	dogpile.Creation(bg).TagRead(bg, "tag")
+}
+
 func ExampleControl_StaleFor() {
 	ctx := context.Background()
 	region := exampleRegion("stalefor", &dogpile.Options{Expiration: time.Millisecond, StaleFor: time.Hour})
