@@ -141,31 +141,6 @@ func TestHeadWhereBackendTimesOut(t *testing.T) {
 	}
 }
 
-// A response for one user's cookie is not shown to another, be it a failure.
-func TestFailurePageOfAnother(t *testing.T) {
-	t.Parallel()
-	gate := make(chan struct{})
-	var inside atomic.Int32
-	s, _ := serve(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
-		inside.Add(1)
-		<-gate
-		w.WriteHeader(500)
-		fmt.Fprintf(w, "sorry %s", r.Header.Get("Cookie"))
-	})
-	var wg sync.WaitGroup
-	for _, user := range []string{"user=alice", "user=bob", "user=carol"} {
-		wg.Go(func() {
-			if _, body, err := try(s.URL, "Cookie", user); err != nil || body != "sorry "+user && strings.Contains(body, "sorry") {
-				t.Errorf("%s got %q, %v", user, body, err)
-			}
-		})
-	}
-	eventually(t, "a run", func() bool { return inside.Load() > 0 })
-	time.Sleep(100 * time.Millisecond)
-	close(gate)
-	wg.Wait()
-}
-
 // What a handler makes of an interruption is not kept.
 func TestInterruptedResponseIsNotKept(t *testing.T) {
 	t.Parallel()
@@ -312,31 +287,9 @@ func TestOriginBreaksOff(t *testing.T) {
 	}
 }
 
-// redisServer starts a Redis, and returns its URL.
-func redisServer(t *testing.T) string {
-	port := backendtest.FreePort(t)
-	p := &backendtest.Process{
-		Command: func() []string { return []string{"redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""} },
-		Ready: func() bool {
-			c, err := net.Dial("tcp", "127.0.0.1:"+port)
-			if err != nil {
-				return false
-			}
-			defer c.Close()
-			fmt.Fprint(c, "PING\r\n")
-			b := make([]byte, 5)
-			_, err = io.ReadFull(c, b)
-			return err == nil && string(b) == "+PONG"
-		},
-	}
-	p.Start(t)
-	t.Cleanup(p.Kill)
-	return "redis://127.0.0.1:" + port
-}
-
 func TestTwoOverRedis(t *testing.T) {
 	t.Parallel()
-	addr := redisServer(t)
+	addr := backendtest.Redis(t)
 	var runs, version atomic.Int32
 	var servers []*httptest.Server
 	var regions []*dogpile.Region
