@@ -585,3 +585,37 @@ func batchAndFollowers(t *testing.T, runner func(func())) {
 	}
 	wg.Wait()
 }
+
+// The lists of a page are asked for by many requests at once, in any order of their keys.
+func TestBatchesThatComeAtOnceAreOneCreation(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		c := dogpile.NewCache[int](newRegion(t, newFake(t, like{}), &dogpile.Options{}), nil)
+		keys := make([]string, 64)
+		for i := range keys {
+			keys[i] = fmt.Sprint("key", i)
+		}
+		var calls atomic.Int64
+		create := func(_ context.Context, keys []string) (map[string]int, error) {
+			calls.Add(1)
+			vals := make(map[string]int)
+			for _, key := range keys {
+				vals[key] = len(key)
+			}
+			return vals, nil
+		}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				mine := append(slices.Clone(keys[i*8:]), keys[:i*8]...)
+				if got, err := c.GetOrCreateMulti(bg, mine, create); err != nil || len(got) != len(keys) {
+					t.Errorf("GetOrCreateMulti: %d values, %v", len(got), err)
+				}
+			})
+		}
+		all.Wait()
+		if n := calls.Load(); n != 1 {
+			t.Fatalf("the creator was called %d times, want 1", n)
+		}
+	}
+}

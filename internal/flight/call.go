@@ -216,6 +216,11 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 	if c.Runner != nil {
 		later = newBatch(apartFrom(ctx), c)
 	}
+	if len(rest) > 1 {
+		// 1. A starts a flight of k1.  2. B joins it, and starts one of k2.  3. A joins that.
+		// What one creation would have made takes two.
+		c.Table.several.Lock()
+	}
 	waiting = rest[:0]
 	for _, w := range rest {
 		b, stale := now, w.reading.State == Stale
@@ -242,6 +247,9 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 		default:
 			waiting = append(waiting, w)
 		}
+	}
+	if len(rest) > 1 {
+		c.Table.several.Unlock()
 	}
 	now.launch(nil)
 	if later != now {

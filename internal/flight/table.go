@@ -18,6 +18,8 @@ type Table struct {
 	// clock orders calls and cutoffs. It counts events: a wall clock may give two
 	// of them the same time, and then nobody knows which came first.
 	clock atomic.Int64
+	// several is held by a caller of several keys while it joins their flights.
+	several sync.Mutex
 
 	mu      sync.Mutex
 	running map[*group]struct{} // groups that have not ended
