@@ -116,6 +116,10 @@ type Options struct {
 	// memory of this process.
 	RetryDeletes int
 
+	// Near keeps copies of entries in this process, so that most hits ask nobody. nil: none.
+	// It needs a backend that processes share and that tells of changes.
+	Near *Near
+
 	// Hooks are told what happens. nil: nobody is.
 	Hooks *Hooks
 	// Logger gets a record, at warn level, of each error that no caller gets, as
@@ -150,6 +154,7 @@ func (o *Options) complete(region string) (Options, error) {
 	setDefault(&c.CreateTimeout, defaultCreateTimeout)
 	setDefault(&c.LockTTL, defaultLockTTL)
 	setDefault(&c.BackendTimeout, defaultBackendTimeout)
+	c.Near = c.Near.complete()
 	c.Prefix = c.prefix(region)
 	if c.Codec == nil {
 		c.Codec = JSON
@@ -238,6 +243,7 @@ func (o *Options) check(region string) error {
 	if o.RetryDeletes < 0 {
 		fault("RetryDeletes", "%d is negative", o.RetryDeletes)
 	}
+	o.Near.faults(fault)
 	if p := o.prefix(region); reserved(p) {
 		fault("Prefix", "%q begins with a word kept for locks and invalidation", p)
 	}

@@ -17,11 +17,9 @@ import (
 	"github.com/dogpile-go/dogpile/internal/lease"
 )
 
-// base is where the clock of objects begins. Monotonic time makes them age
-// right whatever is done to the wall clock, and is read in half the time.
-var base = time.Now()
-
-func now() int64 { return int64(time.Since(base)) }
+// now is the clock of objects, and of the proofs of a [driver.Watcher]. Monotonic time makes
+// objects age right whatever is done to the wall clock, and is read in half the time.
+func now() int64 { return int64(driver.Now()) }
 
 // state is a region's configuration in force. It does not change.
 type state struct {

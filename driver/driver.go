@@ -71,6 +71,11 @@ type Item struct {
 	// replaced it, as a version token. A backend that cannot tell whether it has been
 	// stored, because the connection ended, says so in Err and does not try again.
 	Once bool
+	// Keep, in Get, says that the caller is going to keep a copy of the entry, for which it
+	// wants a Mark; see [Watcher]. A Get under a lease gives none.
+	Keep bool
+	// Mark, in Get of an item with Keep, is what tells for how long the copy is right.
+	Mark Mark
 	// Err is what went wrong with this item alone; see [Backend].
 	Err error
 }

@@ -86,6 +86,14 @@ func (p Proxy) Shard(key string) string {
 	return ""
 }
 
+// Watch forwards to the backend inside. stop is nil over a backend that is no [Watcher].
+func (p Proxy) Watch(lag time.Duration) (stop func(), atOnce bool) {
+	if w, ok := p.Backend.(Watcher); ok {
+		return w.Watch(lag)
+	}
+	return nil, false
+}
+
 // Close closes the backend inside if it can be closed.
 func (p Proxy) Close() error { return Close(p.Backend) }
 
