@@ -73,9 +73,9 @@ func (l *Lifetime) Sleep(ctx context.Context, d time.Duration, woken <-chan stru
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return l.Err()
 	case <-woken:
-		return nil
+		return l.Err() // its end may be what wakes those who sleep
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-l.ctx.Done():

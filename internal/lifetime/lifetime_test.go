@@ -83,6 +83,19 @@ func TestSleep(t *testing.T) {
 	}
 }
 
+// What ends a Lifetime also wakes those who sleep: of the two, they are told of the end.
+func TestSleepThatTheEndWakes(t *testing.T) {
+	t.Parallel()
+	l, woken := lifetime.New(errEnded), make(chan struct{})
+	l.End()
+	close(woken)
+	for range 100 {
+		if err := l.Sleep(t.Context(), time.Hour, woken); err != errEnded {
+			t.Fatalf("Sleep = %v", err)
+		}
+	}
+}
+
 func TestPollAsksEverLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lifetime.New(errEnded)
