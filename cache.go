@@ -172,6 +172,12 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error
 			return e.value, true, nil
 		}
 	}
+	if s := c.region.current.Load(); s != nil && s.near != nil && flagsOf(ctx)&bypass == 0 {
+		if e := c.near(ctx, s, key, false); e != nil {
+			err = c.errorOf(e)
+			return e.value, err == nil, err
+		}
+	}
 	return c.get(ctx, key)
 }
 

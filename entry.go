@@ -104,6 +104,7 @@ type lookup[V any] struct {
 	// What is small stands together: a batch has many of these.
 
 	found bool // there was an entry at all
+	near  bool // in a copy
 	state State
 	// use is what a caller may do with the value: return it (Fresh), return it while
 	// somebody creates the next one (Stale), or neither (Missing). ifError is true of a
@@ -128,6 +129,7 @@ type lookup[V any] struct {
 	beforehand *beforehand // nil: no tags are known beforehand
 
 	version string  // the region's when this was read; "" if it has none yet
+	stored  string  // the version that it was stored under
 	history history // that it belongs to
 	token   *token  // that it was judged by, if there was one
 	err     error   // the backend did not answer for this entry

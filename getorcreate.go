@@ -34,6 +34,11 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 			return e.value, nil
 		}
 	}
+	if s := c.region.current.Load(); s != nil && s.near != nil && flagsOf(ctx)&(bypass|renew) == 0 {
+		if e := c.near(ctx, s, key, true); e != nil {
+			return e.value, c.errorOf(e)
+		}
+	}
 	return c.getOrCreate(ctx, key, create)
 }
 
@@ -44,7 +49,12 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func(context.Context) (V, error)) (Entry[V], error) {
 	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&(bypass|renew) == 0 {
 		if e := c.direct(ctx, s, key, true); e != nil {
-			return Entry[V]{Value: e.value, Created: time.Now().Add(-e.age(0)), State: Fresh, From: Hit, Tags: e.tags()}, nil
+			return e.asHit(), nil
+		}
+	}
+	if s := c.region.current.Load(); s != nil && s.near != nil && flagsOf(ctx)&(bypass|renew) == 0 {
+		if e := c.near(ctx, s, key, true); e != nil {
+			return e.asHit(), c.errorOf(e)
 		}
 	}
 	l, from, err := c.find(ctx, key, create)
@@ -102,6 +112,19 @@ func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(cont
 		return v, err
 	}
 	return c.answer(l)
+}
+
+// asHit returns a fresh entry as users see it.
+func (e *entry[V]) asHit() Entry[V] {
+	return Entry[V]{Value: e.value, Created: time.Now().Add(-e.age(0)), State: Fresh, From: Hit, Tags: e.tags()}
+}
+
+// errorOf returns the error that a fresh entry stands for, if any.
+func (c *Cache[V]) errorOf(e *entry[V]) error {
+	if e.marks != nil && e.marks.notFound {
+		return c.o.NotFound
+	}
+	return nil
 }
 
 // answer returns the value that was found, or the error that stands for none.

@@ -50,6 +50,8 @@ type Event struct {
 	// Background tells of a creation, and of its store and its error, that no caller
 	// waits for: one ahead of the expiration, or of a stale entry by the Runner.
 	Background bool
+	// Near tells of a hit that a copy in this process has answered; see [Options.Near].
+	Near bool
 }
 
 // errAborted stands, in events, for what ended a creator that did not return.

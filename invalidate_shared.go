@@ -55,8 +55,11 @@ type failure struct {
 // readToken is a token as it was read.
 type readToken struct {
 	raw   string
-	token *token
-	at    int64 // when, on the clock of now
+	token *token      // nil: there was none
+	at    int64       // when it was asked for, on the clock of now
+	mark  driver.Mark // zero: it is not known for how long it is right
+
+	disagrees bool // it tells of another Near.Lag
 }
 
 func newTokens(s *state, key string) *tokens {
@@ -74,7 +77,7 @@ func (ts *tokens) known() (t *token, ask string) {
 	if lag == 0 {
 		return nil, ts.key
 	}
-	if seen := ts.last.Load(); seen != nil && now()-seen.at < lag {
+	if seen := ts.last.Load(); seen != nil && seen.token != nil && now()-seen.at < lag {
 		return seen.token, ""
 	}
 	return nil, ts.key
@@ -104,16 +107,19 @@ func (*tokens) entry(_ context.Context, shared, _ string) (string, error) { retu
 
 func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t, ok := it.Object.(*token); ok {
-		ts.noteRead(&readToken{token: t, at: asked})
+		ts.noteRead(&readToken{token: t, at: asked, mark: it.Mark})
 		return t
 	}
+	seen := ts.last.Load()
 	if it.Data == nil {
+		if it.Keep && !ts.seen.Load() { // entries of other programs are valid by that
+			ts.last.CompareAndSwap(seen, &readToken{at: asked, mark: it.Mark})
+		}
 		return nil
 	}
-	seen := ts.last.Load()
-	if seen != nil && seen.raw == string(it.Data) {
-		if ts.s.o.InvalidationLag > 0 {
-			ts.noteRead(&readToken{seen.raw, seen.token, asked})
+	if seen != nil && seen.token != nil && seen.raw == string(it.Data) {
+		if ts.s.o.InvalidationLag > 0 || it.Keep {
+			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: ts.s.hear(seen.token)})
 		}
 		return seen.token
 	}
@@ -121,7 +127,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t == nil {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.noteRead(&readToken{string(it.Data), t, asked})
+	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: ts.s.hear(t)})
 	return t
 }
 
@@ -196,7 +202,7 @@ func (ts *tokens) item(t *token) driver.Item {
 	case ts.tag:
 		it.Data = encodeTagToken(t)
 	default:
-		it.Data, _ = json.Marshal(t) // strings and numbers never fail
+		it.Data, _ = json.Marshal(ts.s.stamp(t)) // strings and numbers never fail
 	}
 	return it
 }
@@ -251,7 +257,7 @@ func (ts *tokens) inTurn(ctx context.Context, called int64, find func() (*token,
 	// 1. This caller finds no token.  2. Another goroutine, whose turn it is, writes one.
 	// 3. It is this one's turn. What was asked for after it called is good enough; what
 	// was asked for before may have been replaced by an invalidation since.
-	if seen := ts.last.Load(); seen != nil && seen.at > called {
+	if seen := ts.last.Load(); seen != nil && seen.token != nil && seen.at > called {
 		return seen.token, nil
 	}
 	if f := ts.lastFailure.Load(); f != nil && f.at > called {

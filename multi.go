@@ -34,12 +34,12 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 		}
 		return vals, nil
 	}
-	lookups, err := c.readKeys(ctx, s, "get", keys, mangled)
+	lookups, err := c.readKeys(ctx, s, "get", keys, mangled, false)
 	if err != nil {
 		return nil, err
 	}
 	var errs []*OpError
-	missing := make(map[string]bool)
+	missing, near := make(map[string]bool), 0
 	for i, l := range lookups {
 		key := keys[i]
 		if _, hit := vals[key]; hit || missing[key] {
@@ -52,17 +52,21 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 		case l.use == flight.Fresh && l.notFound:
 			missing[key] = true // from the map, though the answer is known
 			l.gives(ctx, s)
-			c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+			c.tellHit(ctx, s, "get", key, l.near)
 		case l.use == flight.Fresh:
 			vals[key] = l.value
 			l.gives(ctx, s)
-			c.event(ctx, s, s.o.Hooks.Hit, "get", key)
+			if l.near {
+				near++
+			}
+			c.eventHit(ctx, s, "get", key, l.near)
 		default:
 			missing[key] = true
 			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
 		}
 	}
-	s.region.stats.add(countHits, len(vals)) // in one step, as processors contend for it
+	s.region.stats.add(countHits, len(vals)-near) // in one step, as processors contend for it
+	s.region.stats.nearHits(0, near)
 	return vals, s.region.joined("get", errs)
 }
 
@@ -73,8 +77,16 @@ func distinct(keys []string) []string {
 	return slices.Compact(keys)
 }
 
-// readKeys reads keys in one call of the backend.
-func (c *Cache[V]) readKeys(ctx context.Context, s *state, op string, keys, mangled []string) ([]*lookup[V], error) {
+// readKeys reads keys in one call of the backend, as far as they have no copies here.
+// creates tells that the caller has a creator at hand.
+func (c *Cache[V]) readKeys(ctx context.Context, s *state, op string, keys, mangled []string, creates bool) ([]*lookup[V], error) {
+	if s.near != nil {
+		return c.readNear(ctx, s, op, keys, mangled, creates)
+	}
+	return c.readFar(ctx, s, op, keys, mangled)
+}
+
+func (c *Cache[V]) readFar(ctx context.Context, s *state, op string, keys, mangled []string) ([]*lookup[V], error) {
 	items := make([]driver.Item, len(keys)+1)
 	for i := range mangled {
 		items[i].Key = mangled[i]
@@ -178,6 +190,11 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 		}
 		s.event(ctx, s.o.Hooks.Store, e)
 	}
+	if len(failed) < len(keys) {
+		if err := s.settle(ctx); err != nil {
+			return s.region.joined("set", append(failed, &OpError{s.region.name, "set", keys[0], err}))
+		}
+	}
 	return s.region.joined("set", failed)
 }
 
@@ -230,7 +247,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 	lookups, called := make([]*lookup[V], len(keys)), s.flights.Now()
 	reads := !s.caps.Discards && flagsOf(ctx)&(bypass|renew) == 0
 	if reads {
-		lookups, err = c.readKeys(ctx, s, op, keys, mangled)
+		lookups, err = c.readKeys(ctx, s, op, keys, mangled, true)
 	}
 	// What is fresh is settled before anything is built for the rest.
 	rest, failed := newKeyList[V](s), new(groups)
@@ -273,7 +290,23 @@ func (c *Cache[V]) hitOf(ctx context.Context, s *state, op, key string, l *looku
 		vals[key] = l.value
 	}
 	l.gives(ctx, s)
-	c.tell(ctx, s, countHits, s.o.Hooks.Hit, op, key)
+	c.tellHit(ctx, s, op, key, l.near)
+}
+
+// tellHit counts a fresh value that was found, and tells of it.
+func (c *Cache[V]) tellHit(ctx context.Context, s *state, op, key string, near bool) {
+	if near {
+		s.region.stats.nearHits(0, 1)
+	} else {
+		s.region.stats.add(countHits, 1)
+	}
+	c.eventHit(ctx, s, op, key, near)
+}
+
+func (c *Cache[V]) eventHit(ctx context.Context, s *state, op, key string, near bool) {
+	if s.o.Hooks.Hit != nil {
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: op, Name: c.o.Name, Key: key, Near: near})
+	}
 }
 
 // keyList is the keys of a creation in the making: one for all keys of the caller's that

@@ -278,6 +278,12 @@ func (o *Options) checkFor(caps driver.Caps) error {
 	if o.InvalidationLag != 0 && !shared {
 		faults = append(faults, &optionError{"InvalidationLag", "only a SharedInvalidator has a version token that could be trusted for a while"})
 	}
+	if o.Near != nil && o.Near.Exact && !shared {
+		faults = append(faults, &optionError{"Near.Exact", "needs a SharedInvalidator, whose version token tells other processes the Lag"})
+	}
+	if o.Near != nil && o.Near.Exact && o.InvalidationLag != 0 {
+		faults = append(faults, &optionError{"InvalidationLag", "would let an invalidation go unnoticed that is to be Near.Exact"})
+	}
 	return errors.Join(faults...)
 }
 

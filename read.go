@@ -55,7 +55,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 	tags := tagTokens{sc: s.tags}
 	c.nameTags(keys, items, lookups)
 	var room [1]askedToken
-	items, asks, err := c.ask(ctx, s, items, lookups, room[:0], &tags)
+	items, asks, asked, err := c.ask(ctx, s, items, lookups, room[:0], &tags)
 	if err == nil && c.moved(s, items, lookups) {
 		// Only this answer has told the backend which server keeps what, so that another
 		// token was asked for than other processes go by.
@@ -63,7 +63,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			items[i] = driver.Item{Key: items[i].Key, Lease: items[i].Lease}
 		}
 		tags = tagTokens{sc: s.tags}
-		items, asks, err = c.ask(ctx, s, items, lookups, room[:0], &tags)
+		items, asks, asked, err = c.ask(ctx, s, items, lookups, room[:0], &tags)
 	}
 	if err != nil {
 		return s.region.backendError(ctx, op, keys[0], err)
@@ -81,6 +81,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 		veil.over(i, &items[i])
 		version, err := c.unpack(s, &items[i], l, at)
+		l.stored = version
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
 			c.failed(ctx, s, "decode", keys[i], err)
@@ -103,6 +104,9 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 	}
 	c.judgeTags(ctx, s, exp, lookups, &tags)
+	if s.near != nil {
+		c.keep(s, keys, items, lookups, time.Duration(asked))
+	}
 	return nil
 }
 
@@ -142,7 +146,21 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 	}
 	var unread error
 	if len(names) > 0 {
+		// These are of entries that are fresh but for them, so that what is known by copies
+		// will do, as it does for a copy of the entry. It must not be what makes an entry
+		// invalid, though: other processes would find it fresh.
+		tags.near = s.near != nil
 		unread = tags.read(ctx, names)
+		tags.near = false
+		var doubtful []string
+		for _, l := range lookups {
+			if l.found && !l.unjudged {
+				doubtful = tags.doubt(doubtful, l.tags)
+			}
+		}
+		if len(doubtful) > 0 && unread == nil {
+			unread = tags.read(ctx, doubtful)
+		}
 	}
 	for _, l := range lookups {
 		if l.beforehand != nil {
@@ -162,9 +180,13 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 
 // ask reads items, and with them the tokens that lookups lack, which it adds to asks, and
 // those of the tags that lookups name. It returns items and asks: with many tokens the
-// items may have moved.
-func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken, tags *tagTokens) (_ []driver.Item, _ []askedToken, err error) {
+// items may have moved. asked is when the backend was asked, on the clock of now; it may be
+// 0 if nobody needs to know.
+func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken, tags *tagTokens) (_ []driver.Item, _ []askedToken, asked int64, err error) {
 	n := len(items)
+	for i := range items {
+		items[i].Keep = s.near != nil && items[i].Lease == nil
+	}
 	for i, l := range lookups {
 		l.history = s.versions.of(items[i].Key)
 		if l.token != nil || askedFor(asks, l.history) != nil {
@@ -176,7 +198,7 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 		// way round an old entry would be judged by an old token, and be fresh.
 		t, ask := l.history.known()
 		if ask != "" {
-			items = append(items, driver.Item{Key: ask})
+			items = append(items, driver.Item{Key: ask, Keep: s.near != nil})
 		}
 		asks = append(asks, askedToken{l.history, t, ask != "", nil})
 	}
@@ -184,16 +206,17 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 	for _, l := range lookups {
 		if l.beforehand != nil {
 			if items, err = tags.want(items, l.beforehand.names); err != nil {
-				return nil, nil, err
+				return nil, nil, 0, err
 			}
 		}
 	}
-	asked := int64(0)
-	if len(items) > n {
-		asked = now()
+	if len(items) > n || s.near != nil {
+		asked, err = s.read(ctx, items)
+	} else {
+		err = s.get(ctx, items)
 	}
-	if err := s.get(ctx, items); err != nil {
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, 0, err
 	}
 	for i, at := 0, n; i < len(asks); i++ {
 		if a := &asks[i]; a.read {
@@ -202,7 +225,7 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 		}
 	}
 	tags.take(items[tokens:], asked)
-	return items[:n], asks, nil
+	return items[:n], asks, asked, nil
 }
 
 // moved reports whether the token for an entry, which ask has read, is not the one to

@@ -95,6 +95,7 @@ func (s *state) retire() {
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
 	s.flights.ForgetAll(ctx)
+	s.endNear()
 }
 
 var commits sync.Mutex
@@ -152,6 +153,9 @@ func (r *Region) adopt(p *plan) {
 
 // put puts s in force; mu is held.
 func (r *Region) put(s *state) {
+	if s != nil {
+		s.beginNear()
+	}
 	r.current.Store(s)
 	if s == nil {
 		return
@@ -228,8 +232,11 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	// data. Forgetting again lets no later caller wait for one that began in between.
 	s.flights.ForgetAll(ctx)
 	began := s.pending.now()
+	done := false
 	if err = s.versions.invalidate(ctx, mode, nil); err == nil {
+		done = true
 		s.pending.settleInvalidation(began, mode)
+		err = r.wrap("invalidate", "", s.settle(ctx))
 	} else {
 		oe := r.backendError(ctx, "invalidate", "", err)
 		if s.pending.keepInvalidation(mode, err) {
@@ -239,7 +246,7 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	}
 	s.flights.ForgetAll(ctx)
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
-	if err == nil {
+	if done {
 		r.stats.add(countInvalidations, 1)
 		if mode == Hard {
 			s.dropInvalid()
@@ -281,6 +288,9 @@ func (r *Region) Close(ctx context.Context) error {
 	retried := retryAll(ctx, states)
 	for _, s := range states {
 		errs = append(errs, s.flights.Close(ctx))
+		if s.near != nil {
+			s.near.telling.Wait() // it has been told to end
+		}
 	}
 	errs = append(errs, <-retried)
 	for _, s := range states {
@@ -303,6 +313,7 @@ func (r *Region) shut() []*state {
 	r.closed = true
 	r.current.Store(nil)
 	for _, s := range r.states {
+		s.endNear()
 		s.usage.hold() // for retryAll
 		s.end(true)
 	}

@@ -126,10 +126,14 @@ func (d *draft) options(p *part) *Options {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		read := readerOf(f)
-		if read == nil {
+		if read == nil && f.Name != "Near" {
 			continue // it is no setting, and unknown as one
 		}
 		name := snake(f.Name)
+		if f.Name == "Near" {
+			o.Near = p.near(o.Near)
+			continue
+		}
 		value, given := p.take(name)
 		if alias := optionAliases[name]; alias != "" {
 			other, both := p.take(alias)
@@ -148,6 +152,39 @@ func (d *draft) options(p *part) *Options {
 		}
 	}
 	return o
+}
+
+// near returns n with what the settings say of it. Any of its own settings means that there
+// are copies, unless "near" says that there are none.
+func (p *part) near(n *Near) *Near {
+	c := new(Near)
+	if n != nil {
+		*c = *n // the program's own stays as it is
+	}
+	wanted := n != nil
+	for _, s := range []struct {
+		name  string
+		field any
+	}{{"near.max_entries", &c.MaxEntries}, {"near.max_bytes", &c.MaxBytes}, {"near.lag", &c.Lag}, {"near.exact", &c.Exact}} {
+		value, given := p.take(s.name)
+		if !given {
+			continue
+		}
+		wanted = true
+		field := reflect.ValueOf(s.field).Elem()
+		if err := typedReaders[field.Type()](field, value); err != nil {
+			p.fault(s.name, err)
+		}
+	}
+	if value, given := p.take("near"); given {
+		if err := typedReaders[reflect.TypeFor[bool]()](reflect.ValueOf(&wanted).Elem(), value); err != nil {
+			p.fault("near", err)
+		}
+	}
+	if !wanted {
+		return nil
+	}
+	return c
 }
 
 // override sets those fields of o that more sets.

@@ -39,6 +39,8 @@ type state struct {
 	tags     *tagScope
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
+	near     *near // nil: no copies are kept
+	agreed   atomic.Pointer[agreement]
 	pending  *pending    // deletes that have failed; nil: they are not tried again
 	dropping atomic.Bool // what was invalidated will be dropped in a moment
 
@@ -133,6 +135,9 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	}
 	if complete.MaxCreators > 0 {
 		s.creators = make(limit, complete.MaxCreators)
+	}
+	if err := s.chooseNear(); err != nil {
+		return nil, err
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
 	s.pending = newPending(s)
@@ -339,8 +344,11 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 	began := s.pending.now()
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
+	done := false
 	if err = s.backend.Delete(bounded, mangled); err == nil {
+		done = true
 		s.pending.settle(began, mangled...)
+		err = s.region.wrap("delete", keys[0], s.settle(ctx))
 	} else {
 		oe := s.region.backendError(ctx, "delete", keys[0], err)
 		if s.pending.keep(ctx, 0, keys, mangled, err) {
@@ -351,7 +359,7 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 	for _, key := range keys {
 		s.event(ctx, s.o.Hooks.Delete, Event{Op: "delete", Key: key, Err: err})
 	}
-	if err == nil {
+	if done {
 		s.region.stats.add(countDeletes, len(keys))
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 // count keys, not calls, and add up to the keys that were asked for.
 type Stats struct {
 	Hits          int64 // fresh entries returned
+	NearHits      int64 // those of the hits that a copy in this process has answered, see Options.Near
 	Stale         int64 // stale entries returned
 	Misses        int64 // keys without an entry that could be returned at once
 	Waits         int64 // callers that waited for another's creation
@@ -48,23 +49,26 @@ const stripes = 16
 // counters counts hits in stripes and everything rarer in one place.
 type counters struct {
 	hits [stripes]struct {
-		atomic.Int64
-		_ [120]byte
+		all, near atomic.Int64 // hits that are near are not in all
+		_         [112]byte
 	}
 	rest [counted]atomic.Int64
 }
 
 func (c *counters) add(n counter, d int) { c.rest[n].Add(int64(d)) }
 
-func (c *counters) hit(stripe int) { c.hits[stripe].Add(1) }
+func (c *counters) hit(stripe int) { c.hits[stripe].all.Add(1) }
+
+func (c *counters) nearHits(stripe, n int) { c.hits[stripe].near.Add(int64(n)) }
 
 // Stats returns the region's counters. They are read one after the other while
 // the region goes on working.
 func (r *Region) Stats() Stats {
 	c := &r.stats
-	hits := c.rest[countHits].Load()
+	hits, near := c.rest[countHits].Load(), int64(0)
 	for i := range c.hits {
-		hits += c.hits[i].Load()
+		hits += c.hits[i].all.Load()
+		near += c.hits[i].near.Load()
 	}
 	r.mu.Lock()
 	running, pending := int64(0), int64(0)
@@ -74,7 +78,8 @@ func (r *Region) Stats() Stats {
 	}
 	r.mu.Unlock()
 	return Stats{
-		Hits:          hits,
+		Hits:          hits + near,
+		NearHits:      near,
 		Stale:         c.rest[countStale].Load(),
 		Misses:        c.rest[countMisses].Load(),
 		Waits:         c.rest[countWaits].Load(),

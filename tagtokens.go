@@ -43,6 +43,7 @@ func decodeTagToken(data []byte) *token {
 type tagTokens struct {
 	sc    *tagScope
 	anew  bool                  // nothing is known, whatever may be trusted for a while
+	near  bool                  // what the copies of this process go by will do
 	found map[string]foundToken // by key
 	asked []askedTag            // what is being read
 }
@@ -57,6 +58,7 @@ type askedTag struct {
 type foundToken struct {
 	version string // "": there is none
 	until   int64  // as in seenTag
+	near    bool   // it was not read
 	err     error  // nobody knows
 }
 
@@ -85,18 +87,42 @@ func (tt *tagTokens) want(items []driver.Item, tags []string) ([]driver.Item, er
 				tt.found[key] = foundToken{version: t.Version, until: t.Until}
 				continue
 			}
+			if tt.near {
+				if seen := ts.proved(driver.Now()); seen != nil && seen.token != nil {
+					tt.found[key] = foundToken{version: seen.token.Version, until: seen.token.Until, near: true}
+					continue
+				}
+			}
 			tt.found[key] = foundToken{} // a tag that is named twice is asked for once
 			tt.asked = append(tt.asked, askedTag{key, ts})
-			items = append(items, driver.Item{Key: key})
+			items = append(items, driver.Item{Key: key, Keep: tt.sc.s.near != nil})
 		}
 	}
 	return items, nil
 }
 
+// doubt appends to names those of tags that are no good by what was not read, which is
+// forgotten.
+func (tt *tagTokens) doubt(names []string, tags []seenTag) []string {
+	for _, t := range tags {
+		in, err := tt.seen(t.name)
+		if err != nil || in.hard == t.hard && in.soft == t.soft {
+			continue
+		}
+		for _, kind := range []byte{hardToken, softToken} {
+			if key, _ := tt.sc.key(kind, t.name); tt.found[key].near {
+				delete(tt.found, key)
+				names = append(names, t.name)
+			}
+		}
+	}
+	return names
+}
+
 // trusted returns a token that need not be read, because it was within InvalidationLag, and
 // where it is noted when it is read.
 func (sc *tagScope) trusted(key string) (*token, *tokens) {
-	if sc.s.o.InvalidationLag == 0 {
+	if sc.s.o.InvalidationLag == 0 && sc.s.near == nil {
 		return nil, nil
 	}
 	ts := sc.tokens(key)
@@ -132,8 +158,8 @@ func (tt *tagTokens) read(ctx context.Context, tags []string) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
-	asked := now()
-	if err := tt.sc.s.get(ctx, items); err != nil {
+	asked, err := tt.sc.s.read(ctx, items)
+	if err != nil {
 		return err
 	}
 	tt.take(items, asked)
