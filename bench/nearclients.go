@@ -30,6 +30,9 @@ var (
 	nearClients = []client{redisNear, redisFar, fileNear, fileFar}
 )
 
+// onFile reports whether c, which is a client of these tables, is opened with a path.
+func onFile(c client) bool { return c.name == fileNear.name || c.name == fileFar.name }
+
 func openRedis(s setting) (driver.Backend, error) {
 	return redis.Open(context.Background(), "redis://"+s.Addr, nil)
 }

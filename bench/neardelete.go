@@ -40,7 +40,7 @@ func printNearDelete(o *options) error {
 			continue
 		}
 		s := setting{Addr: server.addr, Lease: lease, Source: filepath.Join(dir, fmt.Sprint("source", i))}
-		if c.name == fileNear.name || c.name == fileFar.name {
+		if onFile(c) {
 			s.Addr = filepath.Join(dir, fmt.Sprint("file", i))
 		}
 		o.progress(fmt.Sprintf("near-delete: %s, %d times", c.name, o.deletes))

@@ -90,7 +90,7 @@ func fleetCells(laps []fleetLap) []string {
 func lapOfFleet(d time.Duration, c client, path string) (l fleetLap, err error) {
 	s := setting{Addr: path, Lease: lease}
 	measure := func() (serverState, error) { return serverState{}, errNoServer }
-	if c.name == redisFar.name || c.name == redisNear.name {
+	if !onFile(c) {
 		server, err := startRedis()
 		if err != nil {
 			return l, err
