@@ -25,10 +25,10 @@ func (t *table) add(name, cell string) {
 }
 
 func (t *table) print(out io.Writer) {
-	fmt.Fprintf(out, "| %-60s | %26s | %26s |\n", fmt.Sprintf("%d processes, %d keys, %d writes a case", processes, keys, writes), "default tracking", "BCAST by prefix")
-	fmt.Fprintf(out, "|%s|%s:|%s:|\n", strings.Repeat("-", 62), strings.Repeat("-", 27), strings.Repeat("-", 27))
+	fmt.Fprintf(out, "| %-60s | %30s | %30s |\n", fmt.Sprintf("%d processes, %d keys, %d writes a case", processes, keys, writes), "default tracking", "BCAST by prefix")
+	fmt.Fprintf(out, "|%s|%s:|%s:|\n", strings.Repeat("-", 62), strings.Repeat("-", 31), strings.Repeat("-", 31))
 	for _, name := range t.names {
 		c := t.cells[name]
-		fmt.Fprintf(out, "| %-60s | %26s | %26s |\n", name, c[0], c[1])
+		fmt.Fprintf(out, "| %-60s | %30s | %30s |\n", name, c[0], c[1])
 	}
 }
