@@ -102,11 +102,7 @@ type hotCache struct {
 
 // openHot stores the keys and gets each so often that it is in memory.
 func openHot(h hot, s setting) (*hotCache, error) {
-	all := make([]stored, hotKeys)
-	for i := range all {
-		key := fmt.Sprint(h.name, ":", i)
-		all[i] = stored{key, sharedValue(key)}
-	}
+	all := numbered(h.name+":", hotKeys)
 	opened, err := h.open(s, all)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,11 @@ func hotRegion(open func(setting) (driver.Backend, error), near bool) func(setti
 		if near {
 			opened.near = func() int64 { return r.Stats().NearHits }
 		}
-		return opened.filled(all, c.Set)
+		if err := c.SetMulti(context.Background(), valuesOf(all)); err != nil {
+			opened.close()
+			return nil, err
+		}
+		return opened, nil
 	}
 }
 
