@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/fleettest"
 )
 
@@ -31,3 +32,18 @@ func TestFleetOnClusterAmidTrouble(t *testing.T) {
 		},
 	})
 }
+
+// nearConfig is of processes each of which has a network of its own.
+func nearConfig(t *testing.T) fleettest.Config {
+	s := startServer(t)
+	f := backendtest.NewFleet(t, s.addr)
+	return fleettest.Config{
+		Via:   func(proc int) string { return "redis://" + f.Addr(proc) + "?timeout=300ms&breaker_cooldown=500ms" },
+		Harms: f.Harms(s, "TRACKING"),
+	}
+}
+
+// TestFleetNear has copies in the processes.
+func TestFleetNear(t *testing.T) { fleettest.RunNear(t, nearConfig(t)) }
+
+func TestFleetNearFindsFaults(t *testing.T) { fleettest.RunBrokenNear(t, fleetConfig(t)) }

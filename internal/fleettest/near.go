@@ -1,0 +1,210 @@
+//go:build unix
+
+package fleettest
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+var nearFor = flag.Int("near", 0, "how many calls the histories with copies in all processes have, each at least; 0: as many as there are in a few seconds")
+
+const (
+	// nearLag is as short as a loaded machine can keep it, so that many changes return that
+	// wait for as long.
+	nearLag = 150 * time.Millisecond
+	// nearLap is how long a history with copies gets before it is checked.
+	nearLap = 6 * time.Second
+	// nearLaps is how many laps a long history gets at most.
+	nearLaps = 60
+)
+
+// nearTask is a history with copies in all processes. Values live much longer than a copy may
+// be old, so that nothing but what is known of changes keeps a copy from being served.
+var nearTask = task{Role: "history", Procs: 4, Each: 20, Rest: 6 * time.Millisecond, Expiration: 10 * nearLag, Trouble: true}
+
+// near returns the task with copies.
+func (k task) near(exact bool) task {
+	k.Near = &dogpile.Near{Lag: nearLag, Exact: exact}
+	return k
+}
+
+// lag returns how old the knowledge may be that reads go by; 0: not at all.
+func (k task) lag() time.Duration {
+	if k.Near == nil || k.Near.Exact {
+		return 0
+	}
+	return k.Near.Lag
+}
+
+// RunNear checks copies in the processes: with [dogpile.Near] and Exact that no old value is
+// read, and without Exact none that was replaced longer ago than Lag, and none at all that was
+// replaced by a call of the same process. Meanwhile processes are killed, stopped, and cut off
+// from the backend, and Config.Harms are done, each for longer than Lag. It takes about a
+// quarter of a minute; the flag -near makes it longer. Config.URL has the time-outs and the
+// breaker of a service, as in [RunTrouble].
+func RunNear(t *testing.T, c Config) {
+	t.Helper()
+	c.LockTTL = cmp.Or(c.LockTTL, 2*time.Second) / 4
+	for _, exact := range []bool{true, false} {
+		name := "nothing older than Lag is read"
+		if exact {
+			name = "no old value is read where copies are exact"
+		}
+		t.Run(name, func(t *testing.T) { nearly(t, c, nearTask.near(exact)) })
+	}
+}
+
+// nearly records and checks histories until there is as much as the flag says.
+func nearly(t *testing.T, c Config, k task) {
+	t.Helper()
+	var all tally
+	for range nearLaps {
+		report(t, perform(t, c, scene{task: k, play: func(f *fleet) {
+			history(f, nearLap, false)
+			all.add(&f.tally)
+		}}))
+		if t.Failed() || all.calls >= int64(*nearFor) {
+			break
+		}
+	}
+	t.Log(&all)
+	if !t.Failed() && all.calls < int64(*nearFor) {
+		t.Errorf("there are %d calls in %d laps, and not %d", all.calls, nearLaps, *nearFor)
+	}
+}
+
+// span is a time in which there is trouble of one kind.
+type span struct {
+	kind     string
+	from, to int64 // on the clock
+	nearHits int64
+}
+
+// quiet is the kind of the time in which there is no trouble.
+const quiet = "no trouble"
+
+// amid has the n-th trouble, for longer than Lag, and some time without.
+func (f *fleet) amid(n int) {
+	kinds := f.troubles()
+	kind := kinds[n%len(kinds)]
+	s := span{kind: kind.Name, from: f.w.clock.Load(), nearHits: -f.w.nearHits.Load()}
+	undo := kind.Do((n + n/len(kinds)) % f.task.Procs)
+	lag := f.task.Near.Lag
+	f.goOn(lag + rand.N(2*lag))
+	undo()
+	// What comes of it belongs to it.
+	f.goOn(lag)
+	s.to = f.w.clock.Load()
+	s.nearHits += f.w.nearHits.Load()
+	f.spans = append(f.spans, s)
+	f.goOn(lag)
+}
+
+// troubles are all kinds of trouble.
+func (f *fleet) troubles() []Harm {
+	own := []Harm{
+		{"a process stands still", func(proc int) (undo func()) {
+			f.stop(proc)
+			return func() { f.cont(proc) }
+		}},
+		{"a process is cut off", func(int) (undo func()) {
+			f.w.cut.Store(true)
+			return func() { f.w.cut.Store(false) }
+		}},
+		{"a process is killed", func(proc int) (undo func()) {
+			f.kill(proc)
+			return func() {
+				f.launch(proc)
+				f.await("the process to be ready", f.ready)
+			}
+		}},
+	}
+	return append(own, f.harms...)
+}
+
+// amount is what there was of something.
+type amount struct{ times, reads, changes, nearHits, old int64 }
+
+// tally is how much there was amid each kind of trouble.
+type tally struct {
+	calls  int64
+	oldest time.Duration
+	kinds  map[string]*amount
+}
+
+func (t *tally) of(kind string) *amount {
+	if t.kinds == nil {
+		t.kinds = make(map[string]*amount)
+	}
+	if t.kinds[kind] == nil {
+		t.kinds[kind] = new(amount)
+	}
+	return t.kinds[kind]
+}
+
+// sum counts what there was in a history, by the kind of trouble amid which it began.
+func (f *fleet) sum(all []old) {
+	f.tally.calls, f.tally.oldest = f.w.calls.Load(), f.oldest
+	f.tally.of(quiet).nearHits = f.w.nearHits.Load()
+	for _, s := range f.spans {
+		a := f.tally.of(s.kind)
+		a.times++
+		a.nearHits += s.nearHits
+		f.tally.of(quiet).nearHits -= s.nearHits
+	}
+	for _, e := range f.w.events() {
+		switch a := f.tally.of(f.kindAt(e.start)); {
+		case e.end == 0:
+		case e.op == opRead:
+			a.reads++
+		default:
+			a.changes++
+		}
+	}
+	for _, o := range all {
+		f.tally.of(f.kindAt(o.start)).old++
+	}
+}
+
+// kindAt returns the kind of trouble that there was at a tick of the clock.
+func (f *fleet) kindAt(tick int64) string {
+	i, _ := slices.BinarySearchFunc(f.spans, tick, func(s span, tick int64) int { return cmp.Compare(s.to, tick) })
+	if i < len(f.spans) && f.spans[i].from < tick {
+		return f.spans[i].kind
+	}
+	return quiet
+}
+
+// add adds what another history has had.
+func (t *tally) add(more *tally) {
+	t.calls += more.calls
+	t.oldest = max(t.oldest, more.oldest)
+	for kind, m := range more.kinds {
+		a := t.of(kind)
+		a.times += m.times
+		a.reads += m.reads
+		a.changes += m.changes
+		a.nearHits += m.nearHits
+		a.old += m.old
+	}
+}
+
+func (t *tally) String() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%d calls; what was read had been replaced at most %v before, where it may\n", t.calls, t.oldest.Round(time.Millisecond))
+	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
+		a := t.kinds[kind]
+		fmt.Fprintf(&s, "%-45s %4d times: %8d reads, %8d on copies, %6d changes, %d old\n", kind, a.times, a.reads, a.nearHits, a.changes, a.old)
+	}
+	return s.String()
+}
