@@ -152,7 +152,7 @@ func (f *feed) look() news {
 	defer f.mu.Unlock()
 	n := news{at: driver.Now(), until: make(map[*driver.Proof]time.Duration)}
 	for p := range f.proofs {
-		n.until[p] = p.Until() // before the counters: it vouches for what they are later
+		n.until[p] = min(p.Until(), n.at) // before the counters: it vouches for what they are later
 	}
 	for _, c := range f.counts {
 		if now := c.of.Load(); now != c.noted {

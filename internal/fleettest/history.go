@@ -67,7 +67,7 @@ func (a *actor) history(g int) {
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 	for !a.w.ended() {
 		ctx, cancel := a.patience(g)
-		if rnd.IntN(100) < a.changing() {
+		if rnd.IntN(10_000) < a.changing() {
 			a.change(ctx, rnd)
 		} else {
 			a.read(ctx, rnd)
@@ -80,14 +80,6 @@ func (a *actor) history(g int) {
 // rest is what a goroutine does between two calls.
 func (a *actor) rest() { pause(rand.N(cmp.Or(a.Rest, 2*time.Millisecond))) }
 
-// changing returns how many of a hundred calls change something. Where there are copies of what
-// is read they need some time to be read.
-func (a *actor) changing() int {
-	if a.Near != nil {
-		return 3
-	}
-	return 15
-}
 
 // patience returns the context of a call. Amid trouble every fourth goroutine has
 // callers with less time than a call takes, or none at all.
@@ -183,7 +175,10 @@ func first[V any](m map[string]V) (string, V) {
 func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 	op := rnd.IntN(100)
 	of := one(rnd)
-	if op < 15 {
+	switch {
+	case a.quiet():
+		of = map[string]int{name(a.Proc): a.Proc}
+	case op < 15:
 		of = some(rnd)
 	}
 	rs := make(map[string]*record)
@@ -327,7 +322,7 @@ func history(f *fleet, d time.Duration, calm bool) {
 		case since < d:
 			return true
 		}
-		return since < d+patience && (len(f.rare()) > 0 || f.task.Broken != "" && len(f.faulty()) == 0)
+		return since < d+patience && (len(f.rare()) > 0 || f.task.wrong() && len(f.faulty()) == 0)
 	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
 		victim := n % f.task.Procs
@@ -381,7 +376,7 @@ func (f *fleet) rare() (whats []string) {
 	if f.w.logged.Load() < enough {
 		return []string{"everything"}
 	}
-	if f.task.Near != nil && f.task.Broken == "" && f.w.nearHits.Load() < enough {
+	if f.task.Near != nil && !f.task.wrong() && f.w.nearHits.Load() < enough {
 		whats = append(whats, "hits on copies")
 	}
 	count := counted(f.w.events())

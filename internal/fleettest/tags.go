@@ -107,7 +107,7 @@ func (l *level) entries(e dogpile.Entry[made], ok bool, err error) ([]answer, er
 // tagHistory is history for entries with tags, and what is made of them.
 func (a *actor) tagHistory(g int) {
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
-	changes := min(10, a.changing())
+	changes := 10
 	if a.hasty(g) {
 		// These make more calls than those that wait for an answer, who would get none if all
 		// was invalidated all the time.
