@@ -199,3 +199,32 @@ func TestHitWithTagsAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestNearHitAllocatesNothing: nor does one with tags.
+func TestNearHitAllocatesNothing(t *testing.T) {
+	p := nearProcesses(t, 1, dogpile.Options{Expiration: time.Hour, Jitter: .1, RefreshAhead: .8, Near: &dogpile.Near{Lag: time.Hour}}, false)[0]
+	f := dogpile.NewFunc(p.Region, "user", func(context.Context, int) (string, error) { return "v", nil }, nil)
+	tagged := p.Cache.With(dogpile.CacheOptions[string]{Tags: func(string) []string { return []string{"t"} }})
+	create := returns("v")
+	hits := map[string]func() (string, error){
+		"GetOrCreate": func() (string, error) { return p.GetOrCreate(bg, "a key", create) },
+		"Get":         func() (string, error) { v, _, err := p.Get(bg, "a key"); return v, err },
+		"Func.Call":   func() (string, error) { return f.Call(bg, 4211) },
+		"tagged":      func() (string, error) { return tagged.GetOrCreate(bg, "tagged", create) },
+	}
+	for _, what := range []string{"GetOrCreate", "Get", "Func.Call", "tagged"} {
+		hit := hits[what]
+		for range 2 { // the second makes the copy
+			if v, err := hit(); v != "v" || err != nil {
+				t.Fatalf("%s = %q, %v", what, v, err)
+			}
+		}
+		var err error
+		if n := testing.AllocsPerRun(1000, func() { _, err = hit() }); n != 0 || err != nil {
+			t.Errorf("%s: %v allocations, %v", what, n, err)
+		}
+	}
+	if s := p.Stats(); s.NearHits < 4000 {
+		t.Errorf("%d near hits: these were none", s.NearHits)
+	}
+}

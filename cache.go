@@ -167,13 +167,8 @@ func (o CacheOptions[V]) with(more CacheOptions[V]) CacheOptions[V] {
 // never waits for a creation. If the answer is known that there is no value, the error is
 // [CacheOptions.NotFound].
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool, err error) {
-	if s := c.region.current.Load(); s != nil && s.direct && flagsOf(ctx)&bypass == 0 {
+	if s := c.region.current.Load(); s != nil && s.quick && flagsOf(ctx)&bypass == 0 {
 		if e := c.direct(ctx, s, key, false); e != nil {
-			return e.value, true, nil
-		}
-	}
-	if s := c.region.current.Load(); s != nil && s.near != nil && flagsOf(ctx)&bypass == 0 {
-		if e := c.near(ctx, s, key, false); e != nil {
 			err = c.errorOf(e)
 			return e.value, err == nil, err
 		}

@@ -81,31 +81,31 @@ func (f *Func[A, V]) With(o CacheOptions[V]) *Func[A, V] {
 // Call returns the cached result for a, or that of the function, as
 // [Cache.GetOrCreate] does.
 func (f *Func[A, V]) Call(ctx context.Context, a A) (V, error) {
-	if s := f.cache.region.current.Load(); s != nil && s.direct && s.o.KeyFunc == nil && flagsOf(ctx)&(bypass|renew) == 0 {
-		if v, ok := f.hit(ctx, s, a); ok {
-			return v, nil
+	if s := f.cache.region.current.Load(); s != nil && s.quick && s.o.KeyFunc == nil && flagsOf(ctx)&(bypass|renew) == 0 {
+		if v, ok, err := f.hit(ctx, s, a); ok {
+			return v, err
 		}
 	}
 	return f.call(ctx, a)
 }
 
 // hit is Cache.hit with the key of a, which is made without allocating.
-func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool) {
+func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool, err error) {
 	sc := s.scratch()
 	defer s.free(sc)
 	key, err := f.append(sc.key, &a)
 	if err != nil {
-		return v, false
+		return v, false, nil // the long way tells
 	}
 	sc.key = key
 	e, ok := f.cache.hit(ctx, s, sc, true)
 	if !ok {
-		return v, false
+		return v, false, nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):])})
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):]), Near: s.near != nil})
 	}
-	return e.value, true
+	return e.value, true, f.cache.errorOf(e)
 }
 
 func (f *Func[A, V]) call(ctx context.Context, a A) (v V, err error) {

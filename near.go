@@ -31,7 +31,7 @@ import (
 type near struct {
 	lag      time.Duration
 	exact    bool
-	copies   *sieve.Map[any] // of *copied[V], by key with prefix, before mangling
+	copies   *sieve.Map // of *copied[V], by key with prefix, before mangling
 	readings readings
 
 	atOnce bool // see driver.Watcher
@@ -41,16 +41,17 @@ type near struct {
 	telling sync.WaitGroup
 }
 
-// copied is a copy of an entry that was fresh when it was read. It is never changed.
+// copied is a copy of an entry that was fresh when it was read. It is never changed. The
+// fields that a hit needs come first.
 type copied[V any] struct {
+	sieve.Entry
+	mark   driver.Mark
+	asked  time.Duration // when the backend was asked for it
+	tokens *tokens       // of the region; nil: it is judged by history
+	judged string        // the version of the token that it was judged by; "": there was none
 	entry[V]
-	mark  driver.Mark
-	asked time.Duration // when the backend was asked for it
-
-	tokens  *tokens // of the region; nil: it is judged by history
-	history history
-	judged  string // the version of the token that it was judged by; "": there was none
 	tags    []copiedTag
+	history history
 }
 
 // copiedTag is a token of a tag, as an entry has it.
@@ -61,7 +62,7 @@ type copiedTag struct {
 
 // copyOverhead is what a copy takes besides its key and its value, as
 // BenchmarkNearEntrySize measures it.
-const copyOverhead = 256
+const copyOverhead = 288
 
 // behind reports whether a copy may be older than what another process has changed by a call
 // that has returned.
@@ -86,7 +87,7 @@ func (s *state) chooseNear() error {
 		return &optionError{"Near", "copies need a backend that tells of changes, a driver.Watcher, and " + name + " is none"}
 	}
 	stop() // it begins when the configuration is in force
-	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New[any](o.MaxEntries, o.MaxBytes)}
+	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes)}
 	return s.agree()
 }
 
@@ -136,38 +137,29 @@ func (n *near) right(m *driver.Mark, asked, at time.Duration) bool {
 	return ok && proved >= at-n.lag
 }
 
-// near is the short way to a fresh entry over a shared backend: a look at the copies in this
-// process, which allocates nothing for an entry without tags. It returns nil where the long
-// way has to be taken. creates tells that the caller has a creator at hand.
-func (c *Cache[V]) near(ctx context.Context, s *state, key string, creates bool) *entry[V] {
+// nearHit is a look at the copies in this process for a fresh entry under sc.key. It allocates
+// nothing for an entry without tags.
+func (c *Cache[V]) nearHit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
 	if s.near.behind() && Creation(ctx) != nil {
-		return nil
+		return nil, false
 	}
-	sc := s.scratch()
-	sc.key = append(sc.key, key...)
-	cp := c.copyOf(s, sc, key, creates)
-	stripe := sc.stripe
-	s.free(sc)
+	cp := c.copyOf(s, sc, creates)
 	if cp == nil {
-		return nil
+		return nil, false
 	}
 	if cp.marks != nil && len(cp.marks.tags) > 0 {
 		s.gives(ctx, cp.marks.tags, false, false)
 	}
-	s.region.stats.nearHits(stripe, 1)
-	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: true})
-	}
-	return &cp.entry
+	s.region.stats.nearHits(sc.stripe, 1)
+	return &cp.entry, true
 }
 
-// copyOf returns the copy that may answer for the entry of key, which is in sc too; nil: there
-// is none.
-func (c *Cache[V]) copyOf(s *state, sc *scratch, key string, creates bool) *copied[V] {
-	found, _ := s.near.copies.Get(sc.text())
-	cp, ok := found.(*copied[V])
+// copyOf returns the copy that may answer for the entry under sc.key; nil: there is none.
+// creates tells that the caller has a creator at hand.
+func (c *Cache[V]) copyOf(s *state, sc *scratch, creates bool) *copied[V] {
+	cp, ok := s.near.copies.Get(sc.text()).(*copied[V])
 	// A delete that is tried again may be one of this key.
-	if !ok || s.pending.len() > 0 || !c.usable(s, cp, key, creates) {
+	if !ok || s.pending.len() > 0 || !c.usable(s, cp, sc, creates) {
 		return nil
 	}
 	return cp
@@ -194,7 +186,7 @@ func (c *Cache[V]) readNear(ctx context.Context, s *state, op string, keys, mang
 	sc := s.scratch()
 	for i, key := range keys {
 		sc.key = append(sc.key[:len(s.o.Prefix)], key...)
-		if cp := c.copyOf(s, sc, key, creates); cp != nil {
+		if cp := c.copyOf(s, sc, creates); cp != nil {
 			lookups[i] = cp.lookup()
 		} else {
 			far, farMangled = append(far, key), append(farMangled, mangled[i])
@@ -217,13 +209,13 @@ func (c *Cache[V]) readNear(ctx context.Context, s *state, op string, keys, mang
 	return lookups, nil
 }
 
-// usable reports whether a copy may answer for the entry of key.
-func (c *Cache[V]) usable(s *state, cp *copied[V], key string, creates bool) bool {
+// usable reports whether a copy may answer for the entry under sc.key.
+func (c *Cache[V]) usable(s *state, cp *copied[V], sc *scratch, creates bool) bool {
 	if m := cp.marks; m == nil && c.o.Schema != "" || m != nil && !c.reads(m.schema, m.notFound) {
 		return false
 	}
 	at := driver.Now()
-	if cp.ends != 0 && int64(at) >= cp.ends || !s.near.right(&cp.mark, cp.asked, at) || !cp.inForce(s, key, at) {
+	if cp.ends != 0 && int64(at) >= cp.ends || !s.near.right(&cp.mark, cp.asked, at) || !cp.inForce(s, sc, at) {
 		return false
 	}
 	exp := s.expires(c.expiration(s), cp.expireIn, cp.draw)
@@ -235,7 +227,7 @@ func (c *Cache[V]) usable(s *state, cp *copied[V], key string, creates bool) boo
 		return false
 	}
 	if creates && s.early(age, exp) {
-		mangled, err := s.key("get", key)
+		mangled, err := s.key("get", string(sc.key[len(s.o.Prefix):]))
 		return err == nil && s.flights.Busy(mangled)
 	}
 	return true
@@ -243,7 +235,7 @@ func (c *Cache[V]) usable(s *state, cp *copied[V], key string, creates bool) boo
 
 // inForce reports whether the tokens by which the entry was found fresh are still those in
 // force.
-func (cp *copied[V]) inForce(s *state, key string, at time.Duration) bool {
+func (cp *copied[V]) inForce(s *state, sc *scratch, at time.Duration) bool {
 	for i := range cp.tags {
 		t := &cp.tags[i]
 		if seen := t.tokens.proved(at); seen == nil || seen.version() != t.version {
@@ -256,7 +248,7 @@ func (cp *copied[V]) inForce(s *state, key string, at time.Duration) bool {
 	}
 	t, _ := cp.history.known()
 	began := time.Now().Add(-(at - time.Duration(cp.made)) - cp.took)
-	return cp.history.judge(t, key, cp.version, began) == Fresh
+	return cp.history.judge(t, string(sc.key[len(s.o.Prefix):]), cp.version, began) == Fresh
 }
 
 // keep keeps copies of what readAll has read without a lease, and found fresh.
@@ -286,7 +278,7 @@ func (c *Cache[V]) keep(s *state, keys []string, items []driver.Item, lookups []
 			continue
 		}
 		key := s.o.Prefix + keys[i]
-		s.near.copies.Set(cp.keyed(key), cp, len(key)+len(it.Data)+copyOverhead)
+		s.near.copies.Set(cp.keyed(key), cp, &cp.Entry, len(key)+len(it.Data)+copyOverhead)
 	}
 }
 

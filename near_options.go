@@ -9,7 +9,7 @@ type Near struct {
 	// MaxEntries bounds the number of copies. 0: 10,000, or no bound if there is MaxBytes.
 	MaxEntries int
 	// MaxBytes bounds what the copies take, in bytes: the lengths of keys and of values as
-	// the backend keeps them, and 256 for keeping each. Decoded values may take more. 0: no
+	// the backend keeps them, and 288 for keeping each. Decoded values may take more. 0: no
 	// bound but MaxEntries.
 	MaxBytes int
 	// Lag bounds how old the knowledge is by which a copy is served: what another process

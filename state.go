@@ -47,6 +47,7 @@ type state struct {
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
 	direct    bool
+	quick     bool // it may need no more than that, there or at a copy
 	exact     bool // the backend tells exactly what is left of a TTL
 	scratches sync.Pool
 	stripe    atomic.Uint32
@@ -140,6 +141,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return nil, err
 	}
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
+	s.quick = s.direct || s.near != nil
 	s.pending = newPending(s)
 	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
 	s.scratches.New = func() any {

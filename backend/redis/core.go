@@ -20,6 +20,7 @@ type core struct {
 	deadlines  deadlines
 	lockPrefix string
 	feeds      feeds
+	watch      watch
 	life       *lifetime.Lifetime
 }
 
@@ -41,7 +42,7 @@ func newCore(o *Options, cluster bool, make func(*core) (rueidis.Client, error),
 		c.lockPrefix = DefaultLockPrefix
 	}
 	c.deadlines.timeout = c.timeout
-	c.feeds.core, c.topology.core = c, c
+	c.feeds.core, c.topology.core, c.watch.core = c, c, c
 	c.feeds.off.Store(o.Poll)
 	c.link = &link{life: c.life, after: c.feeds.renew}
 	if make == nil {

@@ -30,6 +30,11 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 		return err
 	}
 	defer cancel()
+	if c.watch.lag.Load() > 0 {
+		if ask = c.watch.get(ctx, ask); len(ask) == 0 {
+			return nil
+		}
+	}
 	switch {
 	case len(ask) == 1:
 		res := c.do(ctx, one("GET", ask[0].Key))
@@ -126,6 +131,7 @@ func (c *core) Set(ctx context.Context, items []driver.Item) error {
 		return err
 	}
 	defer cancel()
+	defer c.watch.noted(len(items), func(i int) string { return items[i].Key })
 	cmds, at := make([]command, 0, len(items)), make([]int, 0, len(items))
 	for i := range items {
 		if cmd, ok := c.setCommand(&items[i]); ok {
@@ -194,6 +200,7 @@ func (c *core) Delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	defer cancel()
+	defer c.watch.noted(len(keys), func(i int) string { return keys[i] })
 	cmds := make([]command, len(keys))
 	for i, key := range keys {
 		pair := c.keys(key)

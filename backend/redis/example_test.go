@@ -213,3 +213,39 @@ func ExampleBackend_Client() {
 	// <nil>
 	// hello <nil>
 }
+
+// Copies in the process answer hits, and hear of what other processes change.
+func ExampleBackend_Watch() {
+	ctx := context.Background()
+	var here, elsewhere dogpile.Region // in two processes
+	for _, region := range []*dogpile.Region{&here, &elsewhere} {
+		backend, err := redis.Open(ctx, "redis://"+address(), nil)
+		if err == nil {
+			defer backend.Close()
+			defer region.Close(ctx)
+			err = region.Configure(backend, &dogpile.Options{
+				Prefix: "near:", Near: &dogpile.Near{Lag: 100 * time.Millisecond, Exact: true},
+			})
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	origin := "old"
+	greeting := dogpile.NewFunc0(&here, "greeting", func(context.Context) (string, error) { return origin, nil }, nil)
+	for range 1000 {
+		if _, err := greeting.Call(ctx); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println("most hits are near:", here.Stats().NearHits > 900)
+	origin = "new"
+	// It returns when no process has an older copy.
+	fmt.Println(elsewhere.Delete(ctx, "greeting"))
+	fmt.Println(greeting.Call(ctx))
+	// Output:
+	// most hits are near: true
+	// <nil>
+	// new <nil>
+}

@@ -5,24 +5,30 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 var (
 	errNoTracking = errors.New("the server does not tell of changes on this connection")
 	errNoNode     = errors.New("the client does not know the node of the key")
+	errReplica    = errors.New("the server is no master any more")
 )
 
-// feeds are the connections on which servers announce that leases have changed:
-// one, or on a Cluster one to each primary with leases that are waited for.
+// feeds are the connections on which servers announce that leases and entries have changed:
+// one, or on a Cluster one to each primary with leases that are waited for, or with entries
+// of which copies are kept.
 type feeds struct {
 	core *core
-	off  atomic.Bool // waiters poll
+	off  atomic.Bool // there are none: waiters poll
 
 	mu     sync.Mutex
 	byAddr map[string]*feed  // "": the only one
 	moved  map[uint16]string // the nodes of slots of a Cluster, as far as learned
+	resume time.Time         // none is opened before for the sake of copies
 }
 
 // feed is one such connection.
@@ -32,7 +38,12 @@ type feed struct {
 	ready chan struct{} // closed once conn or err is set
 	conn  rueidis.DedicatedClient
 	err   error
-	quit  chan struct{} // closed when another client has taken the place of conn's
+	quit  chan struct{} // closed when the connection is to be given up
+	over  sync.Once     // closes quit
+
+	proof  driver.Proof // of what was announced
+	asking atomic.Bool  // a question is under way
+	mute   atomic.Bool  // the server does not tell its role
 
 	mu      sync.Mutex
 	waiters map[string]map[chan struct{}]struct{} // by the lease's key; nil: the connection is gone
@@ -44,22 +55,14 @@ func (fs *feeds) of(ctx context.Context, lock string) (*feed, error) {
 	if _, err := fs.core.link.get(ctx); err != nil {
 		return nil, failed(err)
 	}
-	addr := ""
-	if fs.core.cluster {
-		addr = fs.node(uint16(slot(lock)))
-	}
+	addr := fs.addr(lock)
 	fs.mu.Lock()
 	f := fs.byAddr[addr]
 	if f == nil {
-		f = &feed{core: fs.core, addr: addr, ready: make(chan struct{}), quit: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
-		if !fs.core.life.Go(f.open) {
+		if f = fs.start(addr); f == nil {
 			fs.mu.Unlock()
 			return nil, errClosed
 		}
-		if fs.byAddr == nil {
-			fs.byAddr = make(map[string]*feed)
-		}
-		fs.byAddr[addr] = f
 	}
 	fs.mu.Unlock()
 	select {
@@ -69,6 +72,76 @@ func (fs *feeds) of(ctx context.Context, lock string) (*feed, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// addr returns the address of the feed that announces changes of key.
+func (fs *feeds) addr(key string) string {
+	if !fs.core.cluster {
+		return ""
+	}
+	return fs.node(uint16(slot(key)))
+}
+
+// start opens a feed; nil: the backend is closed. mu is held.
+func (fs *feeds) start(addr string) *feed {
+	f := &feed{core: fs.core, addr: addr, ready: make(chan struct{}), quit: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
+	if !fs.core.life.Go(f.open) {
+		return nil
+	}
+	if fs.byAddr == nil {
+		fs.byAddr = make(map[string]*feed)
+	}
+	fs.byAddr[addr] = f
+	return f
+}
+
+// ready returns the feed that announces changes of key, if it is open and has answered
+// lately. Otherwise it has it opened, and returns nil.
+func (fs *feeds) ready(key string) *feed {
+	if fs.off.Load() || fs.core.link.now.Load() == nil {
+		return nil
+	}
+	addr := fs.addr(key)
+	fs.mu.Lock()
+	f := fs.byAddr[addr]
+	if f == nil {
+		if now := time.Now(); now.After(fs.resume) {
+			fs.resume = now.Add(firstPause)
+			fs.start(addr)
+		}
+		fs.mu.Unlock()
+		return nil
+	}
+	fs.mu.Unlock()
+	select {
+	case <-f.ready:
+	default:
+		return nil
+	}
+	if f.err != nil || f.proof.Until() < driver.Now()-time.Duration(fs.core.watch.lag.Load()) {
+		return nil
+	}
+	return f
+}
+
+// all returns the feeds that are open.
+func (fs *feeds) all() []*feed {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	var open []*feed
+	for _, f := range fs.byAddr {
+		select {
+		case <-f.ready:
+			if f.err == nil {
+				open = append(open, f)
+			}
+		default:
+		}
+	}
+	return open
+}
+
+// giveUp closes the connection.
+func (f *feed) giveUp() { f.over.Do(func() { close(f.quit) }) }
 
 // node returns the address of the node to ask about a slot. A guess will do: a
 // node that does not have the slot names the one that does.
@@ -98,7 +171,7 @@ func (fs *feeds) renew() {
 	defer fs.mu.Unlock()
 	for addr, f := range fs.byAddr {
 		delete(fs.byAddr, addr)
-		close(f.quit)
+		f.giveUp()
 	}
 	clear(fs.moved)
 }
@@ -171,6 +244,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 			conn.Close()
 		}
 	}()
+	asked := driver.Now()
 	hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
 	if err := noTracking(err); err != nil {
 		return nil, err
@@ -190,6 +264,8 @@ func (f *feed) connect() (gone <-chan error, err error) {
 		}
 	}
 	f.conn = conn
+	// What was changed until now nothing was read of over this connection.
+	f.proof.Renew(asked)
 	return gone, nil
 }
 
@@ -211,8 +287,18 @@ func noTracking(err error) error {
 }
 
 // invalidated is called with the keys that have changed. nil stands for all, as
-// after FLUSHALL.
+// after FLUSHALL, and when the connection is lost.
 func (f *feed) invalidated(keys []rueidis.RedisMessage) {
+	if c := f.core.watch.changes.Load(); c != nil {
+		if keys == nil {
+			c.NoteAll()
+		}
+		for i := range keys {
+			if key, err := keys[i].ToString(); err == nil {
+				c.Note(key)
+			}
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if keys == nil {

@@ -108,6 +108,7 @@ var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Sharder   = (*Backend)(nil)
+	_ driver.Watcher   = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 )
 
@@ -213,6 +214,16 @@ func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
 // keeps, and "" where there is no Cluster. What it says is at most a few seconds
 // old after a node was lost, and half a minute after slots have moved.
 func (b *Backend) Shard(key string) string { return b.core.Shard(key) }
+
+// Watch has each Get of an item with Keep give it a mark; see driver.Watcher. Such items
+// are read over a connection of their own, on which the server announces changes, as it
+// does for those who wait for leases. It is asked every fourth of the least lag. Where the
+// server does not announce anything, to RESP2 clients or with Options.Poll, nobody vouches
+// for the marks, and the same while that connection is made. Set and Delete of b change the
+// marks of their keys before they return. atOnce is false.
+func (b *Backend) Watch(lag time.Duration) (stop func(), atOnce bool) {
+	return b.core.watch.Watch(lag)
+}
 
 // Close ends what runs in the background and closes a client that Open made.
 // Calls that wait, and those made afterwards, return an error. It may be

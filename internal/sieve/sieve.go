@@ -2,112 +2,134 @@
 // SIEVE algorithm (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024): entries stand in
 // the order in which they came, and a hand goes from the oldest to the newest. It takes the
 // mark off each one that was asked for since it last came by, and removes the first that
-// was not. A hit sets a mark, if there is none, and moves nothing.
+// was not. A hit sets a mark, if there is none, and moves nothing; it takes no lock.
 package sieve
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
 
-// Map is a map from strings to values of type V, each of a size, with bounds on their number
-// and on the sum of their sizes. All methods may be called from many goroutines.
-type Map[V any] struct {
+// Entry is what a Map keeps. A value embeds one, so that a hit finds both in one place in
+// memory. An Entry can be in one Map, once.
+type Entry struct {
+	next  atomic.Pointer[Entry] // of its bucket
+	hash  uint64
+	key   string
+	value any
+	size  int64
+	asked atomic.Bool
+
+	newer, older *Entry
+}
+
+// Map is a map from strings to values, each of a size, with bounds on their number and on
+// the sum of their sizes. All methods may be called from many goroutines.
+type Map struct {
 	maxEntries, maxSize int64 // 0: no bound
 	entries, size       atomic.Int64
-	shards              []shard[V]
+
+	// A reader goes along a bucket without a lock. What it meets may have been removed since;
+	// what it does not meet may have come since. Both are as if it had come a little earlier.
+	buckets []atomic.Pointer[Entry]
+	shards  []shard // the locks of the buckets, which take turns
 }
 
-type shard[V any] struct {
-	mu             sync.RWMutex
-	nodes          map[string]*node[V]
-	newest, oldest *node[V]
-	hand           *node[V] // nil: it begins with the oldest
-	_              [64]byte // a cache line each
+// shard is some of the entries in their order.
+type shard struct {
+	mu             sync.Mutex
+	newest, oldest *Entry
+	hand           *Entry // nil: it begins with the oldest
+	_              [64]byte
 }
 
-type node[V any] struct {
-	key          string
-	value        V
-	size         int64
-	asked        atomic.Bool
-	newer, older *node[V]
-}
-
-// A shard has room for at least perShard entries, so that its order means something.
 const (
-	maxShards = 256
-	perShard  = 64
+	maxShards  = 256
+	perShard   = 64  // a shard has room for so many, so that its order means something
+	usualSize  = 512 // of an entry, to guess how many there will be
+	maxBuckets = 1 << 24
 )
 
 var seed = maphash.MakeSeed()
 
-// New returns an empty Map. A bound of 0 is none.
-func New[V any](maxEntries, maxSize int) *Map[V] {
-	n := maxShards
-	for maxEntries > 0 && n > 1 && n*perShard > maxEntries {
-		n /= 2
+// New returns an empty Map. A bound of 0 is none; one of the two has to be given. It takes 8
+// to 16 bytes for each entry that it has room for.
+func New(maxEntries, maxSize int) *Map {
+	n := maxEntries
+	if guess := maxSize / usualSize; maxSize > 0 && (n == 0 || guess < n) {
+		n = guess
 	}
-	m := &Map[V]{maxEntries: int64(maxEntries), maxSize: int64(maxSize), shards: make([]shard[V], n)}
-	for i := range m.shards {
-		m.shards[i].nodes = make(map[string]*node[V])
+	buckets := 1 << bits.Len(uint(min(max(n, perShard), maxBuckets)-1))
+	return &Map{
+		maxEntries: int64(maxEntries), maxSize: int64(maxSize),
+		buckets: make([]atomic.Pointer[Entry], buckets),
+		shards:  make([]shard, min(maxShards, buckets/perShard)),
 	}
-	return m
 }
 
-func (m *Map[V]) at(key string) int { return int(maphash.String(seed, key) % uint64(len(m.shards))) }
+func (m *Map) shard(hash uint64) *shard { return &m.shards[hash%uint64(len(m.shards))] }
 
-// Get returns what is kept under key. It allocates nothing, and does not keep key.
-func (m *Map[V]) Get(key string) (v V, ok bool) {
-	s := &m.shards[m.at(key)]
-	s.mu.RLock()
-	n := s.nodes[key]
-	if n == nil {
-		s.mu.RUnlock()
-		return v, false
-	}
-	v = n.value
-	s.mu.RUnlock()
-	if !n.asked.Load() { // or processors would contend for what is asked for most
-		n.asked.Store(true)
-	}
-	return v, true
+func (m *Map) bucket(hash uint64) *atomic.Pointer[Entry] {
+	return &m.buckets[hash%uint64(len(m.buckets))]
 }
 
-// Set keeps v under key, in place of what is there. What is larger than the bound by itself
-// is not kept, and neither is what was there.
-func (m *Map[V]) Set(key string, v V, size int) {
-	at := m.at(key)
-	s := &m.shards[at]
-	fresh := &node[V]{key: key, value: v, size: int64(size)}
+// Get returns what is kept under key; nil: nothing is. It allocates nothing, and does not
+// keep key.
+func (m *Map) Get(key string) any {
+	hash := maphash.String(seed, key)
+	for e := m.bucket(hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash == hash && e.key == key {
+			if !e.asked.Load() { // or processors would contend for what is asked for most
+				e.asked.Store(true)
+			}
+			return e.value
+		}
+	}
+	return nil
+}
+
+// Set keeps value, in which e is embedded, under key, in place of what is there. What is
+// larger than the bound by itself is not kept, and neither is what was there.
+func (m *Map) Set(key string, value any, e *Entry, size int) {
+	e.key, e.value, e.size, e.hash = key, value, int64(size), maphash.String(seed, key)
+	s, b := m.shard(e.hash), m.bucket(e.hash)
 	s.mu.Lock()
-	if old := s.nodes[key]; old != nil {
-		fresh.asked.Store(old.asked.Load())
+	old := b.Load()
+	for old != nil && (old.hash != e.hash || old.key != key) {
+		old = old.next.Load()
+	}
+	over := false
+	if m.maxSize == 0 || e.size <= m.maxSize {
+		if old != nil {
+			e.asked.Store(old.asked.Load())
+		}
+		// The new one comes before the old one, so that a reader always finds one of them.
+		e.next.Store(b.Load())
+		b.Store(e)
+		s.push(e)
+		over = m.add(1, e.size)
+	}
+	if old != nil {
 		m.remove(s, old)
 	}
-	if m.maxSize > 0 && int64(size) > m.maxSize {
-		s.mu.Unlock()
-		return
-	}
-	s.nodes[key] = fresh
-	s.push(fresh)
-	over := m.add(1, fresh.size)
 	s.mu.Unlock()
+	first := int(e.hash % uint64(len(m.shards)))
 	for i := 0; over && i < len(m.shards); i++ {
-		over = m.makeRoom(&m.shards[(at+i)%len(m.shards)], fresh)
+		over = m.makeRoom(&m.shards[(first+i)%len(m.shards)], e)
 	}
 }
 
 // add counts entries, and reports whether there are too many.
-func (m *Map[V]) add(n, size int64) bool {
+func (m *Map) add(n, size int64) bool {
 	entries, all := m.entries.Add(n), m.size.Add(size)
 	return m.maxEntries > 0 && entries > m.maxEntries || m.maxSize > 0 && all > m.maxSize
 }
 
 // makeRoom removes entries of a shard, but not the one that has just come, for as long as
 // there are too many in all, and reports whether there are still.
-func (m *Map[V]) makeRoom(s *shard[V], spared *node[V]) (over bool) {
+func (m *Map) makeRoom(s *shard, spared *Entry) (over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for m.add(0, 0) {
@@ -121,60 +143,60 @@ func (m *Map[V]) makeRoom(s *shard[V], spared *node[V]) (over bool) {
 }
 
 // choose returns the entry whose turn it is to go; nil: there is none but spared.
-func (s *shard[V]) choose(spared *node[V]) *node[V] {
-	// After one turn no entry has a mark, unless it was asked for meanwhile: then the second
-	// turn takes the first it comes to.
-	for range 2*len(s.nodes) + 1 {
+func (s *shard) choose(spared *Entry) *Entry {
+	// In its second turn the hand finds no marks, unless entries are asked for meanwhile: then
+	// the next one it comes to has to go.
+	for turns := 0; ; {
 		if s.hand == nil {
+			if turns++; turns > 3 {
+				return nil
+			}
 			s.hand = s.oldest
+			continue
 		}
-		n := s.hand
-		if n == nil {
-			return nil
-		}
-		s.hand = n.newer
-		if n != spared && !n.asked.Swap(false) {
-			return n
+		e := s.hand
+		s.hand = e.newer
+		if e != spared && (!e.asked.Swap(false) || turns > 2) {
+			return e
 		}
 	}
-	for n := s.oldest; n != nil; n = n.newer {
-		if n != spared {
-			return n
-		}
-	}
-	return nil
 }
 
-// push puts n in front of the others. s.mu is held, as it is for remove.
-func (s *shard[V]) push(n *node[V]) {
-	if n.older = s.newest; n.older != nil {
-		n.older.newer = n
+// push puts e in front of the others. s.mu is held, as it is for remove.
+func (s *shard) push(e *Entry) {
+	if e.older = s.newest; e.older != nil {
+		e.older.newer = e
 	} else {
-		s.oldest = n
+		s.oldest = e
 	}
-	s.newest = n
+	s.newest = e
 }
 
-func (m *Map[V]) remove(s *shard[V], n *node[V]) {
-	if s.hand == n {
-		s.hand = n.newer
+func (m *Map) remove(s *shard, e *Entry) {
+	if s.hand == e {
+		s.hand = e.newer
 	}
-	if n.newer != nil {
-		n.newer.older = n.older
+	if e.newer != nil {
+		e.newer.older = e.older
 	} else {
-		s.newest = n.older
+		s.newest = e.older
 	}
-	if n.older != nil {
-		n.older.newer = n.newer
+	if e.older != nil {
+		e.older.newer = e.newer
 	} else {
-		s.oldest = n.newer
+		s.oldest = e.newer
 	}
-	delete(s.nodes, n.key)
-	m.add(-1, -n.size)
+	// A reader that is at e goes on from there.
+	link := m.bucket(e.hash)
+	for at := link.Load(); at != e; at = link.Load() {
+		link = &at.next
+	}
+	link.Store(e.next.Load())
+	m.add(-1, -e.size)
 }
 
 // Len returns how many entries there are.
-func (m *Map[V]) Len() int { return int(m.entries.Load()) }
+func (m *Map) Len() int { return int(m.entries.Load()) }
 
 // Size returns the sum of their sizes.
-func (m *Map[V]) Size() int { return int(m.size.Load()) }
+func (m *Map) Size() int { return int(m.size.Load()) }
