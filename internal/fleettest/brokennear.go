@@ -29,13 +29,11 @@ func calmly(k task) task {
 // nearScenes are to brokenScenes as RunBrokenNear is to RunBroken.
 var nearScenes = []brokenScene{
 	{"does not count changes", exactTask, briefly, "a read of"},
-	{"does not count changes", laggingTask, briefly, "a read of"},
 	{"counts its own changes late", laggingTask, briefly, "when a change of its own process"},
 	{"marks what it has read", exactTask, briefly, "a read of"},
 	{"proves that copies were right when the answer came", exactTask, briefly, "a read of"},
 	{"proves that copies were right when the answer came", laggingTask, briefly, "a read of"},
 	{"vouches for copies for ever", exactTask, briefly, "a read of"},
-	{"vouches for copies for ever", laggingTask, briefly, "a read of"},
 	{"tells of changes late, and says that it does so at once", exactTask, briefly, "a read of"},
 	{"does not count changes of regions' tokens", exactTask, briefly, "a read of"},
 	{"does not count changes of tags' tokens", exactTask, briefly, "as to the"},

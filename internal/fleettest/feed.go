@@ -102,6 +102,8 @@ func (f *feed) mark(key string, given driver.Mark, before map[*count]uint64) dri
 	defer f.mu.Unlock()
 	c := f.counts[key]
 	switch {
+	case given.Count.Load() != given.Seen:
+		return driver.Mark{} // this process may have changed it, of which no news comes
 	case c != nil && c.of == given.Count:
 	case c != nil:
 		c.known.Add(1) // nobody looks at it any more

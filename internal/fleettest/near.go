@@ -22,8 +22,9 @@ const (
 	// nearLag is as short as a loaded machine can keep it, so that many changes return that
 	// wait for as long.
 	nearLag = 150 * time.Millisecond
-	// nearLap is how long a history with copies gets before it is checked.
-	nearLap = 6 * time.Second
+	// nearLap is how long a history with copies gets before it is checked; longer where the
+	// flag wants many calls.
+	nearLap, longNearLap = 4 * time.Second, 15 * time.Second
 	// nearLaps is how many laps a long history gets at most.
 	nearLaps = 60
 )
@@ -66,7 +67,7 @@ func (a *actor) changing() int {
 	case a.Near == nil:
 		return 1500
 	case a.quiet():
-		return 3
+		return 10
 	}
 	return 400
 }
@@ -93,9 +94,13 @@ func RunNear(t *testing.T, c Config) {
 func nearly(t *testing.T, c Config, k task) {
 	t.Helper()
 	var all tally
+	lap := nearLap
+	if *nearFor > 0 {
+		lap = longNearLap
+	}
 	for range nearLaps {
 		report(t, perform(t, c, scene{task: k, play: func(f *fleet) {
-			history(f, nearLap, false)
+			history(f, lap, false)
 			all.add(&f.tally)
 		}}))
 		if t.Failed() || all.calls >= int64(*nearFor) {
@@ -125,14 +130,18 @@ func (f *fleet) amid(n int) {
 	s := span{kind: kind.Name, from: f.w.clock.Load(), nearHits: -f.w.nearHits.Load()}
 	undo := kind.Do((n + n/len(kinds)) % f.task.Procs)
 	lag := f.task.Near.Lag
-	f.goOn(lag + rand.N(2*lag))
+	more := lag
+	if *nearFor > 0 {
+		more = 4 * lag // for longer than a lease lasts
+	}
+	f.goOn(lag + rand.N(more))
 	undo()
 	// What comes of it belongs to it.
-	f.goOn(lag)
+	f.goOn(lag / 2)
 	s.to = f.w.clock.Load()
 	s.nearHits += f.w.nearHits.Load()
 	f.spans = append(f.spans, s)
-	f.goOn(lag)
+	f.goOn(lag / 2)
 }
 
 // troubles are all kinds of trouble.
