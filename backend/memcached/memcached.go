@@ -180,6 +180,7 @@ func setDefault[T comparable](v *T, d T) {
 type Backend struct {
 	core   *core
 	leases leases
+	own    own
 }
 
 // leases is what depends on the kind of leases: fenced or plain.
@@ -194,6 +195,7 @@ var (
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 	_ driver.Sharder   = (*Backend)(nil)
+	_ driver.Watcher   = (*Backend)(nil)
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or
@@ -230,9 +232,9 @@ func newBackend(servers []string, o *Options, secure backendurl.TLSConfig) (*Bac
 	}
 	c := newCore(r, list, o, secure)
 	if c.lockByName {
-		return &Backend{c, plain{c}}, nil
+		return &Backend{core: c, leases: plain{c}}, nil
 	}
-	return &Backend{c, fenced{c}}, nil
+	return &Backend{core: c, leases: fenced{c}}, nil
 }
 
 // Get fills the Data of each item that its server has. It is one round trip to
@@ -241,6 +243,7 @@ func newBackend(servers []string, o *Options, secure backendurl.TLSConfig) (*Bac
 // that another program has stored in a way of its own, as a pickle, is
 // driver.ErrCorrupt.
 func (b *Backend) Get(ctx context.Context, items []driver.Item) error {
+	b.own.mark(items)
 	return b.core.get(ctx, items)
 }
 
@@ -251,6 +254,7 @@ func (b *Backend) Get(ctx context.Context, items []driver.Item) error {
 // to each server that has any of the keys, at the same time; with PythonLock or
 // the binary protocol two, or three if there is a lease to release or revoke.
 func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
+	defer b.own.noted(len(items), func(i int) string { return items[i].Key })
 	return b.leases.Set(ctx, items)
 }
 
@@ -258,6 +262,7 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 // Binary, a lock that dogpile.cache holds is left alone. It takes as many round
 // trips as Set. An error means that at least one of the keys may still be there.
 func (b *Backend) Delete(ctx context.Context, keys []string) error {
+	defer b.own.noted(len(keys), func(i int) string { return keys[i] })
 	return b.leases.Delete(ctx, keys)
 }
 
