@@ -80,7 +80,6 @@ func (a *actor) history(g int) {
 // rest is what a goroutine does between two calls.
 func (a *actor) rest() { pause(rand.N(cmp.Or(a.Rest, 2*time.Millisecond))) }
 
-
 // patience returns the context of a call. Amid trouble every fourth goroutine has
 // callers with less time than a call takes, or none at all.
 func (a *actor) patience(g int) (context.Context, context.CancelFunc) {
