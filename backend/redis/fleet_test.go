@@ -38,6 +38,7 @@ func nearConfig(t *testing.T) fleettest.Config {
 	s := startServer(t)
 	f := backendtest.NewFleet(t, s.addr)
 	return fleettest.Config{
+		URL:   "redis://" + s.addr + "?timeout=30s&connect_timeout=30s&breaker=false",
 		Via:   func(proc int) string { return "redis://" + f.Addr(proc) + "?timeout=300ms&breaker_cooldown=500ms" },
 		Harms: f.Harms(s, "TRACKING"),
 	}
@@ -46,4 +47,4 @@ func nearConfig(t *testing.T) fleettest.Config {
 // TestFleetNear has copies in the processes.
 func TestFleetNear(t *testing.T) { fleettest.RunNear(t, nearConfig(t)) }
 
-func TestFleetNearFindsFaults(t *testing.T) { fleettest.RunBrokenNear(t, fleetConfig(t)) }
+func TestFleetNearFindsFaults(t *testing.T) { fleettest.RunBrokenNear(t, nearConfig(t)) }

@@ -44,11 +44,22 @@ const forLong = time.Hour
 func (f *Fleet) Harms(server interface {
 	Stop(t testing.TB)
 	Resume(t testing.TB)
+	Kill()
+	Start(t testing.TB)
+	Flush(t testing.TB)
 }, word string) []fleettest.Harm {
 	harms := []fleettest.Harm{
 		{Name: "the server stands still", Do: func(int) (undo func()) {
 			server.Stop(f.t)
 			return func() { server.Resume(f.t) }
+		}},
+		{Name: "the server starts anew, with nothing", Do: func(int) (undo func()) {
+			server.Kill()
+			return func() { server.Start(f.t) }
+		}},
+		{Name: "the server loses all", Do: func(int) (undo func()) {
+			server.Flush(f.t)
+			return func() {}
 		}},
 		{Name: "all answers are held back", Do: func(proc int) (undo func()) { return f.net(proc).Slow("", forLong) }},
 		{Name: "all connections are half-open", Do: func(proc int) (undo func()) { return f.net(proc).HalfOpen("") }},
@@ -59,9 +70,9 @@ func (f *Fleet) Harms(server interface {
 	}
 	if word != "" {
 		harms = append(harms, []fleettest.Harm{
-			{Name: "news are held back", Do: func(proc int) (undo func()) { return f.net(proc).Slow(word, forLong) }},
+			{Name: fleettest.HeldBack, Do: func(proc int) (undo func()) { return f.net(proc).Slow(word, forLong) }},
 			{Name: "news are slow", Do: func(proc int) (undo func()) { return f.net(proc).Slow(word, 100*time.Millisecond) }},
-			{Name: "the news' connection is half-open", Do: func(proc int) (undo func()) { return f.net(proc).HalfOpen(word) }},
+			{Name: fleettest.HalfOpen, Do: func(proc int) (undo func()) { return f.net(proc).HalfOpen(word) }},
 		}...)
 	}
 	return harms

@@ -62,7 +62,10 @@ func runBroken(t *testing.T, c Config, scenes []brokenScene) {
 	c.LockTTL = cmp.Or(c.LockTTL, time.Second)
 	for _, s := range scenes {
 		t.Run(s.broken, func(t *testing.T) {
-			k := s.task
+			k, c := s.task, c
+			if !k.Trouble {
+				c.Via = nil
+			}
 			k.Broken, k.Procs, k.Each = s.broken, min(k.Procs, 4), min(k.Each, 10)
 			found := perform(t, c, scene{task: k, play: s.play})
 			if s.want == "" {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,17 +29,23 @@ func calmly(k task) task {
 
 // nearScenes are to brokenScenes as RunBrokenNear is to RunBroken.
 var nearScenes = []brokenScene{
-	{"does not count changes", exactTask, briefly, "a read of"},
 	{"counts its own changes late", laggingTask, briefly, "when a change of its own process"},
 	{"marks what it has read", exactTask, briefly, "a read of"},
 	{"proves that copies were right when the answer came", exactTask, briefly, "a read of"},
-	{"proves that copies were right when the answer came", laggingTask, briefly, "a read of"},
-	{"vouches for copies for ever", exactTask, briefly, "a read of"},
+	{"vouches for copies for ever", nearTask.near(true), amidst(HeldBack), "a read of"},
 	{"tells of changes late, and says that it does so at once", exactTask, briefly, "a read of"},
 	{"does not count changes of regions' tokens", exactTask, briefly, "a read of"},
 	{"does not count changes of tags' tokens", exactTask, briefly, "as to the"},
-	{slowFeed, exactTask, briefly, ""},
 	{slowFeed, laggingTask, briefly, ""},
+}
+
+// moreNearScenes are for long histories.
+var moreNearScenes = []brokenScene{
+	{"does not count changes", exactTask, briefly, "a read of"},
+	{"proves that copies were right when the answer came", laggingTask, briefly, "a read of"},
+	{"vouches for copies for ever", nearTask.near(true), amidst(standingStill), "a read of"},
+	{"vouches for copies for ever", nearTask.near(false), amidst(HalfOpen), "a read of"},
+	{slowFeed, exactTask, briefly, ""},
 }
 
 // slowFeed is no fault.
@@ -49,10 +56,23 @@ func (k task) wrong() bool { return k.Broken != "" && k.Broken != slowFeed }
 
 func briefly(f *fleet) { history(f, 300*time.Millisecond, true) }
 
-// RunBrokenNear is [RunBroken] for [RunNear].
+// amidst returns what plays a history amid trouble of one kind.
+func amidst(kind string) func(f *fleet) {
+	return func(f *fleet) {
+		f.only = kind
+		history(f, 300*time.Millisecond, false)
+	}
+}
+
+// RunBrokenNear is [RunBroken] for [RunNear]. Config.Harms have to be all that there are for a
+// backend that tells of changes. Where there is to be no trouble all processes open Config.URL.
 func RunBrokenNear(t *testing.T, c Config) {
 	t.Helper()
-	runBroken(t, c, nearScenes)
+	scenes := nearScenes
+	if *nearFor > 0 {
+		scenes = slices.Concat(nearScenes, moreNearScenes)
+	}
+	runBroken(t, c, scenes)
 }
 
 func init() {
@@ -61,7 +81,7 @@ func init() {
 		"counts its own changes late":                        fed(feed{delay: nearLag / 2, late: true}),
 		"marks what it has read":                             unfenced,
 		"proves that copies were right when the answer came": fed(feed{delay: 3 * nearLag, renewal: driver.Now}),
-		"vouches for copies for ever":                        fed(feed{delay: 3 * nearLag, renewal: forEver}),
+		"vouches for copies for ever":                        vouching,
 		"tells of changes late, and says that it does so at once": func(b driver.Backend) driver.Backend {
 			return boaster{driver.Proxy{Backend: fed(feed{delay: nearLag / 2})(b)}}
 		},
@@ -90,6 +110,23 @@ func unmarked(word string) func(driver.Backend) driver.Backend {
 	}
 }
 
+// vouching vouches for copies for ever.
+func vouching(b driver.Backend) driver.Backend {
+	m := proxyOf(b)
+	proof := new(driver.Proof)
+	proof.Renew(math.MaxInt64 / 2)
+	m.get = func(ctx context.Context, items []driver.Item) error {
+		err := b.Get(ctx, items)
+		for i := range items {
+			if items[i].Mark.Count != nil {
+				items[i].Mark.Proof = proof
+			}
+		}
+		return err
+	}
+	return m
+}
+
 // unfenced makes its marks a while after it has read, so that what is changed in between seems
 // to be what was read.
 func unfenced(b driver.Backend) driver.Backend {
@@ -114,5 +151,3 @@ func (b boaster) Watch(lag time.Duration) (stop func(), atOnce bool) {
 	stop, _ = b.Proxy.Watch(lag)
 	return stop, true
 }
-
-func forEver() time.Duration { return math.MaxInt64 / 2 }

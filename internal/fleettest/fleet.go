@@ -28,6 +28,7 @@ type fleet struct {
 	hurt  func() (undo func()) // see Config.Harm
 	via   func(proc int) (url string)
 	harms []Harm
+	only  string // the one kind of trouble that there is; "": all
 
 	spans  []span        // of trouble, in order
 	oldest time.Duration // see stale

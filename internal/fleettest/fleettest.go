@@ -83,6 +83,12 @@ type Config struct {
 	Harms []Harm
 }
 
+// Names of harms.
+const (
+	HeldBack = "news are held back"
+	HalfOpen = "the news' connection is half-open"
+)
+
 // Harm is something that happens to a process or its servers.
 type Harm struct {
 	Name string

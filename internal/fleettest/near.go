@@ -24,7 +24,7 @@ const (
 	nearLag = 150 * time.Millisecond
 	// nearLap is how long a history with copies gets before it is checked; longer where the
 	// flag wants many calls.
-	nearLap, longNearLap = 4 * time.Second, 15 * time.Second
+	nearLap, longNearLap = 5 * time.Second, 15 * time.Second
 	// nearLaps is how many laps a long history gets at most.
 	nearLaps = 60
 )
@@ -130,8 +130,8 @@ func (f *fleet) amid(n int) {
 	s := span{kind: kind.Name, from: f.w.clock.Load(), nearHits: -f.w.nearHits.Load()}
 	undo := kind.Do((n + n/len(kinds)) % f.task.Procs)
 	lag := f.task.Near.Lag
-	more := lag
-	if *nearFor > 0 {
+	more := 2 * lag
+	if *nearFor > 0 || f.task.wrong() {
 		more = 4 * lag // for longer than a lease lasts
 	}
 	f.goOn(lag + rand.N(more))
@@ -144,10 +144,12 @@ func (f *fleet) amid(n int) {
 	f.goOn(lag / 2)
 }
 
+const standingStill = "a process stands still"
+
 // troubles are all kinds of trouble.
 func (f *fleet) troubles() []Harm {
 	own := []Harm{
-		{"a process stands still", func(proc int) (undo func()) {
+		{standingStill, func(proc int) (undo func()) {
 			f.stop(proc)
 			return func() { f.cont(proc) }
 		}},
@@ -163,7 +165,7 @@ func (f *fleet) troubles() []Harm {
 			}
 		}},
 	}
-	return append(own, f.harms...)
+	return slices.DeleteFunc(append(own, f.harms...), func(h Harm) bool { return f.only != "" && h.Name != f.only })
 }
 
 // amount is what there was of something.
