@@ -45,6 +45,7 @@ var moreNearScenes = []brokenScene{
 	{"proves that copies were right when the answer came", laggingTask, briefly, "a read of"},
 	{"vouches for copies for ever", nearTask.near(true), amidst(standingStill), "a read of"},
 	{"vouches for copies for ever", nearTask.near(false), amidst(HalfOpen), "a read of"},
+	{"says that it tells of changes at once", nearTask.near(true), amidst(HeldBack), "a read of"},
 	{slowFeed, exactTask, briefly, ""},
 }
 
@@ -82,6 +83,7 @@ func init() {
 		"marks what it has read":                             unfenced,
 		"proves that copies were right when the answer came": fed(feed{delay: 3 * nearLag, renewal: driver.Now}),
 		"vouches for copies for ever":                        vouching,
+		"says that it tells of changes at once":              func(b driver.Backend) driver.Backend { return boaster{driver.Proxy{Backend: b}} },
 		"tells of changes late, and says that it does so at once": func(b driver.Backend) driver.Backend {
 			return boaster{driver.Proxy{Backend: fed(feed{delay: nearLag / 2})(b)}}
 		},

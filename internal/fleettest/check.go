@@ -139,9 +139,13 @@ func earliest(ended []past, start int64, cond func(past) bool) *past {
 }
 
 // described returns what is to be told of reads that have found old values.
-func described(all []old) (faults []string) {
+func (f *fleet) described(all []old) (faults []string) {
 	for i := range all[:min(len(all), maxFaults)] {
-		faults = append(faults, all[i].String())
+		fault := all[i].String()
+		if f.task.Near != nil {
+			fault += "; the trouble: " + f.kindAt(all[i].start)
+		}
+		faults = append(faults, fault)
 	}
 	if len(all) > maxFaults {
 		faults = append(faults, fmt.Sprintf("%d reads found old values", len(all)))

@@ -314,8 +314,7 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 }
 
 // history records what happens for d, and longer until there is enough of it and what is
-// broken is found, and checks it. Unless it is to be calm, processes are killed, and stopped for longer than their
-// leases last.
+// broken is found, and checks it. Unless it is to be calm there is trouble meanwhile.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
 		switch {
@@ -326,31 +325,23 @@ func history(f *fleet, d time.Duration, calm bool) {
 		}
 		return since < d+patience && (len(f.rare()) > 0 || f.task.wrong() && len(f.faulty()) == 0)
 	}
+	trouble := f.disturb
+	switch {
+	case calm:
+		trouble = func(int) {}
+	case f.task.Near != nil:
+		trouble = f.amid
+	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
-		victim := n % f.task.Procs
-		switch {
-		case calm:
-		case f.task.Near != nil:
-			f.amid(n)
-			continue
-		case f.task.Trouble && n%2 == 1:
-			f.harm(n)
-		case n%5 == 4:
-			f.kill(victim)
-			f.launch(victim)
-		default:
-			f.stop(victim)
-			f.goOn(f.task.LockTTL * 5 / 2) // a backend may round a lease up
-			f.cont(victim)
-		}
-		if !f.goOn(min(500*time.Millisecond, d)) {
+		trouble(n)
+		if !f.goOn(min(f.respite(), d)) {
 			break
 		}
 	}
 	f.await("all processes to be ready", f.ready)
 	f.disband(patience)
 	all := f.faulty()
-	for _, fault := range described(all) {
+	for _, fault := range f.described(all) {
 		f.fault("%s", fault)
 	}
 	if f.task.Near != nil {
@@ -440,19 +431,6 @@ func (e event) what() string {
 		return "read of " + read
 	}
 	return of + " in a " + read
-}
-
-// harm cuts the first process off from its servers, or harms one of these, for
-// longer than a lease lasts and a breaker takes to open.
-func (f *fleet) harm(n int) {
-	undo := func() { f.w.cut.Store(false) }
-	if n%4 == 1 || f.hurt == nil {
-		f.w.cut.Store(true)
-	} else {
-		undo = f.hurt()
-	}
-	f.goOn(f.task.LockTTL * 5 / 2)
-	undo()
 }
 
 // event is a record without atomics, for the check.

@@ -123,7 +123,7 @@ type span struct {
 // none is the kind of the time in which there is no trouble.
 const none = "no trouble"
 
-// amid has the n-th trouble, for longer than Lag, and some time without.
+// amid has the n-th trouble, for longer than Lag.
 func (f *fleet) amid(n int) {
 	kinds := f.troubles()
 	kind := kinds[n%len(kinds)]
@@ -141,7 +141,6 @@ func (f *fleet) amid(n int) {
 	s.to = f.w.clock.Load()
 	s.nearHits += f.w.nearHits.Load()
 	f.spans = append(f.spans, s)
-	f.goOn(lag / 2)
 }
 
 const standingStill = "a process stands still"
