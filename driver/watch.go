@@ -80,28 +80,83 @@ func (p *Proof) Renew(until time.Duration) {
 }
 
 // Changes counts the changes of keys, in counters that are chosen by a hash: one change
-// counts for some other keys as well. It may be used from many goroutines.
+// counts for some other keys as well. It may be used from many goroutines, and from several
+// processes if its counters are in memory that they share.
+//
+// A counter has two halves: how many changes have begun, in its upper 32 bits, and how many
+// are done. While they differ a change is under way, or its process was killed in the middle
+// of it, and nobody knows whether it was made. A mark of then has no proof:
+//
+//  1. W begins a change: copies from before are not right any more.
+//  2. R reads the entry as it was, and keeps a copy.  3. W makes the change.
+//  4. W has done it: R's copy is not right any more either, before W returns. If W was killed
+//     before that, the copy is known to have been right when it was read, and no longer.
 type Changes struct{ counts []atomic.Uint64 }
 
-// countersOf a process: half a MiB. With 10,000 copies a change takes 0.15 others with it.
+// countersOf a process take half a MiB. With 10,000 copies a change takes 0.15 others with it.
 const countersOf = 1 << 16
 
 // NewChanges returns one in the memory of this process, of half a MiB.
-func NewChanges() *Changes { return &Changes{make([]atomic.Uint64, countersOf)} }
+func NewChanges() *Changes { return ChangesIn(make([]atomic.Uint64, countersOf)) }
 
-// Mark returns a mark of key as of now.
-func (c *Changes) Mark(key string, p *Proof) Mark {
-	count := &c.counts[hash(key)%countersOf]
-	return Mark{Count: count, Seen: count.Load(), Proof: p}
+// ChangesIn returns one with these counters, which have to be a power of two. Their memory
+// has to stay for as long as there are marks.
+func ChangesIn(counts []atomic.Uint64) *Changes {
+	if n := len(counts); n == 0 || n&(n-1) != 0 {
+		panic("dogpile: driver: the number of counters is no power of two")
+	}
+	return &Changes{counts}
 }
 
-// Note counts a change of key.
-func (c *Changes) Note(key string) { c.counts[hash(key)%countersOf].Add(1) }
+func (c *Changes) of(key string) *atomic.Uint64 { return &c.counts[hash(key)%uint64(len(c.counts))] }
+
+// Mark returns a mark of key as of now. p is what vouches for it; nil: nobody does.
+func (c *Changes) Mark(key string, p *Proof) Mark {
+	count := c.of(key)
+	seen := count.Load()
+	if uint32(seen>>32) != uint32(seen) {
+		p = nil
+	}
+	return Mark{Count: count, Seen: seen, Proof: p}
+}
+
+// Begin counts a change of key that is about to be made.
+func (c *Changes) Begin(key string) { c.of(key).Add(1 << 32) }
+
+// Done counts a change of key that has begun, and was made, or has failed.
+func (c *Changes) Done(key string) { done(c.of(key)) }
+
+func done(count *atomic.Uint64) {
+	for {
+		// The lower half must not overflow into the upper one.
+		n := count.Load()
+		if count.CompareAndSwap(n, n&^math.MaxUint32|(n+1)&math.MaxUint32) {
+			return
+		}
+	}
+}
+
+// Note counts a change of key that was made.
+func (c *Changes) Note(key string) { note(c.of(key)) }
+
+func note(count *atomic.Uint64) {
+	count.Add(1 << 32)
+	done(count)
+}
 
 // NoteAll counts a change of every key.
 func (c *Changes) NoteAll() {
 	for i := range c.counts {
-		c.counts[i].Add(1)
+		note(&c.counts[i])
+	}
+}
+
+// Settle ends the changes that were never done, when nobody can be in the middle of one.
+func (c *Changes) Settle() {
+	for i := range c.counts {
+		for n := c.counts[i].Load(); uint32(n>>32) != uint32(n); n = c.counts[i].Load() {
+			c.counts[i].CompareAndSwap(n, (n>>32+1)<<32|(n>>32+1)&math.MaxUint32)
+		}
 	}
 }
 

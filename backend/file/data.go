@@ -28,6 +28,9 @@ func (b *Backend) Get(ctx context.Context, items []driver.Item) (err error) {
 		return err
 	}
 	defer v.leave(&err)
+	if b.watchers.Lag() > 0 {
+		v.mark(ask)
+	}
 	l := b.limit(ctx)
 	c, err := v.take(&l, v.readers)
 	if err != nil {
@@ -77,6 +80,7 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
 		return err
 	}
 	defer v.leave(&err)
+	defer v.begin(len(items), func(i int) string { return items[i].Key })()
 	l := b.limit(ctx)
 	over := false
 	err = v.write(&l, func(c *conn) (err error) {
@@ -149,6 +153,7 @@ func (b *Backend) Delete(ctx context.Context, keys []string) (err error) {
 		return err
 	}
 	defer v.leave(&err)
+	defer v.begin(len(keys), func(i int) string { return keys[i] })()
 	l := b.limit(ctx)
 	waste := false
 	err = v.write(&l, func(c *conn) error {

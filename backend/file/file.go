@@ -26,6 +26,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/watching"
 )
 
 const (
@@ -74,6 +75,9 @@ type Backend struct {
 	waiters waiters
 	janitor janitor
 
+	watchers watching.Watchers
+	asking   sync.WaitGroup // the goroutine of watchers
+
 	ctx  context.Context // done once closed
 	stop context.CancelFunc
 
@@ -85,6 +89,7 @@ var (
 	_ driver.Backend   = (*Backend)(nil)
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
+	_ driver.Watcher   = (*Backend)(nil)
 
 	errClosed  = errors.New("file: the backend is closed")
 	errDamaged = errors.New("the cache file is damaged; remove it, or open it with Reset (reset=true)")
@@ -138,6 +143,7 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.janitor.tasks.Wait()
+	b.asking.Wait()
 	if err := s.close(); err != nil {
 		return fmt.Errorf("file: close: %w", err)
 	}
@@ -237,6 +243,7 @@ func (b *Backend) reopen(ctx context.Context, old *store) error {
 		return fmt.Errorf("file: open the file anew, which was removed or damaged: %w", err)
 	}
 	b.store = s
+	old.changes.NoteAll() // no copy outlives the file
 	// What goes wrong in closing the old one matters to nobody: it was replaced.
 	_ = old.close()
 	return nil

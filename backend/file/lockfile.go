@@ -38,9 +38,7 @@ func openLockFile(ctx context.Context, path string) (*lockFile, error) {
 			_ = l.Close()
 			return nil, err
 		}
-		mine, err1 := l.Stat()
-		there, err2 := os.Lstat(l.Name())
-		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
+		if mine, err := l.Stat(); err == nil && l.there() {
 			l.home = inode(mine)
 			return l, nil
 		}
@@ -88,6 +86,14 @@ func (l *lockFile) await(ctx context.Context, n int64) error {
 // home may be alive.
 func (l *lockFile) alive(owner, home int64) bool {
 	return home != l.home || l.taken(owner)
+}
+
+// there reports whether the lock file is still at its path. If it is not, others may use
+// another one.
+func (l *lockFile) there() bool {
+	mine, err1 := l.Stat()
+	there, err2 := os.Lstat(l.Name())
+	return err1 == nil && err2 == nil && os.SameFile(mine, there)
 }
 
 // mark notes that the file is a cache.

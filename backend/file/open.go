@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/watching"
 )
 
 const scheme = "file"
@@ -138,6 +139,7 @@ func openPath(ctx context.Context, path string, o *Options) (*Backend, error) {
 		return nil, err
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
+	b.watchers = watching.Watchers{Ask: b.prove, Go: b.goAsking, Closed: b.ctx.Done()}
 	l := b.limit(ctx)
 	b.wrote(b.store, &l, 0, 0, b.o.MaxBytes > 0) // the bound may be a new one
 	return b, nil

@@ -22,12 +22,14 @@ import (
 
 // roles are what processes do that these tests start of their own binary.
 var roles = map[string]func(path string, args []string) error{
-	"hold":  holdRole,
-	"write": writeRole,
-	"count": countRole,
-	"modes": modesRole,
-	"full":  fullRole,
-	"read":  readOnlyRole,
+	"hold":   holdRole,
+	"write":  writeRole,
+	"count":  countRole,
+	"modes":  modesRole,
+	"full":   fullRole,
+	"read":   readOnlyRole,
+	"change": changeRole,
+	"die":    dieRole,
 }
 
 func TestMain(m *testing.M) {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // store is one file with the connections to it. A Backend has one at a time.
@@ -22,6 +24,9 @@ type store struct {
 	limits limits
 
 	readers, writer, keeper chan *conn // each is where its connections wait for use
+
+	changes *counters
+	proof   driver.Proof // that changes has what all processes have changed
 
 	broken  atomic.Bool // nothing may be read or written any more
 	faulted atomic.Bool // nothing may be done at all
@@ -101,7 +106,11 @@ func newStore(ctx context.Context, path string, lock *lockFile, o *Options) (s *
 	if o.MaxBytes > 0 {
 		s.limits = limits{pages: int64(o.MaxBytes / pageSize), log: min(logSize, int64(o.MaxBytes/8))}
 	}
+	if s.changes, err = lock.counters(); err != nil {
+		return nil, err
+	}
 	if err := s.open(ctx, o); err != nil {
+		_ = s.changes.close()
 		if s.pin != nil {
 			s.pin.close()
 		}
@@ -230,7 +239,7 @@ func (s *store) close() error {
 		defer s.lock.release(setup)
 	}
 	defer s.pin.close()
-	return errors.Join(s.closeConns(), s.lock.Close())
+	return errors.Join(s.closeConns(), s.changes.close(), s.lock.Close())
 }
 
 func (s *store) closeConns() (err error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/lifetime"
+	"github.com/dogpile-go/dogpile/internal/watching"
 )
 
 // core is a Backend without its breaker.
@@ -42,6 +43,7 @@ func newCore(o *Options, cluster bool, make func(*core) (rueidis.Client, error),
 		c.lockPrefix = DefaultLockPrefix
 	}
 	c.deadlines.timeout = c.timeout
+	c.watch.Watchers = watching.Watchers{Ask: c.watch.askAll, Go: c.life.Go, Closed: c.life.Context().Done()}
 	c.feeds.core, c.topology.core, c.watch.core = c, c, c
 	c.feeds.off.Store(o.Poll)
 	c.link = &link{life: c.life, after: c.feeds.renew}

@@ -30,7 +30,7 @@ func (c *core) Get(ctx context.Context, items []driver.Item) error {
 		return err
 	}
 	defer cancel()
-	if c.watch.lag.Load() > 0 {
+	if c.watch.Lag() > 0 {
 		if ask = c.watch.get(ctx, ask); len(ask) == 0 {
 			return nil
 		}

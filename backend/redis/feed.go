@@ -117,7 +117,7 @@ func (fs *feeds) ready(key string) *feed {
 	default:
 		return nil
 	}
-	if f.err != nil || f.proof.Until() < driver.Now()-time.Duration(fs.core.watch.lag.Load()) {
+	if f.err != nil || f.proof.Until() < driver.Now()-fs.core.watch.Lag() {
 		return nil
 	}
 	return f

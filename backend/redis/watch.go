@@ -9,6 +9,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/watching"
 )
 
 // Copies of entries are known to be right by the announcements that feeds get. An entry of
@@ -34,80 +35,19 @@ import (
 type watch struct {
 	core    *core
 	changes atomic.Pointer[driver.Changes] // nil: nobody has ever watched
-	lag     atomic.Int64                   // the least that somebody watches with; 0: nobody does
-
-	mu   sync.Mutex
-	lags map[*time.Duration]struct{}
-	turn chan struct{} // tells the goroutine that asks that lag is another; nil: there is none
+	watching.Watchers
 }
 
 // Watch is Backend.Watch.
 func (w *watch) Watch(lag time.Duration) (stop func(), atOnce bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.changes.CompareAndSwap(nil, driver.NewChanges())
-	own := &lag
-	if w.lags == nil {
-		w.lags = make(map[*time.Duration]struct{})
-	}
-	w.lags[own] = struct{}{}
-	w.update()
-	return sync.OnceFunc(func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.lags, own)
-		w.update()
-	}), false
+	return w.Watchers.Watch(lag), false
 }
 
-// update has the feeds asked as often as is needed. mu is held.
-func (w *watch) update() {
-	least := time.Duration(0)
-	for lag := range w.lags {
-		if least == 0 || *lag < least {
-			least = *lag
-		}
-	}
-	w.lag.Store(int64(least))
-	if w.turn == nil && least > 0 {
-		turn := make(chan struct{}, 1)
-		if w.core.life.Go(func() { w.ask(turn) }) {
-			w.turn = turn
-		}
-	}
-	if w.turn != nil {
-		select {
-		case w.turn <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// ask asks all feeds again and again, until nobody watches. It asks every fourth of the lag,
-// so that an answer that takes some time comes within a third.
-func (w *watch) ask(turn chan struct{}) {
-	for {
-		w.mu.Lock()
-		every := time.Duration(w.lag.Load()) / 4
-		if every == 0 {
-			w.turn = nil
-			w.mu.Unlock()
-			return
-		}
-		w.mu.Unlock()
-		timer := time.NewTimer(every)
-		select {
-		case <-timer.C:
-			for _, f := range w.core.feeds.all() {
-				f.ask()
-			}
-		case <-turn:
-		case <-w.core.life.Context().Done():
-		}
-		timer.Stop()
-		if w.core.life.Err() != nil {
-			return
-		}
+// askAll asks all feeds.
+func (w *watch) askAll() {
+	for _, f := range w.core.feeds.all() {
+		f.ask()
 	}
 }
 
@@ -130,7 +70,7 @@ func (w *watch) mark(it *driver.Item, f *feed) {
 }
 
 // kept reports whether a copy of it is to be kept.
-func (w *watch) kept(it *driver.Item) bool { return it.Keep && it.Lease == nil && w.lag.Load() > 0 }
+func (w *watch) kept(it *driver.Item) bool { return it.Keep && it.Lease == nil && w.Lag() > 0 }
 
 // get reads those of ask of which copies are kept over the feeds of their nodes, and returns
 // what is left to be read in another way: copies of that last for the lag.
@@ -177,7 +117,7 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 	}
 	// The connection answered a moment ago. If it does not now, there has to be time for
 	// another way.
-	limit := time.Duration(w.lag.Load())
+	limit := w.Lag()
 	if t := f.core.timeout; t > 0 {
 		limit = min(limit, t/2)
 	}
