@@ -55,7 +55,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 	tags := tagTokens{sc: s.tags}
 	c.nameTags(keys, items, lookups)
 	var room [1]askedToken
-	items, asks, asked, err := c.ask(ctx, s, items, lookups, room[:0], &tags)
+	items, asks, asked, release, err := c.ask(ctx, s, items, lookups, room[:0], &tags)
 	if err == nil && c.moved(s, items, lookups) {
 		// Only this answer has told the backend which server keeps what, so that another
 		// token was asked for than other processes go by.
@@ -63,8 +63,10 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			items[i] = driver.Item{Key: items[i].Key, Lease: items[i].Lease}
 		}
 		tags = tagTokens{sc: s.tags}
-		items, asks, asked, err = c.ask(ctx, s, items, lookups, room[:0], &tags)
+		release()
+		items, asks, asked, release, err = c.ask(ctx, s, items, lookups, room[:0], &tags)
 	}
+	defer release()
 	if err != nil {
 		return s.region.backendError(ctx, op, keys[0], err)
 	}
@@ -182,7 +184,7 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 // those of the tags that lookups name. It returns items and asks: with many tokens the
 // items may have moved. asked is when the backend was asked, on the clock of now; it may be
 // 0 if nobody needs to know.
-func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken, tags *tagTokens) (_ []driver.Item, _ []askedToken, asked int64, err error) {
+func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, lookups []*lookup[V], asks []askedToken, tags *tagTokens) (_ []driver.Item, _ []askedToken, asked int64, release func(), err error) {
 	n := len(items)
 	for i := range items {
 		items[i].Keep = s.near != nil && items[i].Lease == nil
@@ -206,17 +208,17 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 	for _, l := range lookups {
 		if l.beforehand != nil {
 			if items, err = tags.want(items, l.beforehand.names); err != nil {
-				return nil, nil, 0, err
+				return nil, nil, 0, nothing, err
 			}
 		}
 	}
-	if len(items) > n || s.near != nil {
-		asked, err = s.read(ctx, items)
+	if release = nothing; len(items) > n || s.near != nil {
+		asked, release, err = s.read(ctx, items)
 	} else {
 		err = s.get(ctx, items)
 	}
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, nil, 0, release, err
 	}
 	for i, at := 0, n; i < len(asks); i++ {
 		if a := &asks[i]; a.read {
@@ -225,7 +227,7 @@ func (c *Cache[V]) ask(ctx context.Context, s *state, items []driver.Item, looku
 		}
 	}
 	tags.take(items[tokens:], asked)
-	return items[:n], asks, asked, nil
+	return items[:n], asks, asked, release, nil
 }
 
 // moved reports whether the token for an entry, which ask has read, is not the one to

@@ -158,7 +158,8 @@ func (tt *tagTokens) read(ctx context.Context, tags []string) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
-	asked, err := tt.sc.s.read(ctx, items)
+	asked, release, err := tt.sc.s.read(ctx, items)
+	defer release()
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type brokenProxy struct {
 	caps    func(c *driver.Caps)
 	close   func() error
 	shard   func(p *brokenProxy, key string) string
+	watch   func(lag time.Duration) (stop func(), atOnce bool)
 
 	copies *sync.Map // what some remember, by key
 }
@@ -76,6 +77,13 @@ func (p *brokenProxy) Shard(key string) string {
 	return p.Proxy.Shard(key)
 }
 
+func (p *brokenProxy) Watch(lag time.Duration) (stop func(), atOnce bool) {
+	if p.watch != nil {
+		return p.watch(lag)
+	}
+	return p.Proxy.Watch(lag)
+}
+
 func (p *brokenProxy) Caps() driver.Caps {
 	c := p.Proxy.Caps()
 	if p.caps != nil {
@@ -125,6 +133,9 @@ var brokenProxies = []struct {
 		}
 		return "server"
 	}}},
+	{"hides Watch", "proxy/it tells", brokenProxy{watch: func(time.Duration) (func(), bool) { return nil, false }}},
+	{"tells of changes where the backend does not", "proxy/it tells", brokenProxy{watch: func(time.Duration) (func(), bool) { return func() {}, true }}},
+	{"drops Keep", "watch/", losing(func(it *driver.Item) { it.Keep = false })},
 	{"lifts MaxValue", "proxy/what it lets past", brokenProxy{caps: func(c *driver.Caps) { c.MaxValue = 0 }}},
 	{"changes keys of Get and Set", "data/a value is found", brokenProxy{
 		get: func(p *brokenProxy, ctx context.Context, items []driver.Item) error {

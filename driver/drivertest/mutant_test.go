@@ -26,6 +26,7 @@ type mutant struct {
 	caps    func(c *driver.Caps)
 	shard   func(m *mutant, key string) string
 	drop    func(m *mutant, drop func(*driver.Item) bool)
+	watch   func(m *mutant, lag time.Duration) (stop func(), atOnce bool)
 
 	*memory
 }
@@ -38,6 +39,7 @@ type memory struct {
 	kept  map[string]*driver.Item
 	held  map[string]driver.Lease
 	last  driver.Item
+	stops []func()
 	n     atomic.Int64
 }
 
@@ -104,6 +106,13 @@ func (m *mutant) Drop(drop func(*driver.Item) bool) {
 	m.Reference.Drop(drop)
 }
 
+func (m *mutant) Watch(lag time.Duration) (stop func(), atOnce bool) {
+	if m.watch != nil {
+		return m.watch(m, lag)
+	}
+	return m.Reference.Watch(lag)
+}
+
 func (m *mutant) Close() error {
 	if m.close != nil {
 		return m.close(m)
@@ -127,7 +136,7 @@ type broken struct {
 }
 
 func TestEveryMutantIsCaught(t *testing.T) {
-	for _, tt := range slices.Concat(dataMutants, lockMutants) {
+	for _, tt := range slices.Concat(dataMutants, lockMutants, watchMutants) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			failures := drivertest.Failures(t, tt.caught, func(testing.TB) driver.Backend { return tt.mutant.open() })

@@ -19,6 +19,7 @@ import (
 //     may lift MaxValue if it makes values smaller;
 //   - optional methods reach the backend, and say no where it has none;
 //   - [driver.Sharder] is the backend's own, with the same names;
+//   - what a [driver.Watcher] says of changes is handed on;
 //   - [driver.As] can look through;
 //   - of two proxies over one backend, as in two processes, each sees at once what
 //     was set, deleted or leased through the other: whatever the key, no Get is
@@ -58,6 +59,7 @@ var proxyRows = []proxyRow{
 	{"proxy/what the backend cannot do, the proxy cannot either", saysNo},
 	{"proxy/every call reaches the backend", reaches},
 	{"proxy/Shard is the backend's", shardHandedOn},
+	{"proxy/it tells of changes what the backend tells", watchHandedOn},
 	{"proxy/driver.As finds the backend below", func(t testing.TB, wrap wrapper) {
 		ref := newReference()
 		if got, ok := driver.As[*reference](wrap(ref)); !ok || got != ref {

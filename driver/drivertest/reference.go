@@ -2,7 +2,9 @@ package drivertest
 
 import (
 	"context"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -14,6 +16,10 @@ import (
 type reference struct {
 	leases lease.Guard
 	caps   driver.Caps
+
+	changes  *driver.Changes
+	proof    driver.Proof
+	watching atomic.Int64
 
 	mu      sync.Mutex
 	entries map[string]stored
@@ -27,12 +33,21 @@ type stored struct {
 }
 
 func newReference() *reference {
-	return &reference{
+	r := &reference{
 		entries: map[string]stored{},
+		changes: driver.ChangesIn(make([]atomic.Uint64, 1<<10)),
 		caps: driver.Caps{
 			Name: "reference", Objects: true, Locks: true, Fenced: true, TTLUnit: time.Nanosecond, InMemory: true,
 		},
 	}
+	r.proof.Renew(math.MaxInt64) // there are no other processes
+	return r
+}
+
+// Watch implements driver.Watcher.
+func (r *reference) Watch(time.Duration) (stop func(), atOnce bool) {
+	r.watching.Add(1)
+	return sync.OnceFunc(func() { r.watching.Add(-1) }), true
 }
 
 func (r *reference) Caps() driver.Caps { return r.caps }
@@ -44,6 +59,9 @@ func (r *reference) Get(ctx context.Context, items []driver.Item) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range items {
+		if it := &items[i]; it.Keep && it.Lease == nil && r.watching.Load() > 0 {
+			it.Mark = r.changes.Mark(it.Key, &r.proof)
+		}
 		e, ok := r.entries[items[i].Key]
 		left := time.Until(e.deadline)
 		if !ok || !e.deadline.IsZero() && left <= 0 {
@@ -71,6 +89,7 @@ func (r *reference) store(items []driver.Item) error {
 			e.deadline = time.Now().Add(it.TTL)
 		}
 		r.entries[it.Key] = e
+		r.changes.Note(it.Key)
 	}
 	return nil
 }
@@ -84,6 +103,7 @@ func (r *reference) remove(keys []string) error {
 	defer r.mu.Unlock()
 	for _, key := range keys {
 		delete(r.entries, key)
+		r.changes.Note(key)
 	}
 	return nil
 }

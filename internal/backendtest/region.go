@@ -30,8 +30,25 @@ func Regions(t *testing.T, open func(t testing.TB) driver.Backend) {
 			t.Parallel()
 			test(t, open)
 		})
+		t.Run(name+" with copies", func(t *testing.T) {
+			t.Parallel()
+			test(t, func(t testing.TB) driver.Backend { return copying{driver.Proxy{Backend: open(t)}} })
+		})
+	}
+	for name, test := range map[string]func(*testing.T, func(testing.TB) driver.Backend){
+		"copies hear of changes": nearChanges(false),
+		"exact copies are right": nearChanges(true),
+		"copies and a stampede":  nearStampede,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open)
+		})
 	}
 }
+
+// copying is a backend over which Region keeps exact copies.
+type copying struct{ driver.Proxy }
 
 // Two returns caches of two regions of one name, each over a backend of its own,
 // and what invalidates the first region.
