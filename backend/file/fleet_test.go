@@ -16,3 +16,8 @@ func TestFleet(t *testing.T) {
 func TestFleetAmidTrouble(t *testing.T) {
 	fleettest.RunTrouble(t, fleettest.Config{URL: "file://" + t.TempDir() + "/cache.db"})
 }
+
+// TestFleetNear has copies in the processes.
+func TestFleetNear(t *testing.T) {
+	fleettest.RunNear(t, fleettest.Config{URL: "file://" + t.TempDir() + "/cache.db"})
+}

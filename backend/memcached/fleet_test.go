@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 	"github.com/dogpile-go/dogpile/internal/fleettest"
 )
 
@@ -43,4 +44,14 @@ func TestFleetWithWeakLeases(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFleetNear has copies in the processes, each of which has a network of its own.
+func TestFleetNear(t *testing.T) {
+	s := startServer(t)
+	f := backendtest.NewFleet(t, s.Addr())
+	fleettest.RunNear(t, fleettest.Config{
+		Via:   func(proc int) string { return "memcached://" + f.Addr(proc) + "?timeout=200ms&breaker_cooldown=500ms" },
+		Harms: f.Harms(s, ""),
+	})
 }

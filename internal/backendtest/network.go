@@ -12,7 +12,8 @@ import (
 )
 
 // Network is a TCP proxy between a backend and a server. It counts round trips,
-// can be cut, can hold commands up and can lose answers.
+// can be cut, can be slow, can hold commands up, can lose answers, and can leave connections
+// half-open.
 type Network struct {
 	Addr  string       // where to connect to
 	Trips atomic.Int64 // round trips
@@ -26,6 +27,8 @@ type Network struct {
 	since int64   // trips before
 	down  bool
 	conns map[net.Conn]bool
+	ways  map[*way]bool
+	slow  map[*slow]bool
 }
 
 // NewNetwork returns a network to the server at target, which lasts until the
@@ -34,7 +37,7 @@ func NewNetwork(t testing.TB, target string) *Network {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	OK(t, err)
-	n := &Network{Addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}}
+	n := &Network{Addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}, ways: map[*way]bool{}, slow: map[*slow]bool{}}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -62,14 +65,22 @@ func (n *Network) carry(client net.Conn) {
 		return
 	}
 	defer server.Close()
+	w := &way{client: client, server: server}
+	n.add(w)
+	defer n.remove(w)
 	var answered atomic.Bool
 	var lines atomic.Int64 // of this trip
 	answered.Store(true)
 	go func() {
-		defer client.Close()
+		defer func() {
+			if !w.isHalf() {
+				client.Close()
+			}
+		}()
 		buf := make([]byte, 1<<20)
 		for {
 			k, err := server.Read(buf)
+			n.await(w)
 			for err == nil && lines.Load() < n.expected() {
 				Pause(time.Millisecond)
 			}
@@ -87,6 +98,7 @@ func (n *Network) carry(client net.Conn) {
 		k, err := client.Read(buf)
 		if k > 0 {
 			commands := string(buf[:k])
+			w.note(commands)
 			if f := n.before.Load(); f != nil {
 				(*f)(commands)
 			}
@@ -95,7 +107,7 @@ func (n *Network) carry(client net.Conn) {
 				lines.Store(0)
 			}
 			lines.Add(int64(strings.Count(commands, "\n")))
-			if _, err := server.Write(buf[:k]); err != nil {
+			if _, err := server.Write(buf[:k]); err != nil && !w.isHalf() {
 				return
 			}
 		}

@@ -127,6 +127,15 @@ func (a *actor) options() *dogpile.Options {
 			}
 		}},
 	}
+	if a.Near != nil {
+		near := *a.Near
+		o.Near = &near
+		o.Hooks.Hit = func(_ context.Context, e dogpile.Event) {
+			if e.Near {
+				a.w.nearHits.Add(1)
+			}
+		}
+	}
 	if breaks := broken[a.Broken]; breaks != nil {
 		o.Proxies = append(o.Proxies, breaks)
 	}

@@ -13,15 +13,39 @@ type Event struct {
 
 // Stale returns how many faults the check finds in a history.
 func Stale(events []Event) int {
+	var es []event
+	for _, e := range events {
+		es = append(es, e.event())
+	}
+	all, _ := stale(es, 0)
+	return len(all)
+}
+
+// By is an operation of a process. A tick takes a second there.
+type By struct {
+	Proc int64
+	Event
+}
+
+// StaleBy returns how many faults the check finds where reads of other processes may find what
+// was replaced up to lag ago, and how long ago that was at most where they have.
+func StaleBy(lag time.Duration, events []By) (faults int, oldest time.Duration) {
+	var es []event
+	for _, by := range events {
+		e := by.event()
+		e.proc, e.began, e.returned = by.Proc, e.start*int64(time.Second), e.end*int64(time.Second)
+		es = append(es, e)
+	}
+	all, oldest := stale(es, lag)
+	return len(all), oldest
+}
+
+func (e Event) event() event {
 	ops := map[string]int64{}
 	for op, name := range opNames {
 		ops[name] = op
 	}
-	var es []event
-	for _, e := range events {
-		es = append(es, event{op: ops[e.Op], thing: e.Thing, entry: e.Thing, n: e.N, start: e.Start, end: e.End})
-	}
-	return len(stale(es))
+	return event{op: ops[e.Op], thing: e.Thing, entry: e.Thing, n: e.N, start: e.Start, end: e.End}
 }
 
 // Nothing, Created and Set are what reads may find.

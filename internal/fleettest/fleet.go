@@ -26,7 +26,14 @@ type fleet struct {
 	task  task
 	w     *world
 	hurt  func() (undo func()) // see Config.Harm
-	procs []*process           // by number: the one that was started last
+	via   func(proc int) (url string)
+	harms []Harm
+	only  string // the one kind of trouble that there is; "": all
+
+	spans  []span        // of trouble, in order
+	oldest time.Duration // see stale
+	tally  tally
+	procs  []*process // by number: the one that was started last
 
 	mu    sync.Mutex
 	found []string
@@ -43,7 +50,7 @@ type process struct {
 // perform plays a scene and returns the faults that were found.
 func perform(t *testing.T, c Config, s scene) []string {
 	t.Helper()
-	f := &fleet{t: t, task: s.task, hurt: c.Harm}
+	f := &fleet{t: t, task: s.task, hurt: c.Harm, via: c.Via, harms: c.Harms}
 	f.task.URL, f.task.World, f.task.Region = c.URL, filepath.Join(t.TempDir(), "world"), "fleet-"+rand.Text()
 	f.task.LockTTL = cmp.Or(f.task.LockTTL, c.LockTTL)
 	w, err := openWorld(f.task.World)
@@ -92,6 +99,9 @@ func (f *fleet) launch(i int) {
 	}
 	k := f.task
 	k.Proc = i
+	if f.via != nil {
+		k.URL = f.via(i)
+	}
 	text, err := json.Marshal(k)
 	if err != nil {
 		f.t.Fatal(err)

@@ -32,6 +32,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/dogpile-go/dogpile"
 )
 
 const (
@@ -72,6 +74,25 @@ type Config struct {
 	// Harm, in [RunTrouble], harms a server, as by stopping one of several, and
 	// returns a function that undoes that. nil: the servers are left alone.
 	Harm func() (undo func())
+
+	// Via returns what the process of a number opens the backend with, in [RunNear], so that
+	// each can have a network of its own. nil: URL.
+	Via func(proc int) (url string)
+
+	// Harms are done in [RunNear], one after the other, for longer than a copy may be old.
+	Harms []Harm
+}
+
+// Names of harms.
+const (
+	HeldBack = "news are held back"
+	HalfOpen = "the news' connection is half-open"
+)
+
+// Harm is something that happens to a process or its servers.
+type Harm struct {
+	Name string
+	Do   func(proc int) (undo func())
 }
 
 // task is what a process does.
@@ -86,10 +107,11 @@ type task struct {
 	Rest       time.Duration // between two calls of a goroutine, about
 	LockTTL    time.Duration
 	Expiration time.Duration
-	Ahead      float64 // Options.RefreshAhead
-	Tagged     bool    // what is asked for has a tag
-	Broken     string  // names what is wrong with the backend; "": nothing
-	Trouble    bool    // calls may fail: callers are in haste, servers are harmed, a process is cut off
+	Ahead      float64       // Options.RefreshAhead
+	Tagged     bool          // what is asked for has a tag
+	Broken     string        // names what is wrong with the backend; "": nothing
+	Near       *dogpile.Near // Options.Near
+	Trouble    bool          // calls may fail: callers are in haste, servers are harmed, a process is cut off
 }
 
 // scene is one thing to check.

@@ -67,10 +67,10 @@ func (a *actor) history(g int) {
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 	for !a.w.ended() {
 		ctx, cancel := a.patience(g)
-		if rnd.IntN(100) < 85 {
-			a.read(ctx, rnd)
-		} else {
+		if rnd.IntN(10_000) < a.changing() {
 			a.change(ctx, rnd)
+		} else {
+			a.read(ctx, rnd)
 		}
 		cancel()
 		a.rest()
@@ -78,7 +78,7 @@ func (a *actor) history(g int) {
 }
 
 // rest is what a goroutine does between two calls.
-func (a *actor) rest() { pause(rand.N(2 * time.Millisecond)) }
+func (a *actor) rest() { pause(rand.N(cmp.Or(a.Rest, 2*time.Millisecond))) }
 
 // patience returns the context of a call. Amid trouble every fourth goroutine has
 // callers with less time than a call takes, or none at all.
@@ -122,8 +122,9 @@ func (a *actor) noted(e event) *record {
 	r.entry.Store(e.entry)
 	r.n.Store(e.n)
 	if e.start == 0 {
-		e.start = a.w.clock.Add(1)
+		e = e.from(a.w.now())
 	}
+	r.began.Store(e.began)
 	r.start.Store(e.start) // last: a record that has a start has all the rest
 	return r
 }
@@ -131,7 +132,16 @@ func (a *actor) noted(e event) *record {
 // returned notes that the calls of these records have returned.
 func (a *actor) returned(rs map[string]*record) {
 	for _, r := range rs {
-		r.end.Store(a.w.clock.Add(1))
+		now := a.w.now()
+		r.returned.Store(now.at)
+		r.end.Store(now.tick)
+	}
+}
+
+// did counts a call that has returned err.
+func (a *actor) did(err error) {
+	if err == nil {
+		a.w.calls.Add(1)
 	}
 }
 
@@ -164,7 +174,10 @@ func first[V any](m map[string]V) (string, V) {
 func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 	op := rnd.IntN(100)
 	of := one(rnd)
-	if op < 15 {
+	switch {
+	case a.quiet():
+		of = map[string]int{name(a.Proc): a.Proc}
+	case op < 15:
 		of = some(rnd)
 	}
 	rs := make(map[string]*record)
@@ -182,7 +195,7 @@ func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 		got, err = a.cache.GetMulti(ctx, slices.Collect(maps.Keys(of)))
 	case op < 20:
 		v, found, err = a.cache.Get(ctx, key)
-	case op < 23:
+	case op < 23 && !a.quiet():
 		v, err = a.cache.Refresh(ctx, key, a.originOf(key))
 	default:
 		v, err = a.cache.GetOrCreate(ctx, key, a.originOf(key))
@@ -197,7 +210,7 @@ func (a *actor) read(ctx context.Context, rnd *rand.Rand) {
 		rs[name].n.Store(code(v.N, v.Set))
 	}
 	a.returned(rs)
-	if err != nil && !a.expected(ctx, err) {
+	if a.did(err); err != nil && !a.expected(ctx, err) {
 		a.fault("read of %q = %v", key, err)
 	}
 }
@@ -227,6 +240,8 @@ func (a *actor) originOf(key string) func(context.Context) (value, error) {
 			return value{}, errOrigin
 		case 5, 6:
 			dogpile.Creation(ctx).NoStore()
+		case 7, 8, 9, 10, 11, 12, 13, 14, 15, 16:
+			dogpile.Creation(ctx).ExpireIn(20 * time.Millisecond)
 		default:
 			pause(rand.N(5 * time.Millisecond))
 		}
@@ -250,6 +265,9 @@ func (a *actor) originMulti(ctx context.Context, names []string) (map[string]val
 // the check: it promises nothing.
 func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 	what := rnd.IntN(100)
+	if a.quiet() && what < 50 {
+		what += 50
+	}
 	of, op := one(rnd), opDelete
 	switch {
 	case what < 20:
@@ -287,7 +305,7 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 	default:
 		err = a.cache.SetMulti(ctx, vals)
 	}
-	switch {
+	switch a.did(err); {
 	case err == nil:
 		a.returned(rs)
 	case !a.expected(ctx, err):
@@ -296,34 +314,38 @@ func (a *actor) change(ctx context.Context, rnd *rand.Rand) {
 }
 
 // history records what happens for d, and longer until there is enough of it and what is
-// broken is found, and checks it. Unless it is to be calm, processes are killed, and stopped for longer than their
-// leases last.
+// broken is found, and checks it. Unless it is to be calm there is trouble meanwhile.
 func history(f *fleet, d time.Duration, calm bool) {
 	going := func(since time.Duration) bool {
-		return since < d || since < d+patience && (len(f.rare()) > 0 || f.task.Broken != "" && len(f.faulty()) == 0)
+		switch {
+		case f.w.over.Load():
+			return false // there is no room for more
+		case since < d:
+			return true
+		}
+		return since < d+patience && (len(f.rare()) > 0 || f.task.wrong() && len(f.faulty()) == 0)
+	}
+	trouble := f.disturb
+	switch {
+	case calm:
+		trouble = func(int) {}
+	case f.task.Near != nil:
+		trouble = f.amid
 	}
 	for start, n := time.Now(), 0; going(time.Since(start)); n++ {
-		victim := n % f.task.Procs
-		switch {
-		case calm:
-		case f.task.Trouble && n%2 == 1:
-			f.harm(n)
-		case n%5 == 4:
-			f.kill(victim)
-			f.launch(victim)
-		default:
-			f.stop(victim)
-			f.goOn(f.task.LockTTL * 5 / 2) // a backend may round a lease up
-			f.cont(victim)
-		}
-		if !f.goOn(min(500*time.Millisecond, d)) {
+		trouble(n)
+		if !f.goOn(min(f.respite(), d)) {
 			break
 		}
 	}
 	f.await("all processes to be ready", f.ready)
 	f.disband(patience)
-	for _, fault := range f.faulty() {
+	all := f.faulty()
+	for _, fault := range f.described(all) {
 		f.fault("%s", fault)
+	}
+	if f.task.Near != nil {
+		f.sum(all)
 	}
 	count := counted(f.w.events())
 	f.t.Log("recorded ", count)
@@ -333,18 +355,22 @@ func history(f *fleet, d time.Duration, calm bool) {
 }
 
 // faulty returns what the check finds in what has been recorded so far.
-func (f *fleet) faulty() []string {
+func (f *fleet) faulty() (all []old) {
 	// What a read has found that has returned by now was noted before it was stored.
 	now := f.w.clock.Load()
-	return stale(slices.DeleteFunc(f.w.events(), func(e event) bool {
+	all, f.oldest = stale(slices.DeleteFunc(f.w.events(), func(e event) bool {
 		return e.op == opRead && e.end > now || f.task.Role != "history" && e.thing < thingData
-	}))
+	}), f.task.lag())
+	return all
 }
 
 // rare returns what a history has too little of to be worth a check.
 func (f *fleet) rare() (whats []string) {
 	if f.w.logged.Load() < enough {
 		return []string{"everything"}
+	}
+	if f.task.Near != nil && !f.task.wrong() && f.w.nearHits.Load() < enough {
+		whats = append(whats, "hits on copies")
 	}
 	count := counted(f.w.events())
 	for what, least := range f.task.everything() {
@@ -407,24 +433,18 @@ func (e event) what() string {
 	return of + " in a " + read
 }
 
-// harm cuts the first process off from its servers, or harms one of these, for
-// longer than a lease lasts and a breaker takes to open.
-func (f *fleet) harm(n int) {
-	undo := func() { f.w.cut.Store(false) }
-	if n%4 == 1 || f.hurt == nil {
-		f.w.cut.Store(true)
-	} else {
-		undo = f.hurt()
-	}
-	f.goOn(f.task.LockTTL * 5 / 2)
-	undo()
-}
-
 // event is a record without atomics, for the check.
 type event struct {
 	op, proc        int64
 	thing, entry, n int64 // as in record
 	start, end      int64 // on the clock; no end: it has not returned
+	began, returned int64 // Unix time in ns
+}
+
+// from returns e as it begins at a moment.
+func (e event) from(m moment) event {
+	e.start, e.began = m.tick, m.at
+	return e
 }
 
 // events returns what was recorded, in order of the clock.
@@ -433,7 +453,8 @@ func (w *world) events() []event {
 	for i := range cap(events) {
 		r := &w.log[i]
 		if start := r.start.Load(); start > 0 { // else it was killed while it wrote
-			events = append(events, event{r.op.Load(), r.proc.Load(), r.thing.Load(), r.entry.Load(), r.n.Load(), start, r.end.Load()})
+			end := r.end.Load() // first: a record that has an end has the time of it
+			events = append(events, event{r.op.Load(), r.proc.Load(), r.thing.Load(), r.entry.Load(), r.n.Load(), start, end, r.began.Load(), r.returned.Load()})
 		}
 	}
 	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.start, b.start) })

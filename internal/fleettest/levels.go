@@ -67,7 +67,8 @@ func (a *actor) openLevels(b driver.Backend) (*levels, error) {
 	base, derived := dogpile.NewRegion(a.Region+"-products"), dogpile.NewRegion(a.Region+"-pages")
 	ls := a.newLevels(base, derived)
 	ls.other = b
-	if a.Procs > 1 && a.Proc%2 == 1 {
+	// What is done by another client of this process is as if another process had done it.
+	if a.Procs > 1 && a.Proc%2 == 1 && a.lag() == 0 {
 		var err error
 		if ls.other, err = driver.Open(context.Background(), a.URL); err != nil {
 			return nil, err

@@ -141,9 +141,9 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 	if noStale {
 		ctx = dogpile.NoStale(ctx)
 	}
-	start := a.w.clock.Add(1)
+	start := a.w.now()
 	got, err := l.read(ctx, op, is)
-	if err != nil && !a.expected(ctx, err) {
+	if a.did(err); err != nil && !a.expected(ctx, err) {
 		a.fault("read of %s %v = %v", l.name, is, err)
 	}
 	for _, v := range got {
@@ -158,9 +158,9 @@ func (a *actor) readMade(ctx context.Context, rnd *rand.Rand) {
 
 // readNote reads what the creator of a page has stored.
 func (a *actor) readNote(ctx context.Context, i int) {
-	start := a.w.clock.Add(1)
+	start := a.w.now()
 	got, err := a.levels.pages.entries(a.levels.notes.Peek(ctx, noteKey(i)))
-	if err != nil && !a.expected(ctx, err) {
+	if a.did(err); err != nil && !a.expected(ctx, err) {
 		a.fault("read of a note = %v", err)
 	}
 	for _, v := range got {
@@ -171,10 +171,10 @@ func (a *actor) readNote(ctx context.Context, i int) {
 func noteKey(page int) string { return fmt.Sprint("note|", page) }
 
 // found notes what a read has found that began at a moment of the clock.
-func (a *actor) found(start int64, entry int, v answer) {
+func (a *actor) found(start moment, entry int, v answer) {
 	rs := make(map[string]*record)
 	read := func(thing, n int64) {
-		rs[called(thing)+fmt.Sprint(n)] = a.noted(event{op: opRead, thing: thing, entry: int64(entry), n: n, start: start})
+		rs[called(thing)+fmt.Sprint(n)] = a.noted(event{op: opRead, thing: thing, entry: int64(entry), n: n}.from(start))
 	}
 	if entry < thingNote || entry >= thingNote+pages {
 		read(int64(entry), code(v.N, v.Set))
@@ -243,7 +243,7 @@ func (a *actor) changeMade(ctx context.Context, rnd *rand.Rand) {
 		}
 		err = ls.regions[1].Invalidate(ctx, dogpile.Hard)
 	}
-	switch {
+	switch a.did(err); {
 	case err == nil:
 		a.returned(rs)
 	case !a.expected(ctx, err):

@@ -41,6 +41,8 @@ type world struct {
 	clock    atomic.Int64         // of two events the earlier one has the lower number
 	versions [things]atomic.Int64 // of the origin, by thing
 	logged   atomic.Int64
+	calls    atomic.Int64 // that have returned, and have not failed
+	nearHits atomic.Int64 // reads that a copy in the process has answered
 	log      [maxLog]record
 }
 
@@ -83,7 +85,14 @@ type record struct {
 	entry           atomic.Int64 // the thing that was read, if that is another
 	n               atomic.Int64 // the origin's version of a change; what a read has found
 	start, end      atomic.Int64 // on the clock; no end: it has not returned
+	began, returned atomic.Int64 // the same in Unix time, in ns
 }
+
+// moment is when something happens.
+type moment struct{ tick, at int64 } // on the clock; Unix time in ns
+
+// now returns the moment of an event that nothing else has.
+func (w *world) now() moment { return moment{w.clock.Add(1), time.Now().UnixNano()} }
 
 // openWorld maps the world in a file, which is made if it is not there.
 func openWorld(path string) (*world, error) {
