@@ -61,7 +61,7 @@ func (o *options) printNear(all []*hotCache, procs int) error {
 	for _, n := range goroutines {
 		o.progress(fmt.Sprintf("near: GOMAXPROCS %d, goroutines: %d", procs, n))
 		seen = make([][]sample, len(all))
-		for range o.rounds * max(1, int(o.time/slice)) {
+		for range o.rounds * max(1, int(o.time/turn)) {
 			for _, i := range rand.Perm(len(all)) {
 				s, err := o.sampleHot(all[i], n)
 				if err != nil {
