@@ -109,7 +109,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
 	fs.DurationVar(&o.time, "time", 300*time.Millisecond, "how long to measure a contestant for, in one round")
-	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, reads, stampede, redis, memcached and file")
+	filter := fs.String("filter", "", "regular expression: contestants of the tables hit, reads, stampede, redis, near, memcached and file")
 	all, _ := tableNames("")
 	names := fs.String("tables", "", "comma-separated subset of "+strings.Join(all, ",")+" (default all)")
 	smoke := fs.Bool("smoke", false, "one short round on fewer keys")

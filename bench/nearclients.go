@@ -33,8 +33,8 @@ var (
 // onFile reports whether c, which is a client of these tables, is opened with a path.
 func onFile(c client) bool { return c.name == fileNear.name || c.name == fileFar.name }
 
-// A machine that is so busy that a call takes a second is no failure here.
-
+// openRedis and openFile are patient: on a busy machine a call may take a second, and
+// what is not answered in time counts as missed.
 func openRedis(s setting) (driver.Backend, error) {
 	return redis.Open(context.Background(), "redis://"+s.Addr, &redis.Options{Timeout: patience})
 }
