@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,9 @@ type client struct {
 // A setting is what a client is opened with.
 type setting struct {
 	Client string        // its name
-	Addr   string        // of the server
+	Addr   string        // of the server, or the path of the file
 	Lease  time.Duration // of locks: how long they outlive a holder that dies
+	Source string        // a file with what creators return; "": the right value of the key
 	server string        // its process, in /proc
 	create func(ctx context.Context, key string) (string, error)
 }
@@ -31,8 +33,12 @@ type setting struct {
 type conn struct {
 	// get returns what is stored under key. If there is nothing, it calls the
 	// setting's create and stores the result for ttl.
-	get   func(ctx context.Context, key string) (string, error)
-	close func()
+	get func(ctx context.Context, key string) (string, error)
+	// These are nil for clients of which no table needs them.
+	set    func(ctx context.Context, key, value string) error
+	delete func(ctx context.Context, key string) error
+	near   func() int64 // how many gets a copy in this process has answered
+	close  func()
 }
 
 // sharedValue returns the one right value of key: 100 bytes.
@@ -40,7 +46,7 @@ func sharedValue(key string) string { return key + strings.Repeat(".", max(0, 10
 
 // clientNamed returns the client of that name.
 func clientNamed(name string) (client, bool) {
-	for _, c := range redisClients {
+	for _, c := range slices.Concat(redisClients, nearClients) {
 		if c.name == name {
 			return c, true
 		}
@@ -63,6 +69,9 @@ func openRegion(b driver.Backend, s setting, o dogpile.Options) (*conn, error) {
 		get: func(ctx context.Context, key string) (string, error) {
 			return c.GetOrCreate(ctx, key, func(ctx context.Context) (string, error) { return s.create(ctx, key) })
 		},
-		close: closeRegion(r),
+		set:    c.Set,
+		delete: func(ctx context.Context, key string) error { return c.Delete(ctx, key) },
+		near:   func() int64 { return r.Stats().NearHits },
+		close:  closeRegion(r),
 	}, nil
 }

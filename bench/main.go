@@ -39,6 +39,8 @@ type options struct {
 	patience time.Duration
 	// in the table redis-tries
 	regions, expiries int
+	deletes           int           // in the table near-delete
+	fleet             time.Duration // in the table near-fleet: for how long it runs in one round
 
 	profile string
 	out     io.Writer
@@ -62,6 +64,9 @@ var tables = []struct {
 	{"redis-wake", printRedisWake},
 	{"redis-holder", printRedisHolder},
 	{"redis-tries", printLeaseTries},
+	{"near", printNear},
+	{"near-delete", printNearDelete},
+	{"near-fleet", printNearFleet},
 	{"outages", printOutages},
 	{"tags", printTags},
 	{"memcached", printMemcachedHits},
@@ -99,7 +104,7 @@ func main() {
 
 func parseFlags(args []string, out, log io.Writer) (*options, error) {
 	o := &options{tries: tries, keys: manyKeys, sizes: []int{1_000, manyKeys, 1_000_000}, patience: 20 * time.Second,
-		regions: 50, expiries: 4, out: out, log: log}
+		regions: 50, expiries: 4, deletes: 200, fleet: 5 * time.Second, out: out, log: log}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(log)
 	fs.IntVar(&o.rounds, "count", 5, "rounds; the tables show medians over them")
@@ -126,6 +131,7 @@ func parseFlags(args []string, out, log io.Writer) (*options, error) {
 		o.rounds, o.tries, o.time = 1, 1, 10*time.Millisecond
 		o.keys, o.sizes, o.patience = 10_000, []int{1_000, 10_000}, 3*time.Second
 		o.regions, o.expiries = 5, 1
+		o.deletes, o.fleet = 10, 200*time.Millisecond
 	}
 	if o.tables, err = tableNames(*names); err != nil {
 		return nil, err

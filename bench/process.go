@@ -18,19 +18,27 @@ type order struct {
 	At         int64         // when they begin, in ns since 1970; the past means now
 	Create     time.Duration // what a creator takes
 
-	// Python only: get Keys keys, which are Key and a number, again and again
-	// For so long.
-	Keys int
-	For  time.Duration
+	// Get Keys keys, which are Key and a number, again and again For so long.
+	// Others than Python do so in a zipf distribution of the keys, and set each
+	// Writes-th one instead. 0: none.
+	Keys   int
+	For    time.Duration
+	Writes int
+
+	Await  string // not Python: get Key until this is what it returns
+	Delete string // not Python: have creators return this from now on, and delete Key
 }
 
 // News is what a process tells: first that it is ready, then of every creator
 // that begins, and of every order that is done.
 type news struct {
 	Creating bool
+	Awaiting bool    // another value than the one that is awaited, several times
 	Created  []int64 // when creators were done
 	Calls    []span
 	Err      string
+
+	Gets, Sets, Near int // of Near the gets that a copy in the process has answered
 }
 
 // A span is from when to when a call took, in ns since 1970.
@@ -141,7 +149,7 @@ func (p *process) next(limit time.Duration) (news, error) {
 // done returns what came of an order.
 func (p *process) done(limit time.Duration) (news, error) {
 	for {
-		if n, err := p.next(limit); err != nil || !n.Creating {
+		if n, err := p.next(limit); err != nil || !n.Creating && !n.Awaiting {
 			return n, err
 		}
 	}
@@ -162,6 +170,7 @@ func orderAll(all []*process, o order) (sum news, err error) {
 		}
 		sum.Created = append(sum.Created, n.Created...)
 		sum.Calls = append(sum.Calls, n.Calls...)
+		sum.Gets, sum.Sets, sum.Near = sum.Gets+n.Gets, sum.Sets+n.Sets, sum.Near+n.Near
 	}
 	return sum, nil
 }

@@ -26,9 +26,8 @@ const (
 	nameMGET    = "rueidis MGET of entry and version token"
 )
 
-// The clients of a Redis server. Not among them are jetcache-go v1.2.0, which
-// the go command refuses, since the checksum database does not have it, and
-// rueidislock, which no module proxy has.
+// The clients of a Redis server. Not among them is rueidislock, which no module
+// proxy has. Those with copies in their own memory are in nearclients.go.
 var (
 	dogpileOnRedis = client{nameDogpile, openDogpile(0)}
 	dogpileLagging = client{nameDogpile + ", InvalidationLag 1 s", openDogpile(time.Second)}
@@ -185,16 +184,22 @@ func openGocacheRedis(s setting) (*conn, error) {
 }
 
 func openAside(s setting) (*conn, error) {
+	_, opened, err := newAside(s)
+	return opened, err
+}
+
+func newAside(s setting) (rueidisaside.CacheAsideClient, *conn, error) {
 	c, err := rueidisaside.NewClient(rueidisaside.ClientOption{
 		ClientOption: rueidis.ClientOption{InitAddress: []string{s.Addr}, ForceSingleClient: true},
 		ClientTTL:    s.Lease,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &conn{
-		get:   func(ctx context.Context, key string) (string, error) { return c.Get(ctx, ttl, key, s.create) },
-		close: c.Close,
+	return c, &conn{
+		get:    func(ctx context.Context, key string) (string, error) { return c.Get(ctx, ttl, key, s.create) },
+		delete: c.Del,
+		close:  c.Close,
 	}, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -78,4 +80,14 @@ func (s *server) listens() error {
 func (s *server) Close() {
 	s.cmd.Process.Kill()
 	<-s.ended
+}
+
+// infoField returns a number that a Redis server tells in its INFO.
+func infoField(info, name string) (int64, error) {
+	for line := range strings.Lines(info) {
+		if text, is := strings.CutPrefix(strings.TrimSpace(line), name+":"); is {
+			return strconv.ParseInt(text, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("the server does not tell its %s", name)
 }

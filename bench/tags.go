@@ -231,11 +231,6 @@ func usage(client rueidis.Client) (u used, err error) {
 	if err != nil {
 		return u, err
 	}
-	for line := range strings.Lines(info) {
-		if text, is := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); is {
-			u.bytes, err = strconv.ParseInt(text, 10, 64)
-			return u, err
-		}
-	}
-	return u, errors.New("the server does not tell what it uses")
+	u.bytes, err = infoField(info, "used_memory")
+	return u, err
 }

@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
 
 // A worker is the inside of a process.
 type worker struct {
-	conn *conn
+	conn   *conn
+	source string // see setting
 
 	mu      sync.Mutex
 	out     *json.Encoder
@@ -47,7 +49,7 @@ func (w *worker) open(role string) error {
 	if !found || c.open == nil {
 		return fmt.Errorf("no client %q", s.Client)
 	}
-	s.create = w.create
+	s.create, w.source = w.create, s.Source
 	var err error
 	w.conn, err = c.open(s)
 	return err
@@ -65,13 +67,34 @@ func (w *worker) create(_ context.Context, key string) (string, error) {
 	take := w.take
 	w.mu.Unlock()
 	time.Sleep(take)
+	value := sharedValue(key)
+	if w.source != "" {
+		data, err := os.ReadFile(w.source)
+		if err != nil {
+			return "", err
+		}
+		value = string(data)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.created = append(w.created, time.Now().UnixNano())
-	return sharedValue(key), nil
+	return value, nil
 }
 
 func (w *worker) obey(o order) news {
+	switch {
+	case o.Await != "":
+		return w.await(o)
+	case o.Delete != "":
+		return w.delete(o)
+	case o.Keys > 0:
+		return w.mix(o)
+	}
+	return w.once(o)
+}
+
+// once gets a key once from each goroutine.
+func (w *worker) once(o order) news {
 	w.mu.Lock()
 	w.take, w.created = o.Create, nil
 	w.mu.Unlock()

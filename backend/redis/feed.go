@@ -44,6 +44,7 @@ type feed struct {
 	proof  driver.Proof // of what was announced
 	asking atomic.Bool  // a question is under way
 	mute   atomic.Bool  // the server does not tell its role
+	slots  string       // of the Cluster, as the node said when it was asked first; for who asks
 
 	mu      sync.Mutex
 	waiters map[string]map[chan struct{}]struct{} // by the lease's key; nil: the connection is gone
@@ -210,6 +211,9 @@ func (f *feed) open() {
 		case <-f.core.life.Context().Done():
 		}
 		f.conn.Close()
+		if c := f.core.watch.changes.Load(); c != nil {
+			c.NoteAll() // nobody tells of changes of what was read over it any more
+		}
 	case errors.Is(err, errNoTracking):
 		f.core.feeds.off.Store(true)
 	}
@@ -263,10 +267,26 @@ func (f *feed) connect() (gone <-chan error, err error) {
 			return nil, err
 		}
 	}
+	if err := f.listen(ctx, conn); err != nil {
+		return nil, err
+	}
+	if f.core.cluster && !f.sameSlots(conn.Do(ctx, conn.B().Arbitrary("CLUSTER", "SLOTS").Build())) {
+		return nil, errNoNode
+	}
 	f.conn = conn
 	// What was changed until now nothing was read of over this connection.
 	f.proof.Renew(asked)
 	return gone, nil
+}
+
+// listen makes sure that the client reads what the server announces. With a call that has a
+// deadline and is by itself it may read one answer alone, and pass over announcements before
+// it; a call that can be cancelled and has no deadline has it read all the time from then on.
+func (f *feed) listen(ctx context.Context, conn rueidis.DedicatedClient) error {
+	endless, cancel := context.WithCancel(f.core.life.Context())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	return noTracking(conn.Do(endless, conn.B().Ping().Build()).Error())
 }
 
 func protocol(m *rueidis.RedisMessage) int64 {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,8 @@ import (
 // A script that blocks the server blocks the answer too. A connection that is lost, or hangs,
 // proves nothing any more, and the copies that were read over it end with its last proof. The
 // question is what the server's role is: a replica, which a master may have become, proves
-// nothing.
+// nothing. On a Cluster it is also who has which slot: a slot that another node has taken is
+// not announced, not by all versions, and the keys in it are changed on the other node.
 type watch struct {
 	core    *core
 	changes atomic.Pointer[driver.Changes] // nil: nobody has ever watched
@@ -169,14 +171,28 @@ func (f *feed) ask() {
 		if f.mute.Load() {
 			word = "PING"
 		}
-		res := f.conn.Do(ctx, f.conn.B().Arbitrary(word).Build())
-		if word == "PING" && res.Error() == nil {
-			f.proof.Renew(asked)
+		cmds := rueidis.Commands{f.conn.B().Arbitrary(word).Build()}
+		if f.core.cluster {
+			cmds = append(cmds, f.conn.B().Arbitrary("CLUSTER", "SLOTS").Build())
+		}
+		results := f.conn.DoMulti(ctx, cmds...)
+		for _, res := range results {
+			if res.NonRedisError() != nil {
+				f.giveUp()
+				return
+			}
+		}
+		if f.core.cluster && !f.sameSlots(results[1]) {
+			f.giveUp()
 			return
 		}
-		if f.answered(asked, res) != nil && res.NonRedisError() != nil {
-			f.giveUp()
+		if word == "PING" {
+			if results[0].Error() == nil {
+				f.proof.Renew(asked)
+			}
+			return
 		}
+		_ = f.answered(asked, results[0]) // if it proves nothing, copies end
 	})
 	if !started {
 		f.asking.Store(false)
@@ -184,12 +200,12 @@ func (f *feed) ask() {
 }
 
 // answered takes the answer to a question about the server's role that was sent after a
-// moment. The error tells that it proves nothing.
+// moment. The error tells that it proves nothing: a server that is busy with a script answers
+// with one.
 func (f *feed) answered(asked time.Duration, res rueidis.RedisResult) error {
 	parts, err := res.ToArray()
-	if _, refused := rueidis.IsRedisErr(err); refused {
+	if reply, refused := rueidis.IsRedisErr(err); refused && (begins(reply, "NOPERM") || begins(reply, "ERR")) {
 		f.mute.Store(true) // it is not allowed, or not known: PING has to do
-		return err
 	}
 	if err != nil {
 		return err
@@ -199,4 +215,18 @@ func (f *feed) answered(asked time.Duration, res rueidis.RedisResult) error {
 	}
 	f.proof.Renew(asked)
 	return nil
+}
+
+// sameSlots reports whether the node says of the slots of the Cluster what it said when it was
+// asked first.
+func (f *feed) sameSlots(res rueidis.RedisResult) bool {
+	all, err := res.ToAny()
+	if err != nil {
+		return false
+	}
+	said := fmt.Sprint(all)
+	if f.slots == "" {
+		f.slots = said
+	}
+	return f.slots == said
 }

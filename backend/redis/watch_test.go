@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -443,6 +444,40 @@ func TestWatchOnACluster(t *testing.T) {
 	})
 	put(t, other, "{tag}k", "newer")
 	eventually(t, "a change on the new node to be heard of", c.changed)
+}
+
+// TestWatchOfASlotThatIsTaken: another node takes a slot, by a newer epoch, though its keys are
+// still here. Not all versions announce that they are gone.
+func TestWatchOfASlotThatIsTaken(t *testing.T) {
+	t.Parallel()
+	const lag = time.Second
+	m := startMoving(t, "tag")
+	b := open(t, m.url(), &redis.Options{Breaker: off})
+	watching(t, b, lag)
+	put(t, b, "{tag}k", "old")
+	kept := keepProved(t, b, "{tag}k")
+	m.begin()
+	to, err := m.to.do(t, "CLUSTER", "MYID").ToString()
+	ok(t, err)
+	m.to.do(t, "CLUSTER", "SETSLOT", m.slot, "NODE", to)
+	raw := m.to.client(t)
+	eventually(t, "the other node to take a SET", func() bool {
+		return raw.Do(context.Background(), raw.B().Set().Key("{tag}k").Value("new").Build()).Error() == nil
+	})
+	// That the slot is another's has to get around first.
+	from := m.from.client(t)
+	eventually(t, "the node that had the slot to know", func() bool {
+		err := from.Do(context.Background(), from.B().Get().Key("{tag}k").Build()).Error()
+		return err != nil && strings.HasPrefix(err.Error(), "MOVED")
+	})
+	backendtest.Pause(lag + 10*time.Millisecond)
+	if kept.right(lag) {
+		t.Error("a copy of a key in the slot is still right")
+	}
+	eventually(t, "the new node to vouch for copies", func() bool {
+		c := keep(t, b, "{tag}k")
+		return c.Mark.Proof != nil && string(c.Data) == "new"
+	})
 }
 
 func TestWatchOfAMasterThatIsReplaced(t *testing.T) {
