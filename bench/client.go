@@ -36,6 +36,7 @@ type conn struct {
 	get func(ctx context.Context, key string) (string, error)
 	// These are nil for clients of which no table needs them.
 	set    func(ctx context.Context, key, value string) error
+	fill   func(ctx context.Context, values map[string]string) error // sets many at once
 	delete func(ctx context.Context, key string) error
 	near   func() int64 // how many gets a copy in this process has answered
 	close  func()
@@ -43,6 +44,15 @@ type conn struct {
 
 // sharedValue returns the one right value of key: 100 bytes.
 func sharedValue(key string) string { return key + strings.Repeat(".", max(0, 100-len(key))) }
+
+// valuesOf returns what all are.
+func valuesOf(all []stored) map[string]string {
+	values := make(map[string]string, len(all))
+	for _, e := range all {
+		values[e.key] = e.value
+	}
+	return values
+}
 
 // clientNamed returns the client of that name.
 func clientNamed(name string) (client, bool) {
@@ -70,6 +80,7 @@ func openRegion(b driver.Backend, s setting, o dogpile.Options) (*conn, error) {
 			return c.GetOrCreate(ctx, key, func(ctx context.Context) (string, error) { return s.create(ctx, key) })
 		},
 		set:    c.Set,
+		fill:   c.SetMulti,
 		delete: func(ctx context.Context, key string) error { return c.Delete(ctx, key) },
 		near:   func() int64 { return r.Stats().NearHits },
 		close:  closeRegion(r),

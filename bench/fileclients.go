@@ -79,15 +79,9 @@ func openDogpileFile(path string) (*fileStore, error) {
 	c := dogpile.NewCache[string](r, nil)
 	missed := func(context.Context) (string, error) { return "", errMissed }
 	return &fileStore{
-		get: func(key string) (string, error) { return c.GetOrCreate(ctx, key, missed) },
-		set: func(key, value string) error { return c.Set(ctx, key, value) },
-		fill: func(entries []stored) error {
-			values := make(map[string]string, len(entries))
-			for _, e := range entries {
-				values[e.key] = e.value
-			}
-			return c.SetMulti(ctx, values)
-		},
+		get:   func(key string) (string, error) { return c.GetOrCreate(ctx, key, missed) },
+		set:   func(key, value string) error { return c.Set(ctx, key, value) },
+		fill:  func(entries []stored) error { return c.SetMulti(ctx, valuesOf(entries)) },
 		close: closeRegion(r),
 	}, nil
 }

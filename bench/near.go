@@ -61,7 +61,7 @@ func (o *options) printNear(all []*hotCache, procs int) error {
 	for _, n := range goroutines {
 		o.progress(fmt.Sprintf("near: GOMAXPROCS %d, goroutines: %d", procs, n))
 		seen = make([][]sample, len(all))
-		for range o.rounds * max(1, int(o.time/slice)) {
+		for range o.rounds * max(1, int(o.time/turn)) {
 			for _, i := range rand.Perm(len(all)) {
 				s, err := o.sampleHot(all[i], n)
 				if err != nil {
@@ -102,11 +102,7 @@ type hotCache struct {
 
 // openHot stores the keys and gets each so often that it is in memory.
 func openHot(h hot, s setting) (*hotCache, error) {
-	all := make([]stored, hotKeys)
-	for i := range all {
-		key := fmt.Sprint(h.name, ":", i)
-		all[i] = stored{key, sharedValue(key)}
-	}
+	all := numbered(h.name+":", hotKeys)
 	opened, err := h.open(s, all)
 	if err != nil {
 		return nil, err

@@ -33,17 +33,22 @@ var (
 // onFile reports whether c, which is a client of these tables, is opened with a path.
 func onFile(c client) bool { return c.name == fileNear.name || c.name == fileFar.name }
 
+// A machine that is so busy that a call takes a second is no failure here.
+
 func openRedis(s setting) (driver.Backend, error) {
-	return redis.Open(context.Background(), "redis://"+s.Addr, nil)
+	return redis.Open(context.Background(), "redis://"+s.Addr, &redis.Options{Timeout: patience})
 }
 
-func openFile(s setting) (driver.Backend, error) { return file.Open(context.Background(), s.Addr, nil) }
+func openFile(s setting) (driver.Backend, error) {
+	return file.Open(context.Background(), s.Addr, &file.Options{Timeout: patience})
+}
 
 func nearOptions(near bool) dogpile.Options {
-	if !near {
-		return dogpile.Options{}
+	o := dogpile.Options{BackendTimeout: patience}
+	if near {
+		o.Near = &dogpile.Near{Lag: nearLag}
 	}
-	return dogpile.Options{Near: &dogpile.Near{Lag: nearLag}}
+	return o
 }
 
 func openShared(open func(setting) (driver.Backend, error), near bool) func(setting) (*conn, error) {
@@ -104,7 +109,11 @@ func hotRegion(open func(setting) (driver.Backend, error), near bool) func(setti
 		if near {
 			opened.near = func() int64 { return r.Stats().NearHits }
 		}
-		return opened.filled(all, c.Set)
+		if err := c.SetMulti(context.Background(), valuesOf(all)); err != nil {
+			opened.close()
+			return nil, err
+		}
+		return opened, nil
 	}
 }
 

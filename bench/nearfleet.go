@@ -147,13 +147,23 @@ func fillFleet(c client, s setting) error {
 		return err
 	}
 	defer opened.close()
-	for i := range fleetKeys {
-		key := fleetKey + strconv.Itoa(i)
-		if err := opened.set(context.Background(), key, sharedValue(key)); err != nil {
+	// In parts, each of which is done in time on a machine that is busy.
+	for part := range slices.Chunk(numbered(fleetKey, fleetKeys), 500) {
+		if err := opened.fill(context.Background(), valuesOf(part)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// numbered returns n entries, whose keys are prefix and a number.
+func numbered(prefix string, n int) []stored {
+	all := make([]stored, n)
+	for i := range all {
+		key := prefix + strconv.Itoa(i)
+		all[i] = stored{key, sharedValue(key)}
+	}
+	return all
 }
 
 func cpuOf(all []*process) (sum time.Duration) {
@@ -198,11 +208,7 @@ func (w *worker) mix(o order) news {
 	if o.Writes > 0 && w.conn.set == nil {
 		return news{Err: "the client cannot set"}
 	}
-	keys := make([]stored, o.Keys)
-	for i := range keys {
-		key := o.Key + strconv.Itoa(i)
-		keys[i] = stored{key, sharedValue(key)}
-	}
+	keys := numbered(o.Key, o.Keys)
 	var near int64
 	if w.conn.near != nil {
 		near = -w.conn.near()

@@ -48,7 +48,25 @@ func (f *demoFlags) open(ctx context.Context) (*backend, error) {
 	default:
 		b.processes = 1
 	}
+	if f.near && !b.watches() {
+		b.close()
+		return nil, fmt.Errorf("--near: copies need a backend that processes share and that tells of changes, which one of scheme %s does not", b.scheme())
+	}
 	return b, nil
+}
+
+// watches reports whether copies of the backend's entries can be kept.
+func (b *backend) watches() bool {
+	w, ok := b.opened.(driver.Watcher)
+	if !ok || !driver.CapsOf(b.opened).Shared {
+		return false
+	}
+	stop, _ := w.Watch(time.Second)
+	if stop == nil {
+		return false
+	}
+	stop()
+	return true
 }
 
 func (b *backend) open(ctx context.Context) (err error) {

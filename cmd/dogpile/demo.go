@@ -26,7 +26,7 @@ type demoFlags struct {
 	expiration, staleFor time.Duration
 	cost                 time.Duration
 	workers              int
-	json                 bool
+	near, json           bool
 }
 
 func newDemo() *cobra.Command {
@@ -40,6 +40,10 @@ func newDemo() *cobra.Command {
   coalesced   the same, but callers in one process that miss the same key share
               one creation
   dogpile     one creator in the background, everybody else reads the old value
+
+With --near it does so a fourth time, and shows what a fresh hit took:
+
+  near        as dogpile, and each process keeps copies of the entries that it reads
 
 The clients run in several processes, if the backend is one that they can share.
 There is one origin for all of them.
@@ -56,6 +60,7 @@ unless --duration or --requests cut it off.`,
 		Example: `  dogpile demo
   dogpile demo --requests 5000 --keys 30 --skew 0.8 --expiration 500ms
   dogpile demo --backend redis://localhost/0 --processes 8
+  dogpile demo --near
   dogpile demo --log access.log --speed 60
   dogpile demo --json --report ""`,
 		Args: cobra.NoArgs,
@@ -82,6 +87,7 @@ unless --duration or --requests cut it off.`,
 	flags.DurationVar(&f.cost, "cost", 25*time.Millisecond, "CPU time of one creation, about")
 	flags.IntVar(&f.workers, "workers", 2, "how many creations the origin works on at once")
 	flags.StringVar(&f.backend, "backend", temporary, `URL of the backend, which all processes use; "file" alone is a file that is removed afterwards`)
+	flags.BoolVar(&f.near, "near", false, "do it once more with copies of entries in each process")
 	flags.StringVar(&f.report, "report", "report.html", "file to write the page to; empty for none")
 	flags.BoolVar(&f.json, "json", false, "write the results as one JSON object; progress goes to standard error")
 	return cmd

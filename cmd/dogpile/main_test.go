@@ -118,6 +118,7 @@ var badInput = []struct {
 	{"more processes than clients", "--processes is 3, more than the 2 of --clients", []string{"demo", "--processes=3", "--clients=2"}},
 	{"processes that cannot share", "--processes is 2, but no two processes can share a backend of scheme memory",
 		[]string{"demo", "--processes=2", "--backend=memory://"}},
+	{"copies of a backend that cannot be shared", "--near: copies need a backend that processes share", []string{"demo", "--near", "--backend=memory://"}},
 	{"process without a demo", "there is no task", []string{"demo-process"}},
 	{"no requests", "--requests is 0", []string{"demo", "--requests=0"}},
 	{"too many requests", "--requests is 2000000000", []string{"demo", "--requests=2000000000"}},
@@ -276,6 +277,31 @@ func TestJSON(t *testing.T) {
 	}
 	if s := out.Settings; len(out.Modes) != 3 || s.Requests != 60 || s.Keys != 5 || s.Backend != "file" || s.Processes != 4 {
 		t.Errorf("%d modes, settings %+v", len(out.Modes), s)
+	}
+	checkPage(t, filepath.Join(dir, "report.html"))
+	onlyFiles(t, dir, "report.html")
+}
+
+func TestNear(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	got := dogpile(t, dir, "demo", "--near", "--json", "--requests=200", "--duration=300ms", "--keys=1", "--expiration=10s", "--cost=1ms")
+	if got.code != 0 {
+		t.Fatalf("exit %d: %s", got.code, got.stderr)
+	}
+	out, fields := decode(t, got.stdout)
+	if len(fields) != 4 || out.Modes[3].Mode != "near" || !strings.Contains(got.stderr, ", four times, ") {
+		t.Fatalf("modes %v; %q", fields, got.stderr)
+	}
+	for _, m := range fields {
+		hits, near, took := m["hits"].(float64), m["near_hits"].(float64), m["hit_p50_us"].(float64)
+		// In each of 4 processes a few requests come before there is a copy.
+		if hits < 100 || near > hits || (near >= 50) != (m["mode"] == "near") || (near > 0) != (m["mode"] == "near") || took <= 0 {
+			t.Errorf("%v: %v hits, of these %v near; %v µs", m["mode"], hits, near, took)
+		}
+	}
+	if most := out.Modes[3].MaxCreators; most != 1 || out.Errors["near"] != 0 {
+		t.Errorf("near: %d creators at once, %d errors", most, out.Errors["near"])
 	}
 	checkPage(t, filepath.Join(dir, "report.html"))
 	onlyFiles(t, dir, "report.html")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -26,6 +27,7 @@ type runner struct {
 	backend  *backend
 	fleet    fleet.Fleet
 	task     demo.Task // the same for all modes, but without a mode
+	modes    []demo.Mode
 	report   report.Report
 }
 
@@ -46,9 +48,13 @@ func (r *runner) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err := r.prepare(ctx, requests); err != nil {
 		return err
 	}
-	show := screen.New(r.progress, demo.Modes, len(requests))
+	r.modes = demo.Modes
+	if r.flags.near {
+		r.modes = append(slices.Clone(demo.Modes), demo.Near)
+	}
+	show := screen.New(r.progress, r.modes, len(requests))
 	show.Print(r.intent())
-	for _, mode := range demo.Modes {
+	for _, mode := range r.modes {
 		result, err := r.runMode(ctx, mode, show)
 		if err != nil {
 			return failure{err}
@@ -106,8 +112,8 @@ func (r *runner) intent() string {
 		from = fmt.Sprintf(" of %s (%d lines, %d more malformed)", s.Log.File, s.Log.Lines, s.Log.Malformed)
 	}
 	last := (r.task.End - demo.Grace).Round(time.Millisecond)
-	return fmt.Sprintf("%d requests%s for %d keys within %v, three times, in %s; tiles of %d×%d pixels cost about %v of CPU time each.",
-		s.Requests, from, s.Keys, last, s.Where(), s.TileSize, s.TileSize, r.flags.cost)
+	return fmt.Sprintf("%d requests%s for %d keys within %v, %s times, in %s; tiles of %d×%d pixels cost about %v of CPU time each.",
+		s.Requests, from, s.Keys, last, report.Times(len(r.modes)), s.Where(), s.TileSize, s.TileSize, r.flags.cost)
 }
 
 // runMode runs the load in one mode. Its processes are new ones, which share

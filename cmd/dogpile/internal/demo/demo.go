@@ -19,9 +19,10 @@ const (
 	None      Mode = "none"      // get, else create and set
 	Coalesced Mode = "coalesced" // the same, but callers in one process that miss the same key share one creation
 	Dogpile   Mode = "dogpile"   // a dogpile.Cache that creates in the background
+	Near      Mode = "near"      // the same, with copies of entries in each process
 )
 
-// Modes are all of them, in the order in which they are run.
+// Modes are those that any backend can be used in, in the order in which they are run.
 var Modes = []Mode{None, Coalesced, Dogpile}
 
 // Task is one run: a load and how it is answered. Several processes share one
@@ -32,7 +33,7 @@ type Task struct {
 	End        time.Duration  // when the run ends; what has not been answered by then counts as unanswered
 	Clients    int            // how many requests may be under way at once
 	Expiration time.Duration
-	StaleFor   time.Duration // past Expiration, in mode Dogpile
+	StaleFor   time.Duration // past Expiration, in modes Dogpile and Near
 	Prefix     string        // put before the keys, so that runs do not meet in a shared backend
 }
 
@@ -69,7 +70,7 @@ func Merge(parts [][]Outcome) []Outcome {
 }
 
 // Progress is counted up while a run goes on. It may be read at any time.
-type Progress struct{ answered, creations, staleServed, errors atomic.Int64 }
+type Progress struct{ answered, creations, staleServed, errors, nearHits atomic.Int64 }
 
 // Counts is how far a run has come.
 type Counts struct {
@@ -77,22 +78,25 @@ type Counts struct {
 	Creations   int // begun
 	StaleServed int
 	Errors      int // requests and backend calls that failed
+	NearHits    int `json:",omitempty"` // requests that a copy in a process has answered; known at the end
 }
 
 // Counts returns the counts so far.
 func (p *Progress) Counts() Counts {
-	return Counts{int(p.answered.Load()), int(p.creations.Load()), int(p.staleServed.Load()), int(p.errors.Load())}
+	return Counts{int(p.answered.Load()), int(p.creations.Load()), int(p.staleServed.Load()), int(p.errors.Load()), int(p.nearHits.Load())}
 }
 
 // Plus returns the sum of c and d.
 func (c Counts) Plus(d Counts) Counts {
-	return Counts{c.Answered + d.Answered, c.Creations + d.Creations, c.StaleServed + d.StaleServed, c.Errors + d.Errors}
+	return Counts{c.Answered + d.Answered, c.Creations + d.Creations, c.StaleServed + d.StaleServed, c.Errors + d.Errors, c.NearHits + d.NearHits}
 }
 
 // Outcome is what became of one request.
 type Outcome struct {
 	Waited time.Duration // since its arrival
 	End    End
+	Hit    bool          `json:",omitempty"` // it found a fresh entry
+	Took   time.Duration `json:",omitempty"` // by the call that found it
 }
 
 // End is how a request ended.
@@ -141,7 +145,7 @@ func Run(ctx context.Context, start time.Time, t *Task, b driver.Backend, create
 
 // ask waits for the arrival of r and answers it. Its waiting time runs from the
 // arrival, even if no client was free by then.
-func ask(ctx context.Context, start time.Time, r load.Request, fetch Create, p *Progress) Outcome {
+func ask(ctx context.Context, start time.Time, r load.Request, fetch fetch, p *Progress) Outcome {
 	due := start.Add(r.At)
 	if wait := time.Until(due); wait > 0 {
 		timer := time.NewTimer(wait)
@@ -152,19 +156,23 @@ func ask(ctx context.Context, start time.Time, r load.Request, fetch Create, p *
 		}
 	}
 	if ctx.Err() != nil {
-		return Outcome{time.Since(due), Unanswered}
+		return Outcome{Waited: time.Since(due), End: Unanswered}
 	}
-	_, err := fetch(ctx, r.Key)
-	waited := time.Since(due)
+	began := time.Now()
+	hit, err := fetch(ctx, r.Key)
+	o := Outcome{Waited: time.Since(due), Hit: hit}
+	if hit {
+		o.Took = time.Since(began)
+	}
 	switch {
 	case err == nil:
 		p.answered.Add(1)
-		return Outcome{waited, Answered}
-	case over(ctx):
-		return Outcome{waited, Unanswered}
+		o.End = Answered
+	case !over(ctx):
+		p.errors.Add(1)
+		o.End = Failed
 	}
-	p.errors.Add(1)
-	return Outcome{waited, Failed}
+	return o
 }
 
 // over reports whether ctx has ended or its deadline has passed. A call that

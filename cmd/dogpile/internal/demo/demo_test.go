@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/dogpile-go/dogpile/backend/file"
 	"github.com/dogpile-go/dogpile/backend/memory"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
@@ -274,6 +276,38 @@ func TestRunWaitsForCreations(t *testing.T) {
 					t.Errorf("counts %+v", c)
 				}
 			})
+		})
+	}
+}
+
+// One client asks five times. The first request creates, the second one reads what there
+// is, and a copy of that answers the others.
+func TestNearHits(t *testing.T) {
+	t.Parallel()
+	for mode, near := range map[demo.Mode]int{demo.Dogpile: 0, demo.Near: 3} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			b, err := file.Open(t.Context(), filepath.Join(t.TempDir(), "f"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { b.Close() })
+			k := task(mode, requests("/a", 0, 0, 0, 0, 0)...)
+			k.Clients, k.End, k.Expiration = 1, time.Minute, time.Hour
+			r := run(t, k, b, 1)
+			if r.Creations != 1 || r.Hits != 4 || r.NearHits != near || r.Errors+r.Unanswered != 0 {
+				t.Errorf("got %+v, want 1 creation and 4 hits, %d of them near", *r, near)
+			}
+			if r.HitTook.P50 <= 0 || r.HitTook.P50 > r.HitTook.Max {
+				t.Errorf("hits took %+v", r.HitTook)
+			}
+			for _, there := range []bool{true, false} {
+				items := []driver.Item{{Key: "test:" + string(mode) + ":/a"}}
+				if err := b.Get(t.Context(), items); err != nil || items[0].Found() != there {
+					t.Errorf("the entry is there: %v (%v), want %v", items[0].Found(), err, there)
+				}
+				demo.Clean(k, b)
+			}
 		})
 	}
 }

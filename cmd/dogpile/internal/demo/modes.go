@@ -13,11 +13,19 @@ import (
 	"github.com/dogpile-go/dogpile/driver"
 )
 
+// fetch gets the value of a key, and reports whether there was a fresh one.
+type fetch func(ctx context.Context, key string) (hit bool, err error)
+
 // fetcher returns the function by which the clients of t get a value, and one
 // that waits for the creations that still go on, until ctx ends. All modes use a
-// region over the same backend; they differ in the methods that they call.
-func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *Progress) (fetch Create, stop func(), err error) {
-	region, err := t.region(b, &dogpile.Hooks{
+// region over the same backend; they differ in the methods that they call, and Near
+// in an option.
+func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *Progress) (get fetch, stop func(), err error) {
+	var near *dogpile.Near
+	if t.Mode == Near {
+		near = new(dogpile.Near)
+	}
+	region, err := t.region(b, near, &dogpile.Hooks{
 		Stale: func(context.Context, dogpile.Event) { p.staleServed.Add(1) },
 		Error: func(context.Context, dogpile.Event) {
 			if !over(ctx) {
@@ -28,7 +36,10 @@ func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *P
 	if err != nil {
 		return nil, nil, err
 	}
-	stop = func() { region.Close(ctx) }
+	stop = func() {
+		region.Close(ctx)
+		p.nearHits.Store(region.Stats().NearHits)
+	}
 	cache := dogpile.NewCache[[]byte](region, nil)
 	counted := func(ctx context.Context, key string) ([]byte, error) {
 		p.creations.Add(1)
@@ -36,41 +47,55 @@ func fetcher(ctx context.Context, t *Task, b driver.Backend, create Create, p *P
 	}
 	switch t.Mode {
 	case None:
-		return unprotected(cache, counted, p), stop, nil
-	case Coalesced:
-		var f flights
-		miss := unprotected(cache, counted, p)
-		return func(ctx context.Context, key string) ([]byte, error) {
-			if v, ok, err := cache.Get(ctx, key); err == nil && ok {
-				return v, nil
-			}
-			return f.do(ctx, key, miss)
+		getOrSet := unprotected(cache, counted, p)
+		return func(ctx context.Context, key string) (bool, error) {
+			_, hit, err := getOrSet(ctx, key)
+			return hit, err
 		}, stop, nil
+	case Coalesced:
+		return coalesced(cache, unprotected(cache, counted, p)), stop, nil
 	}
-	return func(ctx context.Context, key string) ([]byte, error) {
-		return cache.GetOrCreate(ctx, key, func(ctx context.Context) ([]byte, error) { return counted(ctx, key) })
+	return func(ctx context.Context, key string) (bool, error) {
+		e, err := cache.GetOrCreateEntry(ctx, key, func(ctx context.Context) ([]byte, error) { return counted(ctx, key) })
+		return e.From == dogpile.Hit, err
 	}, stop, nil
 }
 
+// coalesced is getOrSet for callers that share what they miss.
+func coalesced(cache *dogpile.Cache[[]byte], getOrSet func(context.Context, string) ([]byte, bool, error)) fetch {
+	var f flights
+	miss := func(ctx context.Context, key string) ([]byte, error) {
+		v, _, err := getOrSet(ctx, key)
+		return v, err
+	}
+	return func(ctx context.Context, key string) (bool, error) {
+		if _, ok, err := cache.Get(ctx, key); err == nil && ok {
+			return true, nil
+		}
+		_, err := f.do(ctx, key, miss)
+		return false, err
+	}
+}
+
 // unprotected is how a cache is used without protection. A cache that fails
-// does not fail the request.
-func unprotected(cache *dogpile.Cache[[]byte], create Create, p *Progress) Create {
-	return func(ctx context.Context, key string) ([]byte, error) {
+// does not fail the request. hit tells that the value was there.
+func unprotected(cache *dogpile.Cache[[]byte], create Create, p *Progress) func(ctx context.Context, key string) (v []byte, hit bool, err error) {
+	return func(ctx context.Context, key string) ([]byte, bool, error) {
 		v, ok, err := cache.Get(ctx, key)
 		if ok {
-			return v, nil
+			return v, true, nil
 		}
 		if err != nil && !over(ctx) {
 			p.errors.Add(1)
 		}
 		v, err = create(ctx, key)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := cache.Set(ctx, key, v); err != nil && !over(ctx) {
 			p.errors.Add(1)
 		}
-		return v, nil
+		return v, false, nil
 	}
 }
 
@@ -121,7 +146,7 @@ func (f *flights) do(ctx context.Context, key string, call Create) ([]byte, erro
 // region returns the region in which t keeps its entries. It invalidates in this
 // process alone: nothing is invalidated here, and a version token in the backend
 // would be left behind there.
-func (t *Task) region(b driver.Backend, hooks *dogpile.Hooks) (*dogpile.Region, error) {
+func (t *Task) region(b driver.Backend, near *dogpile.Near, hooks *dogpile.Hooks) (*dogpile.Region, error) {
 	region := dogpile.NewRegion(string(t.Mode))
 	err := region.Configure(b, &dogpile.Options{
 		Expiration:  t.Expiration,
@@ -131,6 +156,7 @@ func (t *Task) region(b driver.Backend, hooks *dogpile.Hooks) (*dogpile.Region, 
 		Prefix:      t.Prefix + string(t.Mode) + ":",
 		Invalidator: new(dogpile.LocalInvalidator),
 		Hooks:       hooks,
+		Near:        near,
 		Logger:      slog.New(slog.DiscardHandler), // errors are counted and shown as a number
 	})
 	return region, err
@@ -139,7 +165,7 @@ func (t *Task) region(b driver.Backend, hooks *dogpile.Hooks) (*dogpile.Region, 
 // Clean removes the entries of t from b, within a second or so. That some may be
 // left behind is not worth an error: they expire.
 func Clean(t *Task, b driver.Backend) {
-	region, err := t.region(b, nil)
+	region, err := t.region(b, nil, nil)
 	if err != nil {
 		return
 	}

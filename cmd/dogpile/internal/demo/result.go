@@ -21,6 +21,9 @@ type Result struct {
 	StaleServed int
 	Unanswered  int // requests neither answered nor failed when the run ended
 	Errors      int
+	Hits        int     // calls that found a fresh entry
+	NearHits    int     // those of them that a copy in a process has answered
+	HitTook     Latency // by those calls, from their beginning
 	Cold        Phase   // the time before Task.Expiration has passed: nothing can have expired yet
 	Steady      Phase   // the time from then on
 	Buckets     []Phase // the run in equal slices of time, without gaps
@@ -69,6 +72,7 @@ func Summarise(t *Task, start time.Time, outcomes []Outcome, o origin.Stats, c C
 		OriginCPU:   o.CPU,
 		StaleServed: c.StaleServed,
 		Errors:      c.Errors,
+		NearHits:    c.NearHits,
 		Buckets:     make([]Phase, BucketCount),
 	}
 	for _, at := range o.Creations {
@@ -77,6 +81,7 @@ func Summarise(t *Task, start time.Time, outcomes []Outcome, o origin.Stats, c C
 		}
 	}
 	all := make([]time.Duration, len(outcomes))
+	var hits []time.Duration
 	waits := make(map[*Phase][]time.Duration)
 	for i, got := range outcomes {
 		all[i] = got.Waited
@@ -86,8 +91,12 @@ func Summarise(t *Task, start time.Time, outcomes []Outcome, o origin.Stats, c C
 		if got.End == Unanswered {
 			r.Unanswered++
 		}
+		if got.Hit {
+			hits = append(hits, got.Took)
+		}
 	}
 	r.Latency = latencyOf(all)
+	r.Hits, r.HitTook = len(hits), latencyOf(hits)
 	for p, w := range waits {
 		p.Requests, p.Latency = len(w), latencyOf(w)
 	}

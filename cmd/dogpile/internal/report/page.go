@@ -22,6 +22,7 @@ var modeTexts = map[demo.Mode]string{
 	demo.None:      "Get; on a miss create and set. Every caller that misses creates.",
 	demo.Coalesced: "Callers of one process that miss the same key share one creation and wait for it.",
 	demo.Dogpile:   "One creator in the background; all other callers read the old value meanwhile.",
+	demo.Near:      "The same, and each process keeps copies of what it reads, for as long as they are known to be right.",
 }
 
 type card struct {
@@ -42,7 +43,7 @@ func (r *Report) HTML(w io.Writer) error {
 		cold: time.Duration(r.Settings.Expiration * float64(time.Second)),
 	}
 	data := struct {
-		Began, Where       string
+		Began, Where, Ways string
 		Verdict            []string
 		Cards              []card
 		P99Name            string
@@ -58,6 +59,7 @@ func (r *Report) HTML(w io.Writer) error {
 	}{
 		Began:     r.Settings.Began.Format("2 January 2006, 15:04:05 MST"),
 		Where:     r.Settings.Where(),
+		Ways:      Times(len(results)),
 		Verdict:   r.Verdict(),
 		Modes:     modesOf(results),
 		Columns:   1 + len(results),
@@ -82,6 +84,14 @@ func (r *Report) HTML(w io.Writer) error {
 		data.Tiles = append(data.Tiles, template.URL("data:image/png;base64,"+base64.StdEncoding.EncodeToString(png)))
 	}
 	return page.Execute(w, data)
+}
+
+// Times writes how many modes there are.
+func Times(modes int) string {
+	if modes == 4 {
+		return "four"
+	}
+	return "three"
 }
 
 func (s *Settings) facts() []fact {

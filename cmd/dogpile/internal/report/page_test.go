@@ -89,6 +89,19 @@ func TestPage(t *testing.T) {
 	}
 }
 
+func TestPageWithNear(t *testing.T) {
+	t.Parallel()
+	text, root := pageOf(t, nearSample(t))
+	for _, want := range []string{"One load, four ways", "All four charts", "each process keeps copies", "of these, near", "mode near answered 80 of 100 requests"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if n := len(root.all(named("svg"))); n != 8 {
+		t.Errorf("%d charts, want 8", n)
+	}
+}
+
 // checkAttribute lets only pictures in that are part of the page.
 func checkAttribute(t *testing.T, name, value string) {
 	t.Helper()

@@ -70,6 +70,13 @@ type modeJSON struct {
 	P99         float64   `json:"p99_ms"`
 	Max         float64   `json:"max_ms"`
 	StaleServed int       `json:"stale_served"`
+	*nearJSON             // with mode near alone
+}
+
+type nearJSON struct {
+	Hits     int     `json:"hits"`
+	NearHits int     `json:"near_hits"`
+	HitP50   float64 `json:"hit_p50_us"`
 }
 
 type phaseJSON struct {
@@ -93,13 +100,33 @@ func (r *Report) JSON(w io.Writer) error {
 	for _, m := range r.Results {
 		out.Modes = append(out.Modes, modeJSON{
 			m.Mode, m.Requests, m.Creations, m.MaxCreators, m.OriginCPU.Seconds(),
-			millis(m.P50), millis(m.P99), millis(m.Max), m.StaleServed,
+			millis(m.P50), millis(m.P99), millis(m.Max), m.StaleServed, r.nearJSON(m),
 		})
 		out.Cold[m.Mode], out.Steady[m.Mode] = jsonOf(m.Cold), jsonOf(m.Steady)
 		out.Unanswered[m.Mode] = m.Unanswered
 		out.Errors[m.Mode] = m.Errors
 	}
 	return json.NewEncoder(w).Encode(out)
+}
+
+func (r *Report) nearJSON(m *demo.Result) *nearJSON {
+	if !r.hasNear() {
+		return nil
+	}
+	return &nearJSON{m.Hits, m.NearHits, float64(m.HitTook.P50.Nanoseconds()) / 1000}
+}
+
+// hasNear reports whether mode near was run.
+func (r *Report) hasNear() bool { return r.of(demo.Near) != nil }
+
+// of returns the result of a mode, or nil.
+func (r *Report) of(mode demo.Mode) *demo.Result {
+	for _, m := range r.Results {
+		if m.Mode == mode {
+			return m
+		}
+	}
+	return nil
 }
 
 func jsonOf(p demo.Phase) phaseJSON {

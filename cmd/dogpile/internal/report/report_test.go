@@ -44,6 +44,43 @@ func sample(t *testing.T) *report.Report {
 	return r
 }
 
+// nearSample is sample with a run in mode near.
+func nearSample(t *testing.T) *report.Report {
+	t.Helper()
+	r := sample(t)
+	near := *r.Results[2]
+	near.Mode, near.NearHits = demo.Near, 80
+	r.Results = append(r.Results, &near)
+	for i, m := range r.Results[1:] {
+		m.Hits, m.HitTook = 85+i, demo.Latency{P50: []time.Duration{12 * time.Millisecond, 45678 * time.Nanosecond, 123 * time.Nanosecond}[i]}
+	}
+	return r
+}
+
+func TestJSONWithNear(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := nearSample(t).JSON(&out); err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Modes []map[string]any }
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []map[string]any{
+		{"mode": "none", "hits": 0., "near_hits": 0., "hit_p50_us": 0.},
+		{"mode": "coalesced", "hits": 85., "near_hits": 0., "hit_p50_us": 12000.},
+		{"mode": "dogpile", "hits": 86., "near_hits": 0., "hit_p50_us": 45.678},
+		{"mode": "near", "hits": 87., "near_hits": 80., "hit_p50_us": .123},
+	} {
+		for name, value := range want {
+			if got.Modes[i][name] != value {
+				t.Errorf("%v: %s is %v, want %v", want["mode"], name, got.Modes[i][name], value)
+			}
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

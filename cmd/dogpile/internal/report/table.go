@@ -88,6 +88,11 @@ func (r *Report) whole(results []*demo.Result) []row {
 	add("latency p99", func(m *demo.Result) string { return span(m.P99) })
 	add("latency max", func(m *demo.Result) string { return span(m.Max) })
 	add("stale served", func(m *demo.Result) string { return fmt.Sprint(m.StaleServed) })
+	if r.hasNear() {
+		add("fresh hits", func(m *demo.Result) string { return fmt.Sprint(m.Hits) })
+		add("of these, near", func(m *demo.Result) string { return fmt.Sprint(m.NearHits) })
+		add("a fresh hit took, p50", hitTook)
+	}
 	add("unanswered at the end", func(m *demo.Result) string { return fmt.Sprint(m.Unanswered) })
 	add("errors", func(m *demo.Result) string { return fmt.Sprint(m.Errors) })
 	return rows
@@ -117,6 +122,26 @@ func within(p demo.Phase, d time.Duration) string {
 		return none
 	}
 	return span(d)
+}
+
+// hitTook writes what a hit took, of which there may be none.
+func hitTook(m *demo.Result) string {
+	if m.Hits == 0 {
+		return none
+	}
+	return brief(m.HitTook.P50)
+}
+
+// brief writes a duration that may be less than a microsecond.
+func brief(d time.Duration) string {
+	switch micros := float64(d.Nanoseconds()) / 1000; {
+	case d >= time.Millisecond:
+		return span(d)
+	case micros >= 10:
+		return fmt.Sprintf("%.0f µs", micros)
+	default:
+		return fmt.Sprintf("%.2f µs", micros)
+	}
 }
 
 // none stands where there is no figure.

@@ -34,6 +34,23 @@ most creators at once for one key         9           8         7
         latency p99, steady state     30 ms       20 ms     10 ms
 `
 
+func TestTableWithNear(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := nearSample(t).Table(&out, 0); err != nil {
+		t.Fatal(err)
+	}
+	want := `                     stale served         0           5        10        10
+                       fresh hits         0          85        86        87
+                   of these, near         0           0         0        80
+            a fresh hit took, p50         –       12 ms     46 µs   0.12 µs
+            unanswered at the end         2           1         0         0
+`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%s\nwant in it\n%s", out.String(), want)
+	}
+}
+
 func TestTable(t *testing.T) {
 	t.Parallel()
 	for _, columns := range []int{0, 65, 80} {

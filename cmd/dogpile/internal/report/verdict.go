@@ -26,13 +26,16 @@ type measure struct {
 
 // Verdict says in words how mode dogpile compares with the others: first what is
 // judged, then sentences with the figures for it. It is empty without dogpile and
-// another mode.
+// another mode. Mode near is not judged: it is dogpile too. A sentence tells what its
+// copies are good for.
 func (r *Report) Verdict() []string {
 	var c comparison
 	for _, m := range r.Results {
-		if m.Mode == demo.Dogpile {
+		switch m.Mode {
+		case demo.Dogpile:
 			c.ours = m
-		} else {
+		case demo.Near:
+		default:
 			c.others = append(c.others, m)
 		}
 	}
@@ -61,6 +64,10 @@ func (r *Report) Verdict() []string {
 	}
 	if n := c.ours.StaleServed; n > 0 {
 		sentences = append(sentences, fmt.Sprintf("Of its %s, %d got a stale value.", count(int64(c.ours.Requests), "request"), n))
+	}
+	if near := r.of(demo.Near); near != nil {
+		sentences = append(sentences, fmt.Sprintf("With copies in its processes, mode near answered %d of %s without the backend; half of its fresh hits took no more than %s (mode dogpile: %s).",
+			near.NearHits, count(int64(near.Requests), "request"), hitTook(near), hitTook(c.ours)))
 	}
 	return sentences
 }

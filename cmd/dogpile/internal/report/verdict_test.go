@@ -92,6 +92,14 @@ var verdicts = []struct {
 		"It asked the origin 0 times (mode none: 0 times).",
 		"Over the whole run, which ended before anything could expire, its latency p99 was 0.00 ms (mode none: 0.00 ms).",
 	}},
+	{"copies are not judged", of(mode(demo.None, 500, 2*time.Second),
+		changed(mode(demo.Dogpile, 60, 2*time.Millisecond), func(m *demo.Result) { m.Hits, m.HitTook.P50 = 900, 45*time.Microsecond }),
+		changed(mode(demo.Near, 1, time.Microsecond), func(m *demo.Result) { m.Hits, m.NearHits, m.HitTook.P50 = 950, 900, 250*time.Nanosecond })), []string{
+		"dogpile asked the origin least often, and had the lowest latency p99.",
+		"It asked the origin 60 times (mode none: 500 times).",
+		"In the steady state its latency p99 was 2.00 ms (mode none: 2.00 s).",
+		"With copies in its processes, mode near answered 900 of 1000 requests without the backend; half of its fresh hits took no more than 0.25 µs (mode dogpile: 45 µs).",
+	}},
 	{"no dogpile", of(mode(demo.None, 1, 1)), nil},
 	{"nothing to compare with", of(mode(demo.Dogpile, 1, 1)), nil},
 }
