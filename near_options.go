@@ -14,8 +14,9 @@ type Near struct {
 	MaxBytes int
 	// Lag bounds how old the knowledge is by which a copy is served: what another process
 	// has stored, deleted or invalidated by a call that returned longer ago than Lag is
-	// never served. Most often it is noticed at once. In the process that made the call it
-	// is always. 0: 1 s; at least 10 ms.
+	// never served. Most often it is noticed at once. For the regions over the backend that the
+	// call was made with, in the same process, it always is. 0: 1 s; at least 10 ms, at most an
+	// hour.
 	Lag time.Duration
 	// Exact has Set, Delete, Invalidate and InvalidateTags, of the region and of the
 	// functions and caches in it, return only when no process serves an older copy any

@@ -59,12 +59,14 @@ func (s *state) read(ctx context.Context, items []driver.Item) (asked int64, rel
 			s.near.readings.release(own)
 		}
 	}
+	// What a creator reads must not be as old as what another caller has asked for may be.
+	joins := !s.near.behind() || Creation(ctx) == nil
 	left := make([]int, len(items)) // positions of what is not read yet
 	for i := range left {
 		left[i] = i
 	}
 	for try := 0; len(left) > 0; try++ {
-		own, others := s.near.begin(items, left, now(), try < rejoins)
+		own, others := s.near.begin(items, left, now(), joins && try < rejoins)
 		all = append(all, own)
 		if err := s.readOwn(ctx, items, left, own, others); err != nil {
 			return asked, release, err

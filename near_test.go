@@ -400,6 +400,37 @@ func TestNearInsideCreators(t *testing.T) {
 	}
 }
 
+// TestNearCreatorsJoinNoReading: a creator reads by itself, as what another caller has asked for
+// may be as old as a copy.
+func TestNearCreatorsJoinNoReading(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ps := nearProcesses(t, 2, nearly(time.Second), false)
+		wantErr(t, "Set", ps[0].Set(bg, "k", "old"), nil)
+		reading, gate := make(chan struct{}), make(chan struct{})
+		ps[0].seat.slow = func([]string) {
+			ps[0].seat.slow = nil
+			close(reading)
+			<-gate
+		}
+		var all sync.WaitGroup
+		all.Go(func() { ps[0].gets(t, "k", "old") })
+		<-reading
+		wantErr(t, "Set by another process", ps[1].Set(bg, "k", "new"), nil)
+		all.Go(func() {
+			page, err := ps[0].GetOrCreate(bg, "page", func(ctx context.Context) (string, error) {
+				v, _, err := ps[0].Get(ctx, "k")
+				return "page of " + v, err
+			})
+			if page != "page of new" || err != nil {
+				t.Errorf("the page is %q, %v", page, err)
+			}
+		})
+		pass(time.Millisecond)
+		close(gate)
+		all.Wait()
+	})
+}
+
 func TestNearTellsHooks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var got []string

@@ -100,11 +100,6 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 			l.token = nil
 		}
 	}
-	for _, l := range lookups {
-		if l.found {
-			l.classify(s, exp, l.verdict)
-		}
-	}
 	c.judgeTags(ctx, s, exp, lookups, &tags)
 	if s.near != nil {
 		c.keep(s, keys, items, lookups, time.Duration(asked))
@@ -128,7 +123,7 @@ func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*looku
 	}
 }
 
-// judgeTags has the tags that entries carry count in what they are worth. Their tokens are
+// judgeTags fills in what entries are worth, with what the tags count that they carry. Their tokens are
 // read after the entries, unless they were known beforehand:
 //
 //  1. The entry is read.  2. Its tag is invalidated.  3. The token is read: the entry is
@@ -139,6 +134,9 @@ func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*looku
 func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, lookups []*lookup[V], tags *tagTokens) {
 	var names []string
 	for _, l := range lookups {
+		if l.found {
+			l.classify(s, exp, l.verdict) // but for the tags
+		}
 		l.unjudged = l.found && len(l.tags) > 0 && (l.state == Invalidated || l.again && l.state != Fresh)
 		if l.found && !l.unjudged {
 			for _, t := range l.tags {

@@ -55,7 +55,8 @@ func TestFleetNearFindsFaults(t *testing.T) { fleettest.RunBrokenNear(t, nearCon
 func TestFleetNearOnCluster(t *testing.T) {
 	c := startCluster(t, nil)
 	fleettest.RunNear(t, fleettest.Config{
-		URL: c.url() + "?timeout=200ms&breaker_cooldown=500ms",
+		URL:   c.url() + "?timeout=200ms&breaker_cooldown=500ms",
+		Brief: true,
 		Harms: []fleettest.Harm{
 			{Name: "a shard stands still", Do: func(int) (undo func()) {
 				node := c[rand.N(len(c))]

@@ -40,7 +40,7 @@ type watch struct {
 	watching.Watchers
 }
 
-// Watch is Backend.Watch.
+// Watch has marks made, and feeds asked, until stop is called.
 func (w *watch) Watch(lag time.Duration) (stop func(), atOnce bool) {
 	w.changes.CompareAndSwap(nil, driver.NewChanges())
 	return w.Watchers.Watch(lag), false

@@ -81,6 +81,9 @@ type Config struct {
 
 	// Harms are done in [RunNear], one after the other, for longer than a copy may be old.
 	Harms []Harm
+
+	// Brief has RunNear check copies that are exact alone, if the flag -near is not given.
+	Brief bool
 }
 
 // Names of harms.

@@ -399,10 +399,14 @@ func (k task) everything() map[string]int {
 	if k.Broken != "" {
 		return least // it is there for one fault that is to be found
 	}
+	many := 20
+	if k.Near != nil {
+		many = 5 // there are few changes
+	}
 	if k.Role == "history" {
-		least[event{op: opRead, entry: thingKey, thing: thingKey}.what()] = 20
+		least[event{op: opRead, entry: thingKey, thing: thingKey}.what()] = many
 		for op := opDelete; op <= opSoften; op++ {
-			least[opNames[int64(op)]] = 20
+			least[opNames[int64(op)]] = many
 		}
 	}
 	few := 5
