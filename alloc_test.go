@@ -228,3 +228,19 @@ func TestNearHitAllocatesNothing(t *testing.T) {
 		t.Errorf("%d near hits: these were none", s.NearHits)
 	}
 }
+
+func TestNearHitsOfLocalInvalidatorsAllocateNothing(t *testing.T) {
+	f := new(fleet)
+	r := dogpile.NewRegion("near")
+	o := nearly(time.Hour)
+	o.Invalidator = new(dogpile.LocalInvalidator)
+	wantErr(t, "Configure", r.Configure(f.sit(newFake(t, like{bytes: true})), &o), nil)
+	defer r.Close(bg)
+	c := dogpile.NewCache[string](r, nil)
+	key := "a key that is longer than thirty-two bytes, as keys are"
+	wantErr(t, "Set", c.Set(bg, key, "v"), nil)
+	_, _, _ = c.Get(bg, key)
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = c.Get(bg, key) }); n > 0 && r.Stats().NearHits > 90 {
+		t.Errorf("%v allocations", n)
+	}
+}

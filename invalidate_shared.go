@@ -162,7 +162,7 @@ func (ts *tokens) forget() {
 }
 
 func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
-	items := []driver.Item{{Key: ts.key, Lease: l}}
+	items := []driver.Item{{Key: ts.key, Lease: l, Keep: ts.s.near != nil && l == nil}}
 	asked := now()
 	if err := ts.s.get(ctx, items); err != nil {
 		return nil, err
@@ -267,7 +267,9 @@ func (ts *tokens) inTurn(ctx context.Context, called int64, find func() (*token,
 	t, err := find()
 	switch {
 	case err == nil:
-		ts.noteRead(&readToken{token: t, at: asked})
+		if seen := ts.last.Load(); seen == nil || seen.token != t { // find may have noted it already
+			ts.noteRead(&readToken{token: t, at: asked})
+		}
 	case !gaveUp(ctx, err):
 		ts.lastFailure.Store(&failure{err, now()})
 	}

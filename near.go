@@ -39,6 +39,7 @@ type near struct {
 	mu      sync.Mutex
 	stop    func() // of what goes on in the background; nil: nothing does
 	telling sync.WaitGroup
+	untold  chan struct{} // has room for one signal: a token does not tell the Lag
 }
 
 // copied is a copy of an entry that was fresh when it was read. It is never changed. The
@@ -68,6 +69,9 @@ const copyOverhead = 288
 // that has returned.
 func (n *near) behind() bool { return !n.exact && !n.atOnce }
 
+// tooOld reports whether what is known by copies may be too old for a caller: it is a creator.
+func (n *near) tooOld(ctx context.Context) bool { return n.behind() && Creation(ctx) != nil }
+
 // chooseNear makes the copies, if there are to be any. A backend that discards has none.
 func (s *state) chooseNear() error {
 	o := s.o.Near
@@ -87,7 +91,7 @@ func (s *state) chooseNear() error {
 		return &optionError{"Near", "copies need a backend that tells of changes, a driver.Watcher, and " + name + " is none"}
 	}
 	stop() // it begins when the configuration is in force
-	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes)}
+	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes), untold: make(chan struct{}, 1)}
 	return s.agree()
 }
 
@@ -140,7 +144,7 @@ func (n *near) right(m *driver.Mark, asked, at time.Duration) bool {
 // nearHit is a look at the copies in this process for a fresh entry under sc.key. It allocates
 // nothing for an entry without tags.
 func (c *Cache[V]) nearHit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
-	if s.near.behind() && Creation(ctx) != nil {
+	if s.near.tooOld(ctx) {
 		return nil, false
 	}
 	cp := c.copyOf(s, sc, creates)
@@ -178,7 +182,7 @@ func (cp *copied[V]) lookup() *lookup[V] {
 // readNear reads keys: those that have a copy there, and the others in one call of the
 // backend.
 func (c *Cache[V]) readNear(ctx context.Context, s *state, op string, keys, mangled []string, creates bool) ([]*lookup[V], error) {
-	if s.near.behind() && Creation(ctx) != nil {
+	if s.near.tooOld(ctx) {
 		return c.readFar(ctx, s, op, keys, mangled)
 	}
 	lookups := make([]*lookup[V], len(keys))
@@ -247,8 +251,12 @@ func (cp *copied[V]) inForce(s *state, sc *scratch, at time.Duration) bool {
 		return seen != nil && seen.version() == cp.judged && !seen.disagrees
 	}
 	t, _ := cp.history.known()
+	key := ""
+	if _, asks := cp.history.(*customVersions); asks { // others do not look at it
+		key = string(sc.key[len(s.o.Prefix):])
+	}
 	began := time.Now().Add(-(at - time.Duration(cp.made)) - cp.took)
-	return cp.history.judge(t, string(sc.key[len(s.o.Prefix):]), cp.version, began) == Fresh
+	return cp.history.judge(t, key, cp.version, began) == Fresh
 }
 
 // keep keeps copies of what readAll has read without a lease, and found fresh.
@@ -268,7 +276,7 @@ func (c *Cache[V]) keep(s *state, keys []string, items []driver.Item, lookups []
 			cp.marks = &marks{schema: l.schema, notFound: l.notFound, tags: l.tags}
 		}
 		if it.TTL > 0 {
-			cp.ends = int64(at + it.TTL)
+			cp.ends = int64(asked + it.TTL) // the backend has said what was left after that
 		}
 		if cp.tokens, _ = l.history.(*tokens); cp.tokens != nil && l.token != nil {
 			cp.judged = l.token.Version

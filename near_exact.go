@@ -26,12 +26,6 @@ import (
 // agreedFor is how long a token tells the Lag after the last process with Exact wrote it.
 const agreedFor = 2 * time.Minute
 
-// agreement is a Lag that a token tells of.
-type agreement struct {
-	lag   time.Duration
-	until int64 // on the clock of now
-}
-
 // settle returns when no process serves a copy from before what the backend has done by now.
 // The error is that of ctx.
 func (s *state) settle(ctx context.Context) error {
@@ -54,10 +48,7 @@ func (s *state) settles() (lag time.Duration) {
 	if s.near.records() {
 		lag = s.near.lag
 	}
-	if a := s.agreed.Load(); a != nil && now() < a.until {
-		lag = max(lag, a.lag)
-	}
-	return lag
+	return max(lag, time.Duration(s.agreed.Load()))
 }
 
 // records reports whether copies are exact, and are so only after a Lag that others have to
@@ -77,12 +68,16 @@ func (s *state) stamp(t *token) *token {
 // hear notes the Lag that a token tells of, and reports whether this process keeps copies
 // by another one: it must not then.
 func (s *state) hear(t *token) (disagrees bool) {
-	left := time.Until(time.Unix(t.LagUntil, 0))
-	if t.Lag <= 0 || left <= 0 {
-		return false
+	lag := time.Duration(t.Lag)
+	if time.Now().Unix() >= t.LagUntil {
+		lag = 0
 	}
-	s.agreed.Store(&agreement{time.Duration(t.Lag), now() + int64(min(left, agreedFor))})
-	return s.near != nil && s.near.lag != time.Duration(t.Lag)
+	// A process that reads nothing any more goes by what it has heard last.
+	s.agreed.Store(int64(lag))
+	if s.near.records() && lag != s.near.lag {
+		s.near.tellAgain() // another process has invalidated, which knew of no Lag
+	}
+	return lag != 0 && s.near != nil && lag != s.near.lag
 }
 
 // regionTokens returns the tokens that tell the Lag; nil: the region has none.
@@ -140,18 +135,28 @@ func (s *state) tell(ctx context.Context) {
 	}
 }
 
-// keepTelling tells the Lag now and then until ctx ends.
+// keepTelling tells the Lag now and then, and when a token was read that does not tell it, until
+// ctx ends.
 func (s *state) keepTelling(ctx context.Context) {
 	ticker := time.NewTicker(agreedFor / 4)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			bounded, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
-			s.tell(bounded)
-			cancel()
+		case <-s.near.untold:
 		case <-ctx.Done():
 			return
 		}
+		bounded, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
+		s.tell(bounded)
+		cancel()
+	}
+}
+
+// tellAgain has the Lag told soon.
+func (n *near) tellAgain() {
+	select {
+	case n.untold <- struct{}{}:
+	default:
 	}
 }

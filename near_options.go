@@ -21,9 +21,12 @@ type Near struct {
 	// Exact has Set, Delete, Invalidate and InvalidateTags, of the region and of the
 	// functions and caches in it, return only when no process serves an older copy any
 	// more. Over a backend that tells of changes at once, as package file, that costs
-	// nothing; over others these calls take as long as Lag, and a little more. The Lag is
-	// kept with the region's version token: processes of which one is Exact have to have
-	// the same Lag, and those that keep no copies wait for it too.
+	// nothing; over others these calls take as long as Lag, and a little more. All processes
+	// that keep copies of the region's entries, or change them, have to have the same Near.
+	// The Lag is kept with the region's version token for two minutes at a time, by the wall
+	// clock: a process with another one is refused when it is configured, and keeps no copies
+	// when it finds out later; one without Near waits for that Lag once it has read an entry.
+	// Over leases that are not fenced nobody is told.
 	Exact bool
 }
 

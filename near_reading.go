@@ -60,7 +60,7 @@ func (s *state) read(ctx context.Context, items []driver.Item) (asked int64, rel
 		}
 	}
 	// What a creator reads must not be as old as what another caller has asked for may be.
-	joins := !s.near.behind() || Creation(ctx) == nil
+	joins := !s.near.tooOld(ctx)
 	left := make([]int, len(items)) // positions of what is not read yet
 	for i := range left {
 		left[i] = i

@@ -149,7 +149,7 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 		// These are of entries that are fresh but for them, so that what is known by copies
 		// will do, as it does for a copy of the entry. It must not be what makes an entry
 		// invalid, though: other processes would find it fresh.
-		tags.near = s.near != nil
+		tags.near = s.near != nil && !s.near.tooOld(ctx)
 		unread = tags.read(ctx, names)
 		tags.near = false
 		var doubtful []string

@@ -17,7 +17,9 @@ type own struct {
 
 // begin is Backend.Watch.
 func (o *own) begin() (stop func()) {
-	o.changes.CompareAndSwap(nil, driver.NewChanges())
+	if o.changes.Load() == nil {
+		o.changes.CompareAndSwap(nil, driver.NewChanges()) // of half a MiB
+	}
 	o.watching.Add(1)
 	return sync.OnceFunc(func() { o.watching.Add(-1) })
 }
