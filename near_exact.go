@@ -72,9 +72,12 @@ func (s *state) hear(t *token) (disagrees bool) {
 	if time.Now().Unix() >= t.LagUntil {
 		lag = 0
 	}
-	// A process that reads nothing any more goes by what it has heard last.
-	s.agreed.Store(int64(lag))
-	if s.near.records() && lag != s.near.lag {
+	// A process that reads nothing any more goes by what it has heard last. Of several tokens
+	// one may tell of none, as its server was down.
+	if lag > 0 || s.sharder == nil {
+		s.agreed.Store(int64(lag))
+	}
+	if s.near.records() && lag < s.near.lag {
 		s.near.tellAgain() // another process has invalidated, which knew of no Lag
 	}
 	return lag != 0 && s.near != nil && lag != s.near.lag

@@ -96,6 +96,9 @@ func (s *state) retire() {
 	defer cancel()
 	s.flights.ForgetAll(ctx)
 	s.endNear()
+	if s.near != nil {
+		s.near.telling.Wait() // it has been told to end
+	}
 }
 
 var commits sync.Mutex

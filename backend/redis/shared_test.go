@@ -3,9 +3,11 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -165,4 +167,37 @@ func TestURLs(t *testing.T) {
 		ok(t, backendtest.Set(t.Context(), b, driver.Item{Key: key, Data: []byte(url)}))
 		backendtest.WantValue(t, b, key, url)
 	}
+}
+
+// TestCopiesHearOfPython: what Python sets and deletes ends copies here.
+func TestCopiesHearOfPython(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	r := backendtest.Region(t, "shared", open(t, "redis://"+p.Hosts, nil), &dogpile.Options{
+		Prefix: dogpile.NoPrefix, Near: &dogpile.Near{Lag: 10 * time.Minute},
+	})
+	c := dogpile.NewCache[string](r, nil)
+	for _, value := range []string{"first", "second"} {
+		p.Python("set", "k", strconv.Quote(value))
+		eventually(t, "Python's value", func() bool {
+			v, _, err := c.Get(t.Context(), "k")
+			ok(t, err)
+			return v == value
+		})
+		before := r.Stats().NearHits
+		eventually(t, "a hit on a copy", func() bool {
+			v, _, err := c.Get(t.Context(), "k")
+			ok(t, err)
+			if v != value {
+				t.Fatalf("Get = %q after %q", v, value)
+			}
+			return r.Stats().NearHits > before
+		})
+	}
+	p.Python("delete_multi", "k")
+	eventually(t, "Python's delete", func() bool {
+		_, found, err := c.Get(t.Context(), "k")
+		ok(t, err)
+		return !found
+	})
 }

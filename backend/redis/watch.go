@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,7 @@ import (
 // A script that blocks the server blocks the answer too. A connection that is lost, or hangs,
 // proves nothing any more, and the copies that were read over it end with its last proof. The
 // question is what the server's role is: a replica, which a master may have become, proves
-// nothing. On a Cluster it is also who has which slot: a slot that another node has taken is
+// nothing. On a Cluster it is also whether that is up, and who has which slot: a slot that another node has taken is
 // not announced, not by all versions, and the keys in it are changed on the other node.
 type watch struct {
 	core    *core
@@ -130,7 +131,6 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 		get := one("GET", it.Key)
 		cmds = append(cmds, get.build(f.conn.B()))
 	}
-	asked := driver.Now()
 	role := !f.mute.Load()
 	if role {
 		// Were the node no master any more, what it has may be older than what a master has
@@ -138,7 +138,7 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 		cmds = append(cmds, f.conn.B().Arbitrary("ROLE").Build())
 	}
 	results := f.conn.DoMulti(bounded, cmds...)
-	proved := !role || f.answered(asked, results[len(items)]) == nil
+	proved := !role || f.answered(results[len(items)]) == nil
 	for i, it := range items {
 		err := fill(it, results[i])
 		if err == nil && proved {
@@ -173,7 +173,7 @@ func (f *feed) ask() {
 		}
 		cmds := rueidis.Commands{f.conn.B().Arbitrary(word).Build()}
 		if f.core.cluster {
-			cmds = append(cmds, f.conn.B().Arbitrary("CLUSTER", "SLOTS").Build())
+			cmds = append(cmds, f.conn.B().Arbitrary("CLUSTER", "SLOTS").Build(), f.conn.B().Arbitrary("CLUSTER", "INFO").Build())
 		}
 		results := f.conn.DoMulti(ctx, cmds...)
 		for _, res := range results {
@@ -182,9 +182,15 @@ func (f *feed) ask() {
 				return
 			}
 		}
-		if f.core.cluster && !f.sameSlots(results[1]) {
-			f.giveUp()
-			return
+		if f.core.cluster {
+			if !f.sameSlots(results[1]) {
+				f.giveUp()
+				return
+			}
+			// A node that is cut off from the others has its slots still, and serves none.
+			if info, err := results[2].ToString(); err != nil || !strings.Contains(info, "cluster_state:ok") {
+				return
+			}
 		}
 		if word == "PING" {
 			if results[0].Error() == nil {
@@ -192,17 +198,18 @@ func (f *feed) ask() {
 			}
 			return
 		}
-		_ = f.answered(asked, results[0]) // if it proves nothing, copies end
+		if f.answered(results[0]) == nil { // else copies end
+			f.proof.Renew(asked)
+		}
 	})
 	if !started {
 		f.asking.Store(false)
 	}
 }
 
-// answered takes the answer to a question about the server's role that was sent after a
-// moment. The error tells that it proves nothing: a server that is busy with a script answers
-// with one.
-func (f *feed) answered(asked time.Duration, res rueidis.RedisResult) error {
+// answered takes the answer to a question about the server's role. The error tells that it
+// proves nothing: a server that is busy with a script answers with one.
+func (f *feed) answered(res rueidis.RedisResult) error {
 	parts, err := res.ToArray()
 	if reply, refused := rueidis.IsRedisErr(err); refused && (begins(reply, "NOPERM") || begins(reply, "ERR")) {
 		f.mute.Store(true) // it is not allowed, or not known: PING has to do
@@ -210,10 +217,12 @@ func (f *feed) answered(asked time.Duration, res rueidis.RedisResult) error {
 	if err != nil {
 		return err
 	}
+	if len(parts) == 0 {
+		return errReplica
+	}
 	if role, _ := parts[0].ToString(); role != "master" {
 		return errReplica
 	}
-	f.proof.Renew(asked)
 	return nil
 }
 

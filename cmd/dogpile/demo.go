@@ -71,7 +71,12 @@ unless --duration or --requests cut it off.`,
 			return f.run(cmd)
 		},
 	}
-	flags := cmd.Flags()
+	f.define(cmd.Flags())
+	return cmd
+}
+
+// define adds the flags.
+func (f *demoFlags) define(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.IntVar(&f.clients, "clients", 100, "how many requests may be under way at once")
 	flags.IntVar(&f.processes, "processes", 0, "how many processes the clients are spread over (default 4, or 1 if the backend cannot be shared)")
@@ -90,7 +95,6 @@ unless --duration or --requests cut it off.`,
 	flags.BoolVar(&f.near, "near", false, "do it once more with copies of entries in each process")
 	flags.StringVar(&f.report, "report", "report.html", "file to write the page to; empty for none")
 	flags.BoolVar(&f.json, "json", false, "write the results as one JSON object; progress goes to standard error")
-	return cmd
 }
 
 const (
