@@ -1,6 +1,8 @@
 package file
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -10,6 +12,19 @@ import (
 // It is a part of the lock file, which is there for as long as the cache is, and which nobody
 // writes to otherwise. A writer counts the begin of a change before its transaction, and the
 // end before its call returns; see driver.Changes for why both.
+//
+// An entry that is dropped, to keep within the bound or because its TTL is over, is no change:
+// nothing is stored under its key but by a Set, and that counts.
+//
+// Somebody may remove the lock file alone, and others make another one, with counters of its
+// own, for the same cache:
+//
+//  1. W has the old one open.  2. It is removed, and R opens a new one.  3. R keeps a copy.
+//  4. W changes the entry. R looks at other counters than W counts in.
+//
+// So W looks inside its transaction whether its lock file is where it was, and opens the cache
+// anew if not. Whoever opens a lock file as the first waits for the transactions that are
+// under way: at 3 those are over that began, and looked, before 2.
 const (
 	changesAt   = 4096 // in the lock file
 	changeSlots = 1 << 14
@@ -27,6 +42,39 @@ func (s *store) begin(n int, key func(i int) string) (done func()) {
 			s.changes.Done(key(i))
 		}
 	}
+}
+
+// errMoved is what a change comes to that has to be made again, with other counters.
+var errMoved = errors.New("the lock file was removed or replaced")
+
+// counted returns errMoved if what s changes is not counted where others look. It is called in
+// a transaction that writes.
+func (s *store) counted() error {
+	if !changesShared || s.lock.there() {
+		return nil
+	}
+	s.moved.Store(true)
+	return errMoved
+}
+
+// again calls change until its changes were counted where others look. Each time but the last
+// somebody has removed the lock file.
+func (b *Backend) again(ctx context.Context, change func(visit) error) error {
+	for {
+		if err := b.visit(ctx, change); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+// visit calls use with the store.
+func (b *Backend) visit(ctx context.Context, use func(visit) error) (err error) {
+	v, err := b.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.leave(&err)
+	return use(v)
 }
 
 // mark gives a mark to each item of which a copy is kept, before it is read.
@@ -73,5 +121,7 @@ func (b *Backend) prove() {
 	defer v.leave(&err)
 	if v.lock.there() {
 		v.proof.Renew(asked)
+	} else {
+		v.moved.Store(true)
 	}
 }

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ var mapped struct {
 	sync.Mutex
 	of map[fileID]*counters
 }
+
+const mappedSize = changesAt + changesSize
 
 // fileID tells a file from all others.
 type fileID struct{ dev, ino uint64 }
@@ -61,7 +64,7 @@ func (l *lockFile) counters() (*counters, error) {
 		mapped.of[id] = c
 	}
 	c.users++
-	if l.alone() {
+	if l.first = l.alone(); l.first {
 		c.Settle() // what killed processes have begun
 	}
 	return c, nil
@@ -69,32 +72,40 @@ func (l *lockFile) counters() (*counters, error) {
 
 // makeRoom writes the counters where there are none. It writes all of them, since room in a
 // file that was never written to may turn out not to be there when it is first used, and that
-// ends the process. They begin with one change each, so that none is ever 0; see close.
+// ends the process. None is 0; see close. They begin with a number of their own each time, so
+// that no mark is right again that was made before somebody cut the file off.
 func (l *lockFile) makeRoom(size int64) error {
 	if size >= changesAt+changesSize {
 		return nil
 	}
 	slots := make([]uint64, changeSlots)
+	n := uint64(rand.Uint32() | 1)
 	for i := range slots {
-		slots[i] = 1<<32 | 1
+		slots[i] = n<<32 | n
 	}
 	_, err := l.WriteAt(unsafe.Slice((*byte)(unsafe.Pointer(&slots[0])), changesSize), changesAt)
 	return err
 }
 
 // mmap maps the counters. It opens the file anew for that: the mapping keeps what was opened,
-// and with it the locks that it has, although it is closed.
+// and with it the locks that it has, although it is closed. It maps the file from its
+// beginning, since there are systems with pages of more than changesAt.
 func (l *lockFile) mmap() (*counters, error) {
 	f, err := os.OpenFile(l.Name(), os.O_RDWR|noFollow, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	memory, err := unix.MmapPtr(int(f.Fd()), changesAt, nil, changesSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if mine, err := l.Stat(); err != nil {
+		return nil, err
+	} else if there, err := f.Stat(); err != nil || !os.SameFile(mine, there) {
+		return nil, errors.Join(errMoved, err)
+	}
+	memory, err := unix.MmapPtr(int(f.Fd()), 0, nil, mappedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, err
 	}
-	slots := unsafe.Slice((*atomic.Uint64)(memory), changeSlots)
+	slots := unsafe.Slice((*atomic.Uint64)(unsafe.Add(memory, changesAt)), changeSlots)
 	return &counters{Changes: driver.ChangesIn(slots), memory: memory}, nil
 }
 
@@ -107,7 +118,7 @@ func (c *counters) close() error {
 		return nil
 	}
 	delete(mapped.of, c.id)
-	at, err := unix.MmapPtr(-1, 0, c.memory, changesSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED)
+	at, err := unix.MmapPtr(-1, 0, c.memory, mappedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED)
 	if err == nil && at != c.memory {
 		err = errors.New("the memory has moved")
 	}

@@ -71,19 +71,21 @@ func (c *conn) getAll(l *limit, items []*driver.Item) (err error) {
 // Set stores the Data of each item, all of them in one transaction. An item with a
 // lease is stored, and its lease released, if the lease is held, and else has
 // driver.ErrLeaseLost. One without revokes the lease on its key.
-func (b *Backend) Set(ctx context.Context, items []driver.Item) (err error) {
+func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	v, err := b.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer v.leave(&err)
+	return b.again(ctx, func(v visit) error { return b.setAll(ctx, v, items) })
+}
+
+func (b *Backend) setAll(ctx context.Context, v visit, items []driver.Item) error {
 	defer v.begin(len(items), func(i int) string { return items[i].Key })()
 	l := b.limit(ctx)
 	over := false
-	err = v.write(&l, func(c *conn) (err error) {
+	err := v.write(&l, func(c *conn) (err error) {
+		if err := v.counted(); err != nil {
+			return err
+		}
 		now := time.Now()
 		for i := range items {
 			if i%16 == 15 {
@@ -144,19 +146,21 @@ func (b *Backend) set(c *conn, it *driver.Item, now time.Time, i int) error {
 
 // Delete removes the keys and revokes the leases on them, in one transaction. With
 // an error, none was removed.
-func (b *Backend) Delete(ctx context.Context, keys []string) (err error) {
+func (b *Backend) Delete(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	v, err := b.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer v.leave(&err)
+	return b.again(ctx, func(v visit) error { return b.deleteAll(ctx, v, keys) })
+}
+
+func (b *Backend) deleteAll(ctx context.Context, v visit, keys []string) error {
 	defer v.begin(len(keys), func(i int) string { return keys[i] })()
 	l := b.limit(ctx)
 	waste := false
-	err = v.write(&l, func(c *conn) error {
+	err := v.write(&l, func(c *conn) error {
+		if err := v.counted(); err != nil {
+			return err
+		}
 		for i, key := range keys {
 			if i%16 == 15 {
 				if err := l.err(); err != nil {

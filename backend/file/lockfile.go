@@ -14,6 +14,7 @@ type lockFile struct {
 	*os.File
 	home    int64 // tells this lock file from one that is made when it was removed
 	created bool
+	first   bool // it was opened when no other store had it open
 }
 
 // setup is the byte that is locked while a file is opened.

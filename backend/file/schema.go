@@ -53,9 +53,9 @@ func (c *conn) settings(log int64) error {
 	)
 }
 
-// prepare makes the file a cache if it is empty. It is called on the first
-// connection.
-func (c *conn) prepare(o *Options) error {
+// prepare makes the file a cache if it is empty, and waits for those who write in it if wait
+// is set. It is called on the first connection.
+func (c *conn) prepare(o *Options, wait bool) error {
 	empty, err := c.inspect()
 	if err != nil {
 		return err
@@ -87,17 +87,18 @@ func (c *conn) prepare(o *Options) error {
 			missing = append(missing, age)
 		}
 	}
-	return c.build(missing)
+	return c.build(missing, wait)
 }
 
 // build makes what is missing and drops leases that nobody has given back. If
-// nothing is missing, it does not wait for others that write.
-func (c *conn) build(missing []string) error {
-	if len(missing) == 0 {
+// nothing is missing, it waits for others that write only if wait is set.
+func (c *conn) build(missing []string, wait bool) error {
+	wait = wait || len(missing) > 0
+	if !wait {
 		c.SetBusyTimeout(0)
 	}
 	switch err := c.exec(`BEGIN IMMEDIATE`); {
-	case busy(err) && len(missing) == 0:
+	case busy(err) && !wait:
 		return nil
 	case err != nil:
 		return err

@@ -28,6 +28,7 @@ type store struct {
 	changes *counters
 	proof   driver.Proof // that changes has what all processes have changed
 
+	moved   atomic.Bool // others use another lock file, so it has to be opened anew
 	broken  atomic.Bool // nothing may be read or written any more
 	faulted atomic.Bool // nothing may be done at all
 }
@@ -127,7 +128,7 @@ func (s *store) open(ctx context.Context, o *Options) error {
 	if s.pin, err = newPin(s.path); err != nil {
 		return err
 	}
-	if err := s.connect(ctx, s.writer, func(c *conn) error { return c.prepare(o) }); err != nil {
+	if err := s.connect(ctx, s.writer, func(c *conn) error { return c.prepare(o, s.lock.first) }); err != nil {
 		return err
 	}
 	nothing := func(*conn) error { return nil }
@@ -180,7 +181,7 @@ func (s *store) connect(ctx context.Context, to chan *conn, ready func(*conn) er
 }
 
 // gone reports whether the store has to be replaced before it is used.
-func (s *store) gone() bool { return s.broken.Load() || s.pin.gone() }
+func (s *store) gone() bool { return s.broken.Load() || s.moved.Load() || s.pin.gone() }
 
 func (s *store) take(l *limit, from chan *conn) (*conn, error) {
 	c, err := take(l, from)
@@ -228,8 +229,8 @@ func (s *store) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
 	l := limit{ctx: ctx}
-	if !s.broken.Load() && !s.pin.gone() {
-		// If that fails, the leases end because their owner is gone.
+	if !s.gone() {
+		// Leases stay when the store has moved: they are still held. If that fails, the leases end because their owner is gone.
 		_ = s.write(&l, func(c *conn) error { return c.run(giveUp, s.owner) })
 	}
 	// 1. The file is removed, and another process makes a new one with a new log.
