@@ -9,8 +9,9 @@ type Near struct {
 	// MaxEntries bounds the number of copies. 0: 10,000, or no bound if there is MaxBytes.
 	MaxEntries int
 	// MaxBytes bounds what the copies take, in bytes: the lengths of keys and of values as
-	// the backend keeps them, and 288 for keeping each. Decoded values may take more. 0: no
-	// bound but MaxEntries.
+	// the backend keeps them, and 288 for keeping each. Decoded values may take more, and so
+	// does a table of 8 to 16 bytes for each copy that there is room for, which is made at
+	// once: with MaxBytes alone, for copies of 512 bytes. 0: no bound but MaxEntries.
 	MaxBytes int
 	// Lag bounds how old the knowledge is by which a copy is served: what another process
 	// has stored, deleted or invalidated by a call that returned longer ago than Lag is

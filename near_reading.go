@@ -27,15 +27,16 @@ type reading struct {
 	asked int64         // when, on the clock of now
 	done  chan struct{} // closed once the others are set
 	item  driver.Item   // what was read; without a mark nobody else may use it
-	err   error         // why there is nothing, unless it was the caller's haste
+	err   error         // why there is nothing, unless the context of its caller has ended
 }
 
-// over reports whether nobody can be given what was read, because it has changed.
+// over reports whether a caller that comes now cannot be given what was read: it has changed, or
+// there is nothing.
 func (r *reading) over() bool {
 	select {
 	case <-r.done:
 		_, right := r.item.Mark.Right(0)
-		return r.err == nil && !right
+		return r.err != nil || !right
 	default:
 		return false
 	}

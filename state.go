@@ -79,13 +79,15 @@ func withoutLeases(items []driver.Item, do func([]driver.Item) error) error {
 	// The caller's items keep their leases: they are used after this call.
 	bare := slices.Clone(items)
 	for i := range bare {
-		bare[i].Lease = nil
+		if bare[i].Lease != nil {
+			bare[i].Lease, bare[i].Keep = nil, false // no copy is kept of what is read under a lease
+		}
 	}
 	err := do(bare)
 	for i := range items {
-		l := items[i].Lease
+		l, keep := items[i].Lease, items[i].Keep
 		items[i] = bare[i]
-		items[i].Lease = l
+		items[i].Lease, items[i].Keep = l, keep
 	}
 	return err
 }

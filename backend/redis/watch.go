@@ -211,7 +211,7 @@ func (f *feed) ask() {
 // proves nothing: a server that is busy with a script answers with one.
 func (f *feed) answered(res rueidis.RedisResult) error {
 	parts, err := res.ToArray()
-	if reply, refused := rueidis.IsRedisErr(err); refused && (begins(reply, "NOPERM") || begins(reply, "ERR")) {
+	if reply, refused := rueidis.IsRedisErr(err); refused && (begins(reply, "NOPERM") || begins(reply, "ERR unknown command")) {
 		f.mute.Store(true) // it is not allowed, or not known: PING has to do
 	}
 	if err != nil {
