@@ -86,8 +86,9 @@ type token struct {
 	HardAt   int64    `json:"h,omitempty"` // when the last hard one was
 	Replaced []string `json:"r,omitempty"` // the versions before, the latest first, back to the last hard invalidation
 	Until    int64    `json:"-"`           // of a tag's: when it goes, Unix seconds; 0: it does not
-	Lag      int64    `json:"l,omitempty"` // for how long processes may keep exact copies, nanoseconds; see near_exact.go
+	Lag      int64    `json:"l,omitempty"` // of copies in processes, nanoseconds; 0: there are none; see near_exact.go
 	LagUntil int64    `json:"u,omitempty"` // for how long that holds, Unix seconds
+	Exact    bool     `json:"x,omitempty"` // a process with copies is Exact
 }
 
 // remembered is how many versions a token remembers. Entries of older ones are

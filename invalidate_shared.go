@@ -122,7 +122,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	}
 	if seen != nil && seen.token != nil && seen.raw == string(it.Data) {
 		if ts.s.o.InvalidationLag > 0 || it.Keep {
-			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: ts.s.hear(seen.token)})
+			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.s.hear(seen.token)})
 		}
 		return seen.token
 	}
@@ -130,7 +130,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t == nil {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: ts.s.hear(t)})
+	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.s.hear(t)})
 	return t
 }
 

@@ -36,10 +36,9 @@ type near struct {
 
 	atOnce bool // see driver.Watcher
 
-	mu      sync.Mutex
-	stop    func() // of what goes on in the background; nil: nothing does
-	telling sync.WaitGroup
-	untold  chan struct{} // has room for one signal: a token does not tell the Lag
+	mu     sync.Mutex
+	stop   func()        // of what goes on in the background; nil: nothing does
+	untold chan struct{} // has room for one signal: a token does not tell the Lag
 }
 
 // copied is a copy of an entry that was fresh when it was read. It is never changed. The
@@ -91,6 +90,9 @@ func (s *state) chooseNear() error {
 		return &optionError{"Near", "copies need a backend that tells of changes, a driver.Watcher, and " + name + " is none"}
 	}
 	stop() // it begins when the configuration is in force
+	if o.Exact && !atOnce && !s.tags.fenced {
+		return &optionError{"Near.Exact", "needs leases that keep others from deleting (Caps.Fenced), as the Lag is kept under one, and those of " + name + " do not"}
+	}
 	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes), untold: make(chan struct{}, 1)}
 	return s.agree()
 }
@@ -116,7 +118,7 @@ func (s *state) beginNear() {
 		unwatch()
 	}
 	if n.records() {
-		n.telling.Go(func() { s.keepTelling(ctx) })
+		s.region.telling.Go(func() { s.keepTelling(ctx) })
 	}
 }
 

@@ -20,11 +20,18 @@ import (
 // stopped meanwhile finds that its clock has gone on.
 //
 // W has to know the Lag of R, which may be another process. So the region's version tokens
-// tell it, for as long as there are processes with Exact. These see to that a few times in
-// agreedFor.
+// tell the Lag of copies, and whether there are processes with Exact, for as long as there are
+// any: these see to that a few times in agreedFor. How long that is goes by wall clocks, which
+// should not be more than a minute apart.
 
-// agreedFor is how long a token tells the Lag after the last process with Exact wrote it.
+// agreedFor is how long a token tells the Lag after the last process with copies wrote it.
 const agreedFor = 2 * time.Minute
+
+// agreement is what a token tells of copies anywhere.
+type agreement struct {
+	lag   time.Duration // of those that keep them; 0: nobody does
+	exact bool          // one of them is Exact, so that writers wait for lag
+}
 
 // settle returns when no process serves a copy from before what the backend has done by now.
 // The error is that of ctx.
@@ -45,42 +52,69 @@ func (s *state) settle(ctx context.Context) error {
 
 // settles returns the Lag that is to be waited for; 0: none.
 func (s *state) settles() (lag time.Duration) {
-	if s.near.records() {
+	if s.near.records() && s.near.exact {
 		lag = s.near.lag
 	}
-	return max(lag, time.Duration(s.agreed.Load()))
+	if heard := s.heard(); heard.exact {
+		lag = max(lag, heard.lag)
+	}
+	return lag
 }
 
-// records reports whether copies are exact, and are so only after a Lag that others have to
-// know.
-func (n *near) records() bool { return n != nil && n.exact && !n.atOnce }
+// heard returns what the last token that was read has told.
+func (s *state) heard() agreement {
+	if a := s.agreed.Load(); a != nil {
+		return *a
+	}
+	return agreement{}
+}
 
-// stamp returns t with the Lag that this process knows of.
+// records reports whether copies may be behind, so that others have to know for how long.
+func (n *near) records() bool { return n != nil && !n.atOnce }
+
+// stamp returns t, which is new, with what this process knows of copies.
 func (s *state) stamp(t *token) *token {
+	if t.Lag != 0 {
+		return t // tell has stamped it
+	}
+	a := s.heard()
+	if s.near.records() {
+		a = agreement{max(a.lag, s.near.lag), a.exact || s.near.exact}
+	}
+	return a.on(t)
+}
+
+// on returns t with the agreement.
+func (a agreement) on(t *token) *token {
 	stamped := *t
-	stamped.Lag, stamped.LagUntil = int64(s.settles()), 0
-	if stamped.Lag != 0 {
+	stamped.Lag, stamped.LagUntil, stamped.Exact = int64(a.lag), 0, a.exact
+	if a.lag != 0 {
 		stamped.LagUntil = time.Now().Add(agreedFor).Unix()
 	}
 	return &stamped
 }
 
-// hear notes the Lag that a token tells of, and reports whether this process keeps copies
-// by another one: it must not then.
+// hear notes what a token tells of copies, and reports whether this process keeps them by
+// another Lag where one of the processes is Exact: then it serves none.
 func (s *state) hear(t *token) (disagrees bool) {
-	lag := time.Duration(t.Lag)
+	a := agreement{time.Duration(t.Lag), t.Exact}
 	if time.Now().Unix() >= t.LagUntil {
-		lag = 0
+		a = agreement{}
 	}
 	// A process that reads nothing any more goes by what it has heard last. Of several tokens
 	// one may tell of none, as its server was down.
-	if lag > 0 || s.sharder == nil {
-		s.agreed.Store(int64(lag))
+	if a.lag > 0 || s.sharder == nil {
+		if a != s.heard() {
+			s.agreed.Store(&a)
+		}
 	}
-	if s.near.records() && lag < s.near.lag {
+	if !s.near.records() {
+		return false
+	}
+	if a.lag < s.near.lag || s.near.exact && !a.exact {
 		s.near.tellAgain() // another process has invalidated, which knew of no Lag
 	}
-	return lag != 0 && s.near != nil && lag != s.near.lag
+	return a.lag != 0 && a.lag != s.near.lag && (a.exact || s.near.exact)
 }
 
 // regionTokens returns the tokens that tell the Lag; nil: the region has none.
@@ -94,8 +128,7 @@ func (s *state) regionTokens() []*tokens {
 	return nil
 }
 
-// agree finds out whether other processes keep copies by another Lag, and with Exact tells
-// them this one. Where the backend cannot be asked it is found out later: until a token was
+// agree finds out whether other processes keep copies by another Lag, and tells them this one. Where the backend cannot be asked it is found out later: until a token was
 // read there are no copies, and none by a token that tells of another Lag.
 func (s *state) agree() error {
 	all := s.regionTokens()
@@ -106,7 +139,7 @@ func (s *state) agree() error {
 	defer cancel()
 	t, err := all[0].read(ctx, nil)
 	if err == nil && t != nil && s.hear(t) {
-		return &optionError{"Near.Lag", fmt.Sprintf("is %v, and other processes over the same backend, of which one is Exact, have one of %v; they have to agree", s.near.lag, time.Duration(t.Lag))}
+		return &optionError{"Near.Lag", fmt.Sprintf("is %v, and other processes over the same backend have one of %v; as one of all is Exact they have to agree", s.near.lag, time.Duration(t.Lag))}
 	}
 	if err == nil && s.near.records() {
 		s.tell(ctx)
@@ -126,10 +159,10 @@ func (s *state) tell(ctx context.Context) {
 			switch {
 			case old == nil:
 				return all[i].first()
-			case old.Lag == int64(s.near.lag) && time.Until(time.Unix(old.LagUntil, 0)) > agreedFor/2:
+			case old.Lag >= int64(s.near.lag) && (old.Exact || !s.near.exact) && time.Until(time.Unix(old.LagUntil, 0)) > agreedFor/2:
 				return nil // another process was here
 			}
-			return old
+			return agreement{s.near.lag, s.near.exact}.on(old)
 		})
 		return err
 	})...)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // TestNearCreatorsGoByNoOldTagToken:
@@ -182,4 +184,149 @@ func TestNearAheadThatFails(t *testing.T) {
 			t.Errorf("%d readings for 100 hits", n)
 		}
 	})
+}
+
+// TestNearExactDisagreementIsQuiet: two processes with Exact have different Lags, since the
+// second could not ask the backend when it was configured. They must not rewrite the token
+// with every reading of it.
+func TestNearExactDisagreementIsQuiet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := nearProcesses(t, 1, exactly(time.Second), false)[0]
+		down := &refusing{Proxy: driver.Proxy{Backend: e.seat.fleet.sit(e.seat.Backend)}}
+		down.down.Store(true)
+		r, o := dogpile.NewRegion("near"), exactly(500*time.Millisecond)
+		wantErr(t, "Configure", r.Configure(down, &o), nil)
+		defer r.Close(bg)
+		down.down.Store(false)
+		c := dogpile.NewCache[string](r, nil)
+		before := down.sets.Load()
+		for range 100 {
+			_, _, _ = c.Get(bg, "k")
+			pass(10 * time.Millisecond)
+		}
+		if n := down.sets.Load() - before; n > 2 {
+			t.Errorf("the token was written %d times in a second", n)
+		}
+	})
+}
+
+// TestNearWithInvalidationLag: what a Set knows of the token, which is trusted for
+// InvalidationLag, must not keep copies from being used for as long.
+func TestNearWithInvalidationLag(t *testing.T) {
+	for name, row := range map[string]struct {
+		proven bool
+		lag    time.Duration
+	}{"proved": {true, time.Hour}, "as on memcached": {false, time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				o := nearly(row.lag)
+				o.InvalidationLag = time.Minute
+				p := nearProcesses(t, 1, o, false)[0]
+				p.seat.proven = row.proven
+				wantErr(t, "Set", p.Set(bg, "k", "v"), nil)
+				p.gets(t, "k", "v")
+				p.asks(t, "a Set before", 0, func() { p.gets(t, "k", "v") })
+				pass(2 * time.Second)
+				p.gets(t, "k", "v")
+				p.asks(t, "two seconds later", 0, func() { p.gets(t, "k", "v"); p.gets(t, "k", "v") })
+			})
+		})
+	}
+}
+
+// TestNearTellsNothingAfterClose: what an earlier configuration does in the background is over
+// when Close returns.
+func TestNearTellsNothingAfterClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, shared := new(fleet), newFake(t, like{bytes: true})
+		s := f.sit(shared)
+		r := dogpile.NewRegion("near")
+		o := exactly(500 * time.Millisecond)
+		inside, gate := make(chan struct{}), make(chan struct{})
+		var armed, closed, late atomic.Bool
+		s.slow = func([]string) {
+			if !armed.CompareAndSwap(true, false) {
+				return
+			}
+			close(inside)
+			<-gate // a backend that does not look at its context
+			late.Store(closed.Load())
+		}
+		wantErr(t, "Configure", r.Configure(s, &o), nil)
+		armed.Store(true)
+		<-inside // after half a minute
+		wantErr(t, "Reconfigure", r.Reconfigure(newFake(t, like{}), nil), nil)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			ctx, cancel := context.WithTimeout(bg, time.Second)
+			defer cancel()
+			_ = r.Close(ctx)
+			closed.Store(true)
+		}()
+		pass(500 * time.Millisecond)
+		close(gate)
+		<-done
+		pass(time.Second)
+		if late.Load() {
+			t.Error("a goroutine of the region was in the backend after Close")
+		}
+	})
+}
+
+// TestNearExactWithoutFences: over a backend without leases of its own nobody keeps the Lag told.
+func TestNearExactWithoutFences(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, shared := new(fleet), newFake(t, like{bytes: true, lockless: true})
+		r := dogpile.NewRegion("near")
+		o := exactly(500 * time.Millisecond)
+		if err := r.Configure(f.sit(shared), &o); err != nil {
+			return // a refusal is as good
+		}
+		defer r.Close(bg)
+		c := dogpile.NewCache[string](r, nil)
+		wantErr(t, "Set", c.Set(bg, "k", "v"), nil)
+		_, _, _ = c.Get(bg, "k")
+		pass(3 * time.Minute)
+		other, o2 := dogpile.NewRegion("near"), exactly(100*time.Millisecond)
+		if err := other.Configure(f.sit(shared), &o2); err == nil {
+			t.Error("another Lag is not refused after 3 minutes")
+		}
+		wantErr(t, "Close", other.Close(bg), nil)
+	})
+}
+
+// TestNearExactBesideOthersWithAnotherLag: R is not Exact, and has told its Lag. E, which would
+// wait for its own, is refused; another that is not Exact is not.
+func TestNearExactBesideOthersWithAnotherLag(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := nearProcesses(t, 1, nearly(10*time.Second), false)[0]
+		o := exactly(100 * time.Millisecond)
+		e := dogpile.NewRegion("near")
+		if err := e.Configure(r.seat.fleet.sit(r.seat.Backend), &o); err == nil {
+			t.Error("another Lag is not refused")
+		}
+		wantErr(t, "Close", e.Close(bg), nil)
+		o = nearly(time.Second)
+		plain(t, r, &o)
+	})
+}
+
+// refusing is a backend that may be down.
+type refusing struct {
+	driver.Proxy
+	down atomic.Bool
+	sets atomic.Int64
+}
+
+func (r *refusing) Get(ctx context.Context, items []driver.Item) error {
+	if r.down.Load() {
+		return errors.New("down")
+	}
+	return r.Proxy.Get(ctx, items)
+}
+
+func (r *refusing) Set(ctx context.Context, items []driver.Item) error {
+	r.sets.Add(1)
+	return r.Proxy.Set(ctx, items)
 }

@@ -27,7 +27,7 @@ type Near struct {
 	// The Lag is kept with the region's version token for two minutes at a time, by the wall
 	// clock: a process with another one is refused when it is configured, and keeps no copies
 	// when it finds out later; one without Near waits for that Lag once it has read an entry.
-	// Over leases that are not fenced nobody is told.
+	// It needs leases that are fenced, or a backend that tells at once.
 	Exact bool
 }
 

@@ -27,6 +27,7 @@ type Region struct {
 	current atomic.Pointer[state] // nil: not configured, or closed
 	stats   counters
 	journal journal
+	telling sync.WaitGroup // what tells other processes the Lag of copies
 
 	mu     sync.Mutex
 	closed bool
@@ -96,9 +97,6 @@ func (s *state) retire() {
 	defer cancel()
 	s.flights.ForgetAll(ctx)
 	s.endNear()
-	if s.near != nil {
-		s.near.telling.Wait() // it has been told to end
-	}
 }
 
 var commits sync.Mutex
@@ -291,9 +289,6 @@ func (r *Region) Close(ctx context.Context) error {
 	retried := retryAll(ctx, states)
 	for _, s := range states {
 		errs = append(errs, s.flights.Close(ctx))
-		if s.near != nil {
-			s.near.telling.Wait() // it has been told to end
-		}
 	}
 	errs = append(errs, <-retried)
 	for _, s := range states {
@@ -304,7 +299,23 @@ func (r *Region) Close(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	r.journal.close(ctx)
+	errs = append(errs, r.told(ctx))
 	return r.wrap("close", "", errors.Join(errs...))
+}
+
+// told waits for what tells other processes the Lag of copies, and was told to end.
+func (r *Region) told(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.telling.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // shut lets nobody use the region, and returns what there is to wait for.

@@ -39,10 +39,10 @@ type state struct {
 	tags     *tagScope
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
-	near     *near        // nil: no copies are kept
-	agreed   atomic.Int64 // the Lag of exact copies anywhere, as heard last; 0: there are none
-	pending  *pending     // deletes that have failed; nil: they are not tried again
-	dropping atomic.Bool  // what was invalidated will be dropped in a moment
+	near     *near                     // nil: no copies are kept
+	agreed   atomic.Pointer[agreement] // as heard last; nil: nothing was heard
+	pending  *pending                  // deletes that have failed; nil: they are not tried again
+	dropping atomic.Bool               // what was invalidated will be dropped in a moment
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.

@@ -145,7 +145,7 @@ func Region(t testing.TB, name string, b driver.Backend, o *dogpile.Options) *do
 		own.BackendTimeout = patience
 	}
 	if _, copies := b.(copying); copies && own.Near == nil {
-		own.Near = &dogpile.Near{Lag: 20 * time.Millisecond, Exact: true}
+		own.Near = &dogpile.Near{Lag: 20 * time.Millisecond, Exact: driver.CapsOf(b).Fenced}
 	}
 	if own.Logger == nil {
 		own.Logger = slog.New(slog.DiscardHandler) // tests break servers all the time

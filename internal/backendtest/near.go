@@ -5,6 +5,7 @@ package backendtest
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -63,6 +64,13 @@ func (n nearOne) hits(t *testing.T, key, want string) {
 func nearChanges(exact bool) func(*testing.T, func(testing.TB) driver.Backend) {
 	return func(t *testing.T, open func(testing.TB) driver.Backend) {
 		const lag = 200 * time.Millisecond
+		if exact && !driver.CapsOf(open(t)).Fenced {
+			err := dogpile.NewRegion(Unique(t)).Configure(open(t), &dogpile.Options{Near: &dogpile.Near{Exact: true}})
+			if err == nil || !strings.Contains(err.Error(), "Near.Exact: needs leases") {
+				t.Errorf("over leases that are not fenced: Configure = %v", err)
+			}
+			return
+		}
 		ps := near(t, open, 2, dogpile.Near{Lag: lag, Exact: exact})
 		tag := Unique(t)
 		for name, change := range map[string]func(key string) error{
