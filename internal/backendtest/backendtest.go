@@ -144,8 +144,8 @@ func Region(t testing.TB, name string, b driver.Backend, o *dogpile.Options) *do
 	if own.BackendTimeout == 0 {
 		own.BackendTimeout = patience
 	}
-	if _, copies := b.(copying); copies && own.Near == nil {
-		own.Near = &dogpile.Near{Lag: 20 * time.Millisecond, Exact: driver.CapsOf(b).Fenced}
+	if _, copies := b.(copying); copies && own.Near == nil && driver.CapsOf(b).Fenced {
+		own.Near = &dogpile.Near{Lag: 20 * time.Millisecond, Exact: true}
 	}
 	if own.Logger == nil {
 		own.Logger = slog.New(slog.DiscardHandler) // tests break servers all the time
