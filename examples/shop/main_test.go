@@ -186,7 +186,7 @@ func TestAStampedeOnTwoProcessesIsNoMoreQueries(t *testing.T) {
 	// These last are several keys. When both processes try for their locks at the same moment
 	// each may get some, and then it takes one query more.
 	if n := queries(a, b) - before; n != 4 && n != 5 {
-		t.Errorf("%d queries, want 4", n)
+		t.Errorf("%d queries, want 4, or 5", n)
 	}
 }
 

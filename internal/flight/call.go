@@ -216,10 +216,23 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 	if c.Runner != nil {
 		later = newBatch(apartFrom(ctx), c)
 	}
+	waiting = c.joinAll(rest, now, later, results)
+	now.launch(nil)
+	if later != now {
+		defer c.handing(ctx, later).end()
+		later.launch(c.Runner)
+	}
+	return waiting
+}
+
+// joinAll joins the flights of the keys that need one, makes those that there are not in now,
+// or in later what the Runner gets, and returns the keys that have to be waited for.
+func (c *Call[V]) joinAll(rest []want[V], now, later *batch[V], results []Result[V]) (waiting []want[V]) {
 	if len(rest) > 1 {
 		// 1. A starts a flight of k1.  2. B joins it, and starts one of k2.  3. A joins that.
 		// What one creation would have made takes two.
 		c.Table.several.Lock()
+		defer c.Table.several.Unlock()
 	}
 	waiting = rest[:0]
 	for _, w := range rest {
@@ -247,14 +260,6 @@ func (c *Call[V]) start(ctx context.Context, wants []want[V], results []Result[V
 		default:
 			waiting = append(waiting, w)
 		}
-	}
-	if len(rest) > 1 {
-		c.Table.several.Unlock()
-	}
-	now.launch(nil)
-	if later != now {
-		defer c.handing(ctx, later).end()
-		later.launch(c.Runner)
 	}
 	return waiting
 }

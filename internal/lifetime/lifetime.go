@@ -66,8 +66,8 @@ func (l *Lifetime) Go(task func()) bool {
 	return true
 }
 
-// Sleep returns nil after d or when woken is closed, and before that an error
-// if ctx is done or the Lifetime ends.
+// Sleep returns nil after d or when woken is closed, and an error if ctx is done before
+// that, or the Lifetime has ended by then.
 func (l *Lifetime) Sleep(ctx context.Context, d time.Duration, woken <-chan struct{}) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
