@@ -3,7 +3,10 @@ package file
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
+
+	"zombiezen.com/go/sqlite"
 
 	"github.com/dogpile-go/dogpile/driver"
 )
@@ -31,31 +34,71 @@ const (
 	changesSize = changeSlots * 8
 )
 
-// begin counts changes of keys that are about to be made. The caller calls done when they
-// were made, or have failed.
-func (s *store) begin(n int, key func(i int) string) (done func()) {
-	for i := range n {
-		s.changes.Begin(key(i))
+// change is write for what changes the entries of n keys.
+func (s *store) change(l *limit, n int, key func(i int) string, f func(*conn) error) error {
+	each := func(count func(key string)) {
+		safely(func() {
+			for i := range n {
+				count(key(i))
+			}
+		})
 	}
-	return func() {
-		for i := range n {
-			s.changes.Done(key(i))
+	each(s.changes.Begin)
+	tried := false
+	err := s.write(l, func(c *conn) error {
+		if err := s.counted(); err != nil {
+			return err
 		}
+		err := f(c)
+		tried = err == nil
+		return err
+	})
+	if err == nil {
+		committed()
 	}
+	// What has begun is not done if nobody knows what came of it. A commit that failed may be
+	// in the log all the same, and be found there by a process that has to read the log from
+	// its start. So it is with a fault, which ends this function before. Where the disk was
+	// full the end of the transaction is not in the log.
+	if err == nil || !tried || sqlite.ErrCode(err) == sqlite.ResultFull {
+		each(s.changes.Done)
+	}
+	return err
+}
+
+// committed is called between a commit and the end of the change.
+var committed = func() {}
+
+// safely calls f, and reports whether it came to its end: somebody may have cut the counters
+// off. Then all that use them have to find that out, and open the cache anew.
+func safely(f func()) (ok bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); isFault(p) {
+			ok = false
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	f()
+	return true
 }
 
 // errMoved is what a change comes to that has to be made again, with other counters.
-var errMoved = errors.New("the lock file was removed or replaced")
+var errMoved = errors.New("the lock file was removed, replaced or cut off")
 
 // counted returns errMoved if what s changes is not counted where others look. It is called in
 // a transaction that writes.
 func (s *store) counted() error {
-	if !changesShared || s.lock.there() {
+	if s.countsInPlace() {
 		return nil
 	}
 	s.moved.Store(true)
 	return errMoved
 }
+
+// countsInPlace reports whether others look at the counters of s.
+func (s *store) countsInPlace() bool { return !changesShared || s.lock.there() && s.lock.whole() }
 
 // again calls change until its changes were counted where others look. Each time but the last
 // somebody has removed the lock file.
@@ -87,7 +130,9 @@ func (s *store) mark(items []*driver.Item) {
 		if !changesShared {
 			p = nil // nobody knows what others change
 		}
-		it.Mark = s.changes.Mark(it.Key, p)
+		if !safely(func() { it.Mark = s.changes.Mark(it.Key, p) }) {
+			s.moved.Store(true)
+		}
 	}
 }
 
@@ -119,7 +164,7 @@ func (b *Backend) prove() {
 		return
 	}
 	defer v.leave(&err)
-	if v.lock.there() {
+	if v.countsInPlace() {
 		v.proof.Renew(asked)
 	} else {
 		v.moved.Store(true)

@@ -1,3 +1,5 @@
+//go:build !arm
+
 package file
 
 import (
@@ -75,7 +77,7 @@ func (l *lockFile) counters() (*counters, error) {
 // ends the process. None is 0; see close. They begin with a number of their own each time, so
 // that no mark is right again that was made before somebody cut the file off.
 func (l *lockFile) makeRoom(size int64) error {
-	if size >= changesAt+changesSize {
+	if size >= mappedSize {
 		return nil
 	}
 	slots := make([]uint64, changeSlots)
@@ -123,6 +125,12 @@ func (c *counters) close() error {
 		err = errors.New("the memory has moved")
 	}
 	return err
+}
+
+// whole reports whether there is room for the counters: nobody has cut the file off.
+func (l *lockFile) whole() bool {
+	fi, err := l.Stat()
+	return err == nil && fi.Size() >= mappedSize
 }
 
 // alone reports whether no other store is alive.

@@ -87,7 +87,7 @@ func TestChangesOfOtherProcessesCountAtOnce(t *testing.T) {
 	watching(t, b, time.Hour)
 	c := launch(t, nil, "change", b.Path(), "k")
 	c.says("ready")
-	for i := range 3000 {
+	for i := range 10_000 {
 		kept := keep(t, b, "k")
 		other := keep(t, b, "untouched")
 		if !kept.right(time.Hour) {

@@ -79,13 +79,9 @@ func (b *Backend) Set(ctx context.Context, items []driver.Item) error {
 }
 
 func (b *Backend) setAll(ctx context.Context, v visit, items []driver.Item) error {
-	defer v.begin(len(items), func(i int) string { return items[i].Key })()
 	l := b.limit(ctx)
 	over := false
-	err := v.write(&l, func(c *conn) (err error) {
-		if err := v.counted(); err != nil {
-			return err
-		}
+	err := v.change(&l, len(items), func(i int) string { return items[i].Key }, func(c *conn) (err error) {
 		now := time.Now()
 		for i := range items {
 			if i%16 == 15 {
@@ -154,13 +150,9 @@ func (b *Backend) Delete(ctx context.Context, keys []string) error {
 }
 
 func (b *Backend) deleteAll(ctx context.Context, v visit, keys []string) error {
-	defer v.begin(len(keys), func(i int) string { return keys[i] })()
 	l := b.limit(ctx)
 	waste := false
-	err := v.write(&l, func(c *conn) error {
-		if err := v.counted(); err != nil {
-			return err
-		}
+	err := v.change(&l, len(keys), func(i int) string { return keys[i] }, func(c *conn) error {
 		for i, key := range keys {
 			if i%16 == 15 {
 				if err := l.err(); err != nil {

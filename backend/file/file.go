@@ -243,7 +243,7 @@ func (b *Backend) reopen(ctx context.Context, old *store) error {
 		return fmt.Errorf("file: open the file anew, which was removed or damaged: %w", err)
 	}
 	b.store = s
-	old.changes.NoteAll() // no copy outlives the file
+	safely(old.changes.NoteAll) // no copy outlives the file
 	// What goes wrong in closing the old one matters to nobody: it was replaced.
 	_ = old.close()
 	return nil

@@ -30,6 +30,7 @@ var roles = map[string]func(path string, args []string) error{
 	"read":   readOnlyRole,
 	"change": changeRole,
 	"die":    dieRole,
+	"unsure": unsureRole,
 }
 
 func TestMain(m *testing.M) {
