@@ -70,6 +70,7 @@ func (w *Watchers) update() {
 // ask calls Ask every fourth of the lag, so that an answer that takes some time comes within
 // a third, until nobody watches.
 func (w *Watchers) ask(turn chan struct{}) {
+	last := time.Now()
 	for {
 		w.mu.Lock()
 		every := w.Lag() / 4
@@ -80,9 +81,11 @@ func (w *Watchers) ask(turn chan struct{}) {
 		if every == 0 {
 			return
 		}
-		timer := time.NewTimer(every)
+		// From the last time on, also when others come and go more often.
+		timer := time.NewTimer(time.Until(last.Add(every)))
 		select {
 		case <-timer.C:
+			last = time.Now()
 			w.Ask()
 		case <-turn:
 		case <-w.Closed:
