@@ -15,7 +15,6 @@ import (
 var (
 	errNoTracking = errors.New("the server does not tell of changes on this connection")
 	errNoNode     = errors.New("the client does not know the node of the key")
-	errReplica    = errors.New("the server is no master any more")
 )
 
 // feeds are the connections on which servers announce that leases and entries have changed:
@@ -26,9 +25,9 @@ type feeds struct {
 	off  atomic.Bool // there are none: waiters poll
 
 	mu     sync.Mutex
-	byAddr map[string]*feed  // "": the only one
-	moved  map[uint16]string // the nodes of slots of a Cluster, as far as learned
-	resume time.Time         // none is opened before for the sake of copies
+	byAddr map[string]*feed     // "": the only one
+	moved  map[uint16]string    // the nodes of slots of a Cluster, as far as learned
+	resume map[string]time.Time // by address: none is opened before for the sake of copies
 }
 
 // feed is one such connection.
@@ -41,10 +40,13 @@ type feed struct {
 	quit  chan struct{} // closed when the connection is to be given up
 	over  sync.Once     // closes quit
 
-	proof  driver.Proof // of what was announced
-	asking atomic.Bool  // a question is under way
-	mute   atomic.Bool  // the server does not tell its role
-	slots  string       // of the Cluster, as the node said when it was asked first; for who asks
+	client *client                      // whose connection it is
+	hosts  string                       // of the client, with Sentinel
+	proof  atomic.Pointer[driver.Proof] // of what was announced, and is read from now on
+	asking atomic.Bool                  // a question is under way
+	late   atomic.Bool                  // the last answer was, or is: read in another way
+	mute   atomic.Bool                  // the server does not tell its role
+	said   string                       // which slots the node has; for who asks
 
 	mu      sync.Mutex
 	waiters map[string]map[chan struct{}]struct{} // by the lease's key; nil: the connection is gone
@@ -85,6 +87,7 @@ func (fs *feeds) addr(key string) string {
 // start opens a feed; nil: the backend is closed. mu is held.
 func (fs *feeds) start(addr string) *feed {
 	f := &feed{core: fs.core, addr: addr, ready: make(chan struct{}), quit: make(chan struct{}), waiters: map[string]map[chan struct{}]struct{}{}}
+	f.proof.Store(new(driver.Proof))
 	if !fs.core.life.Go(f.open) {
 		return nil
 	}
@@ -105,8 +108,11 @@ func (fs *feeds) ready(key string) *feed {
 	fs.mu.Lock()
 	f := fs.byAddr[addr]
 	if f == nil {
-		if now := time.Now(); now.After(fs.resume) {
-			fs.resume = now.Add(firstPause)
+		if now := time.Now(); now.After(fs.resume[addr]) {
+			if fs.resume == nil {
+				fs.resume = make(map[string]time.Time)
+			}
+			fs.resume[addr] = now.Add(firstPause)
 			fs.start(addr)
 		}
 		fs.mu.Unlock()
@@ -118,7 +124,7 @@ func (fs *feeds) ready(key string) *feed {
 	default:
 		return nil
 	}
-	if f.err != nil || f.proof.Until() < driver.Now()-fs.core.watch.Lag() {
+	if f.err != nil || f.late.Load() || f.proof.Load().Until() < driver.Now()-fs.core.watch.Lag() {
 		return nil
 	}
 	return f
@@ -205,6 +211,9 @@ func (f *feed) open() {
 	close(f.ready)
 	switch {
 	case err == nil:
+		if f.core.watch.Lag() > 0 {
+			f.ask() // it has proved nothing yet
+		}
 		select {
 		case <-gone:
 		case <-f.quit:
@@ -236,6 +245,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 	if err != nil {
 		return nil, failed(err)
 	}
+	f.client, f.hosts = cl, hosts(cl)
 	node := cl.Client
 	if f.core.cluster {
 		if node = node.Nodes()[f.addr]; node == nil {
@@ -248,7 +258,9 @@ func (f *feed) connect() (gone <-chan error, err error) {
 			conn.Close()
 		}
 	}()
-	asked := driver.Now()
+	if hosts(cl) != f.hosts { // it may be a connection to either
+		return nil, errReplaced
+	}
 	hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
 	if err := noTracking(err); err != nil {
 		return nil, err
@@ -270,12 +282,7 @@ func (f *feed) connect() (gone <-chan error, err error) {
 	if err := f.listen(ctx, conn); err != nil {
 		return nil, err
 	}
-	if f.core.cluster && !f.sameSlots(conn.Do(ctx, conn.B().Arbitrary("CLUSTER", "SLOTS").Build())) {
-		return nil, errNoNode
-	}
 	f.conn = conn
-	// What was changed until now nothing was read of over this connection.
-	f.proof.Renew(asked)
 	return gone, nil
 }
 
@@ -295,9 +302,10 @@ func protocol(m *rueidis.RedisMessage) int64 {
 }
 
 // noTracking returns errNoTracking for an answer of the server that says that it
-// does not know, or does not allow, a command.
+// does not know, or does not allow, a command. One that is loading, or busy with a script,
+// will do later what it refuses now.
 func noTracking(err error) error {
-	if _, ok := rueidis.IsRedisErr(err); ok {
+	if reply, ok := rueidis.IsRedisErr(err); ok && begins(reply, "ERR", "NOPERM", "NOPROTO") {
 		return errNoTracking
 	}
 	if err != nil {

@@ -220,7 +220,8 @@ func (b *Backend) Shard(key string) string { return b.core.Shard(key) }
 // does for those who wait for leases. It is asked every fourth of the least lag. Where the
 // server does not announce anything, to RESP2 clients or with Options.Poll, nobody vouches
 // for the marks, and the same while that connection is made. Set and Delete of b change the
-// marks of their keys before they return. atOnce is false.
+// marks of their keys before they return. atOnce is false. Servers do not announce SWAPDB:
+// marks stay right after it.
 func (b *Backend) Watch(lag time.Duration) (stop func(), atOnce bool) {
 	return b.core.watch.Watch(lag)
 }

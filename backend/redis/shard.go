@@ -113,27 +113,11 @@ func (t *topology) read(ctx context.Context, client rueidis.Client) {
 
 var errSlots = errors.New("the answer to CLUSTER SLOTS makes no sense")
 
-// readSlots reads the answer of the node at addr to CLUSTER SLOTS: a list of
-// ranges, each with its first and last slot and its nodes, the primary first.
+// readSlots reads the answer of the node at addr to CLUSTER SLOTS.
 func readSlots(res rueidis.RedisResult, addr string) (*slotMap, error) {
-	ranges, err := res.ToArray()
-	if err != nil {
-		return nil, err
-	}
 	m := &slotMap{names: []string{nobody}}
 	number := map[string]uint16{}
-	for i := range ranges {
-		r, err := ranges[i].ToArray()
-		if err != nil || len(r) < 3 {
-			return nil, errSlots
-		}
-		first, err1 := r[0].AsInt64()
-		last, err2 := r[1].AsInt64()
-		node, err3 := r[2].ToArray()
-		if errors.Join(err1, err2, err3) != nil || first < 0 || last >= slots || len(node) < 2 {
-			return nil, errSlots
-		}
-		name := nodeName(node, addr)
+	err := eachRange(res, addr, func(first, last int64, name string) {
 		n, ok := number[name]
 		if !ok {
 			n = uint16(len(m.names))
@@ -142,11 +126,38 @@ func readSlots(res rueidis.RedisResult, addr string) (*slotMap, error) {
 		for s := first; s <= last; s++ {
 			m.of[s] = n
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(m.names) == 1 {
 		return nil, errSlots // a node that has been in no Cluster yet
 	}
 	return m, nil
+}
+
+// eachRange calls f for each range of slots in the answer of the node at addr to CLUSTER
+// SLOTS, with the name of its primary: a list of ranges, each with its first and last slot
+// and its nodes, the primary first.
+func eachRange(res rueidis.RedisResult, addr string, f func(first, last int64, name string)) error {
+	ranges, err := res.ToArray()
+	if err != nil {
+		return err
+	}
+	for i := range ranges {
+		r, err := ranges[i].ToArray()
+		if err != nil || len(r) < 3 {
+			return errSlots
+		}
+		first, err1 := r[0].AsInt64()
+		last, err2 := r[1].AsInt64()
+		node, err3 := r[2].ToArray()
+		if errors.Join(err1, err2, err3) != nil || first < 0 || last >= slots || len(node) < 2 {
+			return errSlots
+		}
+		f(first, last, nodeName(node, addr))
+	}
+	return nil
 }
 
 // nodeName returns host:port as the client names the node. One that does not know

@@ -44,7 +44,7 @@ func (c *core) wait(ctx context.Context, key string) error {
 	}
 	f, err := c.feeds.of(ctx, lock)
 	switch {
-	case errors.Is(err, errNoTracking) || errors.Is(err, errNoNode):
+	case errors.Is(err, errNoTracking) || errors.Is(err, errNoNode) || errors.Is(err, errReplaced):
 		return c.poll(ctx, lock)
 	case err != nil:
 		return err

@@ -2,8 +2,6 @@ package redis
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,10 +29,8 @@ import (
 //     told by 3 is.
 //
 // A script that blocks the server blocks the answer too. A connection that is lost, or hangs,
-// proves nothing any more, and the copies that were read over it end with its last proof. The
-// question is what the server's role is: a replica, which a master may have become, proves
-// nothing. On a Cluster it is also whether that is up, and who has which slot: a slot that another node has taken is
-// not announced, not by all versions, and the keys in it are changed on the other node.
+// proves nothing any more, and the copies that were read over it end with its last proof. A
+// server proves nothing either that is not the one to read from any more; see question.
 type watch struct {
 	core    *core
 	changes atomic.Pointer[driver.Changes] // nil: nobody has ever watched
@@ -67,7 +63,7 @@ func (w *watch) noted(n int, key func(i int) string) {
 func (w *watch) mark(it *driver.Item, f *feed) {
 	var p *driver.Proof
 	if f != nil {
-		p = &f.proof
+		p = f.proof.Load()
 	}
 	it.Mark = w.changes.Load().Mark(it.Key, p)
 }
@@ -120,9 +116,9 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 	}
 	// The connection answered a moment ago. If it does not now, there has to be time for
 	// another way.
-	limit := w.Lag()
-	if t := f.core.timeout; t > 0 {
-		limit = min(limit, t/2)
+	limit := f.limit()
+	if d, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(d)/2)
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -131,17 +127,28 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 		get := one("GET", it.Key)
 		cmds = append(cmds, get.build(f.conn.B()))
 	}
-	role := !f.mute.Load()
-	if role {
+	answered := func([]rueidis.RedisResult) error { return nil }
+	if !f.core.cluster { // a node that does not have the slot says so
 		// Were the node no master any more, what it has may be older than what a master has
 		// told others.
-		cmds = append(cmds, f.conn.B().Arbitrary("ROLE").Build())
+		var question rueidis.Commands
+		question, answered = f.question()
+		cmds = append(cmds, question...)
 	}
 	results := f.conn.DoMulti(bounded, cmds...)
-	proved := !role || f.answered(results[len(items)]) == nil
+	if bounded.Err() != nil && ctx.Err() == nil {
+		f.late.Store(true)
+	}
+	proved := answered(results[len(items):]) == nil
 	for i, it := range items {
 		err := fill(it, results[i])
 		if err == nil && proved {
+			if f.core.cluster && it.Data == nil {
+				// 1. The slot begins to move.  2. W sets the key, on the node where the slot
+				// will be, since it is not on this one.  3. Nothing is announced here, and
+				// the slot is here still.
+				it.Mark.Proof = nil
+			}
 			continue
 		}
 		it.Data, it.Err = nil, nil
@@ -156,86 +163,11 @@ func (f *feed) get(ctx context.Context, items []*driver.Item) (left []*driver.It
 	return left
 }
 
-// ask asks the server what its role is, unless the answer to the last question is
-// outstanding. A connection that does not answer is given up.
-func (f *feed) ask() {
-	if !f.asking.CompareAndSwap(false, true) {
-		return
+// limit is for how long an answer over the feed is waited for, before another way is taken.
+func (f *feed) limit() time.Duration {
+	limit := f.core.watch.Lag()
+	if t := f.core.timeout; t > 0 {
+		limit = min(limit, t/2)
 	}
-	started := f.core.life.Go(func() {
-		defer f.asking.Store(false)
-		ctx, cancel := f.core.bound(f.core.life.Context())
-		defer cancel()
-		asked := driver.Now()
-		word := "ROLE"
-		if f.mute.Load() {
-			word = "PING"
-		}
-		cmds := rueidis.Commands{f.conn.B().Arbitrary(word).Build()}
-		if f.core.cluster {
-			cmds = append(cmds, f.conn.B().Arbitrary("CLUSTER", "SLOTS").Build(), f.conn.B().Arbitrary("CLUSTER", "INFO").Build())
-		}
-		results := f.conn.DoMulti(ctx, cmds...)
-		for _, res := range results {
-			if res.NonRedisError() != nil {
-				f.giveUp()
-				return
-			}
-		}
-		if f.core.cluster {
-			if !f.sameSlots(results[1]) {
-				f.giveUp()
-				return
-			}
-			// A node that is cut off from the others has its slots still, and serves none.
-			if info, err := results[2].ToString(); err != nil || !strings.Contains(info, "cluster_state:ok") {
-				return
-			}
-		}
-		if word == "PING" {
-			if results[0].Error() == nil {
-				f.proof.Renew(asked)
-			}
-			return
-		}
-		if f.answered(results[0]) == nil { // else copies end
-			f.proof.Renew(asked)
-		}
-	})
-	if !started {
-		f.asking.Store(false)
-	}
-}
-
-// answered takes the answer to a question about the server's role. The error tells that it
-// proves nothing: a server that is busy with a script answers with one.
-func (f *feed) answered(res rueidis.RedisResult) error {
-	parts, err := res.ToArray()
-	if reply, refused := rueidis.IsRedisErr(err); refused && (begins(reply, "NOPERM") || begins(reply, "ERR unknown command")) {
-		f.mute.Store(true) // it is not allowed, or not known: PING has to do
-	}
-	if err != nil {
-		return err
-	}
-	if len(parts) == 0 {
-		return errReplica
-	}
-	if role, _ := parts[0].ToString(); role != "master" {
-		return errReplica
-	}
-	return nil
-}
-
-// sameSlots reports whether the node says of the slots of the Cluster what it said when it was
-// asked first.
-func (f *feed) sameSlots(res rueidis.RedisResult) bool {
-	all, err := res.ToAny()
-	if err != nil {
-		return false
-	}
-	said := fmt.Sprint(all)
-	if f.slots == "" {
-		f.slots = said
-	}
-	return f.slots == said
+	return limit
 }

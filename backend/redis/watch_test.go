@@ -496,8 +496,12 @@ func TestWatchOfAMasterThatIsReplaced(t *testing.T) {
 		if err != nil {
 			return false // it closes its connections when it becomes a master
 		}
-		is, _ := role[0].ToString()
-		return is == "master" && backendtest.Set(context.Background(), writer, driver.Item{Key: "k", Data: []byte("new")}) == nil
+		if is, _ := role[0].ToString(); is != "master" || backendtest.Set(context.Background(), writer, driver.Item{Key: "k", Data: []byte("new")}) != nil {
+			return false
+		}
+		// The writer may have come to the old one still, which forgets what it has then.
+		has, err := c.Do(context.Background(), c.B().Get().Key("k").Build()).ToString()
+		return err == nil && has == "new"
 	})
 	backendtest.Pause(lag + 10*time.Millisecond)
 	if kept.right(lag) {

@@ -70,7 +70,7 @@ func (w *Watchers) update() {
 // ask calls Ask every fourth of the lag, so that an answer that takes some time comes within
 // a third, until nobody watches.
 func (w *Watchers) ask(turn chan struct{}) {
-	last := time.Now() // when Ask was called, and not when somebody came or went
+	last := time.Now() // of Ask: when others come and go, the pause is not begun anew
 	for {
 		w.mu.Lock()
 		every := w.Lag() / 4
