@@ -379,7 +379,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 			return "", nil
 		}
 		left := it.TTL
-		if !s.exact {
+		if !s.exactTTL {
 			left = 0
 		}
 		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took

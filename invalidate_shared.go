@@ -44,6 +44,7 @@ type tokens struct {
 	turn chan struct{} // has room for the one goroutine that looks for an absent token
 
 	lastFailure atomic.Pointer[failure]
+	heard       atomic.Pointer[heard] // nil: no token has told of copies
 }
 
 // failure is what became of the last turn, if it failed.
@@ -113,6 +114,9 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 		ts.noteRead(&readToken{token: t, at: asked, mark: it.Mark})
 		return t
 	}
+	if !ts.tag {
+		ts.s.heardAt(asked)
+	}
 	seen := ts.last.Load()
 	if it.Data == nil {
 		if it.Keep && !ts.seen.Load() { // entries of other programs are valid by that
@@ -122,7 +126,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	}
 	if seen != nil && seen.token != nil && seen.raw == string(it.Data) {
 		if ts.s.o.InvalidationLag > 0 || it.Keep {
-			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.s.hear(seen.token)})
+			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.hear(seen.token)})
 		}
 		return seen.token
 	}
@@ -130,7 +134,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t == nil {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.s.hear(t)})
+	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.hear(t)})
 	return t
 }
 

@@ -191,7 +191,7 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 		s.event(ctx, s.o.Hooks.Store, e)
 	}
 	if len(failed) < len(keys) {
-		if err := s.settle(ctx); err != nil {
+		if err := s.waitForCopies(ctx); err != nil {
 			return s.region.joined("set", append(failed, &OpError{s.region.name, "set", keys[0], err}))
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // What follows is for [Near.Exact] over a backend that does not tell of changes at once.
@@ -21,8 +23,9 @@ import (
 //
 // W has to know the Lag of R, which may be another process. So the region's version tokens
 // tell the Lag of copies, and whether there are processes with Exact, for as long as there are
-// any: these see to that a few times in agreedFor. How long that is goes by wall clocks, which
-// should not be more than a minute apart.
+// any: these see to that a few times in agreedFor, and a token that has been written anew is
+// heard of for as long, by the clock of who hears. At the first look alone nobody knows but
+// by wall clocks when the token was written.
 
 // agreedFor is how long a token tells the Lag after the last process with copies wrote it.
 const agreedFor = 2 * time.Minute
@@ -31,12 +34,19 @@ const agreedFor = 2 * time.Minute
 type agreement struct {
 	lag   time.Duration // of those that keep them; 0: nobody does
 	exact bool          // one of them is Exact, so that writers wait for lag
+	until int64         // token.LagUntil
 }
 
-// settle returns when no process serves a copy from before what the backend has done by now.
-// The error is that of ctx.
-func (s *state) settle(ctx context.Context) error {
-	lag := s.settles()
+// heard is what was last heard of copies by a token.
+type heard struct {
+	agreement
+	ends time.Duration // when it is not in force any more, on the clock of driver.Now
+}
+
+// waitForCopies returns when no process serves a copy from before what the backend has done by
+// now. The error is that of ctx.
+func (s *state) waitForCopies(ctx context.Context) error {
+	lag := s.lagOfCopies(ctx)
 	if lag == 0 {
 		return nil
 	}
@@ -50,23 +60,57 @@ func (s *state) settle(ctx context.Context) error {
 	}
 }
 
-// settles returns the Lag that is to be waited for; 0: none.
-func (s *state) settles() (lag time.Duration) {
+// lagOfCopies returns the Lag that is to be waited for; 0: no process is Exact.
+func (s *state) lagOfCopies(ctx context.Context) (lag time.Duration) {
 	if s.near.records() && s.near.exact {
 		lag = s.near.lag
 	}
-	if heard := s.heard(); heard.exact {
-		lag = max(lag, heard.lag)
+	s.listen(ctx)
+	if a := s.agreed(); a.exact {
+		lag = max(lag, a.lag)
 	}
 	return lag
 }
 
-// heard returns what the last token that was read has told.
-func (s *state) heard() agreement {
-	if a := s.agreed.Load(); a != nil {
-		return *a
+// listen reads the tokens if this process keeps no copies and has read none lately: one that
+// only deletes would never hear of those that keep some.
+func (s *state) listen(ctx context.Context) {
+	if last := s.listened.Load(); s.near != nil || !s.caps.Shared || last != 0 && now()-last < int64(agreedFor/2) {
+		return
 	}
-	return agreement{}
+	all := s.regionTokens()
+	err := cmp.Or(each(len(all), softenAtOnce, func(i int) error {
+		_, err := all[i].read(ctx, nil)
+		return err
+	})...)
+	if err != nil && !gaveUp(ctx, err) {
+		s.failed(ctx, Event{Op: "version", Err: fmt.Errorf("read the Lag of copies: %w", err)})
+	}
+}
+
+// heardAt notes that a token was asked for at a moment of the clock of now.
+func (s *state) heardAt(asked int64) {
+	// All readers write it, but not each time: it would go from one processor to the other.
+	if last := s.listened.Load(); last == 0 || asked-last > int64(time.Second) {
+		s.listened.Store(asked)
+	}
+}
+
+// agreed returns what all tokens together have told of copies.
+func (s *state) agreed() (a agreement) {
+	for _, ts := range s.regionTokens() {
+		h := ts.inForce()
+		a = agreement{max(a.lag, h.lag), a.exact || h.exact, max(a.until, h.until)}
+	}
+	return a
+}
+
+// inForce returns what was last heard of copies if it still is in force, and zero otherwise.
+func (ts *tokens) inForce() (h heard) {
+	if last := ts.heard.Load(); last != nil && driver.Now() < last.ends {
+		return *last
+	}
+	return heard{}
 }
 
 // records reports whether copies may be behind, so that others have to know for how long.
@@ -77,44 +121,48 @@ func (s *state) stamp(t *token) *token {
 	if t.Lag != 0 {
 		return t // tell has stamped it
 	}
-	a := s.heard()
+	a := s.agreed()
 	if s.near.records() {
-		a = agreement{max(a.lag, s.near.lag), a.exact || s.near.exact}
+		a = s.near.agrees(a)
 	}
 	return a.on(t)
+}
+
+// agrees returns a with what n does.
+func (n *near) agrees(a agreement) agreement {
+	return agreement{max(a.lag, n.lag), a.exact || n.exact, time.Now().Add(agreedFor).Unix()}
 }
 
 // on returns t with the agreement.
 func (a agreement) on(t *token) *token {
 	stamped := *t
-	stamped.Lag, stamped.LagUntil, stamped.Exact = int64(a.lag), 0, a.exact
-	if a.lag != 0 {
-		stamped.LagUntil = time.Now().Add(agreedFor).Unix()
-	}
+	stamped.Lag, stamped.LagUntil, stamped.Exact = int64(a.lag), a.until, a.exact
 	return &stamped
 }
 
 // hear notes what a token tells of copies, and reports whether this process keeps them by
 // another Lag where one of the processes is Exact: then it serves none.
-func (s *state) hear(t *token) (disagrees bool) {
-	a := agreement{time.Duration(t.Lag), t.Exact}
-	if time.Now().Unix() >= t.LagUntil {
-		a = agreement{}
-	}
-	// A process that reads nothing any more goes by what it has heard last. Of several tokens
-	// one may tell of none, as its server was down.
-	if a.lag > 0 || s.sharder == nil {
-		if a != s.heard() {
-			s.agreed.Store(&a)
+func (ts *tokens) hear(t *token) (disagrees bool) {
+	n := ts.s.near
+	// A token that tells of none was made by a process that knew of none.
+	if a := (agreement{time.Duration(t.Lag), t.Exact, t.LagUntil}); a.lag != 0 {
+		last := ts.heard.Load()
+		if last == nil || last.agreement != a {
+			left := agreedFor
+			if last == nil {
+				left = min(left, time.Until(time.Unix(a.until, 0)))
+			}
+			ts.heard.Store(&heard{a, driver.Now() + left})
 		}
 	}
-	if !s.near.records() {
+	if !n.records() {
 		return false
 	}
-	if a.lag < s.near.lag || s.near.exact && !a.exact {
-		s.near.tellAgain() // another process has invalidated, which knew of no Lag
+	h := ts.inForce()
+	if t.Lag == 0 || h.lag < n.lag || n.exact && !h.exact {
+		n.tellAgain()
 	}
-	return a.lag != 0 && a.lag != s.near.lag && (a.exact || s.near.exact)
+	return h.lag != 0 && h.lag != n.lag && (h.exact || n.exact)
 }
 
 // regionTokens returns the tokens that tell the Lag; nil: the region has none.
@@ -128,8 +176,9 @@ func (s *state) regionTokens() []*tokens {
 	return nil
 }
 
-// agree finds out whether other processes keep copies by another Lag, and tells them this one. Where the backend cannot be asked it is found out later: until a token was
-// read there are no copies, and none by a token that tells of another Lag.
+// agree finds out whether other processes keep copies by another Lag, and tells them this one.
+// Where the backend cannot be asked it is found out later: until a token was read there are
+// no copies, and none by a token that tells of another Lag.
 func (s *state) agree() error {
 	all := s.regionTokens()
 	if s.near == nil || len(all) == 0 {
@@ -138,7 +187,7 @@ func (s *state) agree() error {
 	ctx, cancel := context.WithTimeout(context.Background(), max(s.o.BackendTimeout, defaultBackendTimeout))
 	defer cancel()
 	t, err := all[0].read(ctx, nil)
-	if err == nil && t != nil && s.hear(t) {
+	if err == nil && t != nil && all[0].hear(t) {
 		return &optionError{"Near.Lag", fmt.Sprintf("is %v, and other processes over the same backend have one of %v; as one of all is Exact they have to agree", s.near.lag, time.Duration(t.Lag))}
 	}
 	if err == nil && s.near.records() {
@@ -159,16 +208,21 @@ func (s *state) tell(ctx context.Context) {
 			switch {
 			case old == nil:
 				return all[i].first()
-			case old.Lag >= int64(s.near.lag) && (old.Exact || !s.near.exact) && time.Until(time.Unix(old.LagUntil, 0)) > agreedFor/2:
+			case all[i].inForce().covers(s.near):
 				return nil // another process was here
 			}
-			return agreement{s.near.lag, s.near.exact}.on(old)
+			return s.near.agrees(agreement{}).on(old)
 		})
 		return err
 	})...)
 	if err != nil && ctx.Err() == nil {
 		s.failed(ctx, Event{Op: "version", Err: fmt.Errorf("tell the Lag of copies: %w", err)})
 	}
+}
+
+// covers reports whether n need not tell of its copies, since others have a short while ago.
+func (h heard) covers(n *near) bool {
+	return h.lag >= n.lag && (h.exact || !n.exact) && h.ends-driver.Now() > agreedFor/2
 }
 
 // keepTelling tells the Lag now and then, and when a token was read that does not tell it, until

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
-	"github.com/dogpile-go/dogpile/driver"
 )
 
 // TestNearCreatorsGoByNoOldTagToken:
@@ -69,25 +68,6 @@ func TestNearStoresLeaveOtherCopies(t *testing.T) {
 	})
 }
 
-func exactly(lag time.Duration) dogpile.Options {
-	return dogpile.Options{Near: &dogpile.Near{Lag: lag, Exact: true}}
-}
-
-// wantWaits deletes in W, after R has a proved copy, and wants it to be gone then.
-func wantWaits(t *testing.T, r *process, remove func() error, lag time.Duration) {
-	t.Helper()
-	r.seat.deliver()
-	wantErr(t, "Set", r.Set(bg, "k", "old"), nil)
-	r.gets(t, "k", "old")
-	r.asks(t, "a copy", 0, func() { r.gets(t, "k", "old") })
-	began := time.Now()
-	wantErr(t, "Delete", remove(), nil)
-	took := time.Since(began)
-	if v, ok, err := r.Cache.Get(bg, "k"); ok || err != nil {
-		t.Errorf("Delete returned after %v (Lag %v), and a copy gives %q, %v", took, lag, v, err)
-	}
-}
-
 // plain returns a process without copies over the backend of p.
 func plain(t *testing.T, p *process, o *dogpile.Options) *process {
 	t.Helper()
@@ -96,41 +76,6 @@ func plain(t *testing.T, p *process, o *dogpile.Options) *process {
 	wantErr(t, "Configure", r.Configure(s, o), nil)
 	t.Cleanup(func() { wantErr(t, "Close", r.Close(bg), nil) })
 	return &process{r, dogpile.NewCache[string](r, nil), s}
-}
-
-// TestNearExactIsKnownToWhoReadsSeldom: a process without copies has read, two minutes ago.
-func TestNearExactIsKnownToWhoReadsSeldom(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := nearProcesses(t, 1, exactly(500*time.Millisecond), false)[0]
-		w := plain(t, r, nil)
-		_, _, err := w.Get(bg, "k")
-		wantErr(t, "Get", err, nil)
-		wantWaits(t, r, func() error { return w.Delete(bg, "k") }, 500*time.Millisecond)
-		_, _, err = w.Get(bg, "k")
-		wantErr(t, "Get", err, nil)
-		pass(3 * time.Minute)
-		wantWaits(t, r, func() error { return w.Delete(bg, "k") }, 500*time.Millisecond)
-	})
-}
-
-// TestNearExactSurvivesInvalidations: a process that has not read yet invalidates: what it
-// writes tells no Lag any more, until R tells it again half a minute later.
-func TestNearExactSurvivesInvalidations(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := nearProcesses(t, 1, exactly(500*time.Millisecond), false)[0]
-		w := plain(t, r, nil)
-		wantErr(t, "Invalidate", w.Invalidate(bg, dogpile.Hard), nil)
-		r.seat.deliver()
-		wantErr(t, "Set", r.Set(bg, "k", "v"), nil)
-		r.gets(t, "k", "v") // it has read the new token
-		o := exactly(100 * time.Millisecond)
-		other := dogpile.NewRegion("near")
-		if err := other.Configure(r.seat.fleet.sit(r.seat.Backend), &o); err == nil {
-			t.Error("another Lag is not refused")
-			wantWaits(t, r, func() error { return other.Delete(bg, "k") }, 100*time.Millisecond)
-		}
-		wantErr(t, "Close", other.Close(bg), nil)
-	})
 }
 
 // TestNearEndsWithTheTTL: what the backend tells is left of a TTL counts from when it was asked.
@@ -182,30 +127,6 @@ func TestNearAheadThatFails(t *testing.T) {
 		}
 		if n := p.seat.read() - before; n > 10 {
 			t.Errorf("%d readings for 100 hits", n)
-		}
-	})
-}
-
-// TestNearExactDisagreementIsQuiet: two processes with Exact have different Lags, since the
-// second could not ask the backend when it was configured. They must not rewrite the token
-// with every reading of it.
-func TestNearExactDisagreementIsQuiet(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		e := nearProcesses(t, 1, exactly(time.Second), false)[0]
-		down := &refusing{Proxy: driver.Proxy{Backend: e.seat.fleet.sit(e.seat.Backend)}}
-		down.down.Store(true)
-		r, o := dogpile.NewRegion("near"), exactly(500*time.Millisecond)
-		wantErr(t, "Configure", r.Configure(down, &o), nil)
-		defer r.Close(bg)
-		down.down.Store(false)
-		c := dogpile.NewCache[string](r, nil)
-		before := down.sets.Load()
-		for range 100 {
-			_, _, _ = c.Get(bg, "k")
-			pass(10 * time.Millisecond)
-		}
-		if n := down.sets.Load() - before; n > 2 {
-			t.Errorf("the token was written %d times in a second", n)
 		}
 	})
 }
@@ -272,61 +193,4 @@ func TestNearTellsNothingAfterClose(t *testing.T) {
 			t.Error("a goroutine of the region was in the backend after Close")
 		}
 	})
-}
-
-// TestNearExactWithoutFences: over a backend without leases of its own nobody keeps the Lag told.
-func TestNearExactWithoutFences(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f, shared := new(fleet), newFake(t, like{bytes: true, lockless: true})
-		r := dogpile.NewRegion("near")
-		o := exactly(500 * time.Millisecond)
-		if err := r.Configure(f.sit(shared), &o); err != nil {
-			return // a refusal is as good
-		}
-		defer r.Close(bg)
-		c := dogpile.NewCache[string](r, nil)
-		wantErr(t, "Set", c.Set(bg, "k", "v"), nil)
-		_, _, _ = c.Get(bg, "k")
-		pass(3 * time.Minute)
-		other, o2 := dogpile.NewRegion("near"), exactly(100*time.Millisecond)
-		if err := other.Configure(f.sit(shared), &o2); err == nil {
-			t.Error("another Lag is not refused after 3 minutes")
-		}
-		wantErr(t, "Close", other.Close(bg), nil)
-	})
-}
-
-// TestNearExactBesideOthersWithAnotherLag: R is not Exact, and has told its Lag. E, which would
-// wait for its own, is refused; another that is not Exact is not.
-func TestNearExactBesideOthersWithAnotherLag(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := nearProcesses(t, 1, nearly(10*time.Second), false)[0]
-		o := exactly(100 * time.Millisecond)
-		e := dogpile.NewRegion("near")
-		if err := e.Configure(r.seat.fleet.sit(r.seat.Backend), &o); err == nil {
-			t.Error("another Lag is not refused")
-		}
-		wantErr(t, "Close", e.Close(bg), nil)
-		o = nearly(time.Second)
-		plain(t, r, &o)
-	})
-}
-
-// refusing is a backend that may be down.
-type refusing struct {
-	driver.Proxy
-	down atomic.Bool
-	sets atomic.Int64
-}
-
-func (r *refusing) Get(ctx context.Context, items []driver.Item) error {
-	if r.down.Load() {
-		return errors.New("down")
-	}
-	return r.Proxy.Get(ctx, items)
-}
-
-func (r *refusing) Set(ctx context.Context, items []driver.Item) error {
-	r.sets.Add(1)
-	return r.Proxy.Set(ctx, items)
 }

@@ -22,12 +22,14 @@ type Near struct {
 	// Exact has Set, Delete, Invalidate and InvalidateTags, of the region and of the
 	// functions and caches in it, return only when no process serves an older copy any
 	// more. Over a backend that tells of changes at once, as package file, that costs
-	// nothing; over others these calls take as long as Lag, and a little more. All processes
-	// that keep copies of the region's entries, or change them, have to have the same Near.
-	// The Lag is kept with the region's version token for two minutes at a time, by the wall
-	// clock: a process with another one is refused when it is configured, and keeps no copies
-	// when it finds out later; one without Near waits for that Lag once it has read an entry.
-	// It needs leases that are fenced, or a backend that tells at once.
+	// nothing; over others these calls take as long as Lag, and a little more.
+	//
+	// All processes that keep copies of the region's entries have to have the same Near. The
+	// region's version token tells it: a process with another one is refused when it is
+	// configured, and keeps no copies when it finds out later. One without Near waits for
+	// that Lag too; of processes that begin to keep copies it hears within a minute. So Exact
+	// needs a [SharedInvalidator], and leases that are fenced ([driver.Caps]) where the
+	// backend does not tell at once.
 	Exact bool
 }
 

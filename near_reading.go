@@ -48,7 +48,7 @@ const rejoins = 3
 
 // read is get for items of which copies are kept. asked is when the first of them was asked
 // for. Others are given what was read until the caller calls release, which it does when it
-// has kept the copies: so nobody reads in between.
+// has kept the copies: so nobody reads in between. After a panic of a proxy they are not.
 func (s *state) read(ctx context.Context, items []driver.Item) (asked int64, release func(), err error) {
 	asked = now()
 	if s.near == nil {
@@ -62,6 +62,12 @@ func (s *state) read(ctx context.Context, items []driver.Item) (asked int64, rel
 	}
 	// What a creator reads must not be as old as what another caller has asked for may be.
 	joins := !s.near.tooOld(ctx)
+	returned := false
+	defer func() {
+		if !returned { // a proxy has panicked
+			release()
+		}
+	}()
 	left := make([]int, len(items)) // positions of what is not read yet
 	for i := range left {
 		left[i] = i
@@ -69,14 +75,15 @@ func (s *state) read(ctx context.Context, items []driver.Item) (asked int64, rel
 	for try := 0; len(left) > 0; try++ {
 		own, others := s.near.begin(items, left, now(), joins && try < rejoins)
 		all = append(all, own)
-		if err := s.readOwn(ctx, items, left, own, others); err != nil {
-			return asked, release, err
+		if err = s.readOwn(ctx, items, left, own, others); err != nil {
+			break
 		}
 		if left, err = s.near.await(ctx, items, left, others, &asked); err != nil {
-			return asked, release, err
+			break
 		}
 	}
-	return asked, release, nil
+	returned = true
+	return asked, release, err
 }
 
 func nothing() {}
@@ -153,9 +160,6 @@ func (s *state) readOwn(ctx context.Context, items []driver.Item, at []int, own 
 		}
 		for _, r := range own {
 			close(r.done)
-		}
-		if !returned {
-			s.near.readings.release(own)
 		}
 	}()
 	err = s.get(ctx, mine)

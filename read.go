@@ -123,8 +123,8 @@ func (c *Cache[V]) nameTags(keys []string, items []driver.Item, lookups []*looku
 	}
 }
 
-// judgeTags fills in what entries are worth, with what the tags count that they carry. Their tokens are
-// read after the entries, unless they were known beforehand:
+// judgeTags fills in what entries are worth, with what the tags count that they carry. Their
+// tokens are read after the entries, unless they were known beforehand:
 //
 //  1. The entry is read.  2. Its tag is invalidated.  3. The token is read: the entry is
 //     invalid. It was valid when the caller called, but nobody is promised that.

@@ -237,7 +237,7 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	if err = s.versions.invalidate(ctx, mode, nil); err == nil {
 		done = true
 		s.pending.settleInvalidation(began, mode)
-		err = r.wrap("invalidate", "", s.settle(ctx))
+		err = r.wrap("invalidate", "", s.waitForCopies(ctx))
 	} else {
 		oe := r.backendError(ctx, "invalidate", "", err)
 		if s.pending.keepInvalidation(mode, err) {

@@ -39,16 +39,16 @@ type state struct {
 	tags     *tagScope
 	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
 	creators limit
-	near     *near                     // nil: no copies are kept
-	agreed   atomic.Pointer[agreement] // as heard last; nil: nothing was heard
-	pending  *pending                  // deletes that have failed; nil: they are not tried again
-	dropping atomic.Bool               // what was invalidated will be dropped in a moment
+	near     *near        // nil: no copies are kept
+	listened atomic.Int64 // when, on the clock of driver.Now; see state.listen
+	pending  *pending     // deletes that have failed; nil: they are not tried again
+	dropping atomic.Bool  // what was invalidated will be dropped in a moment
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
 	direct    bool
 	quick     bool // it may need no more than that, there or at a copy
-	exact     bool // the backend tells exactly what is left of a TTL
+	exactTTL  bool // the backend tells exactly what is left of a TTL
 	scratches sync.Pool
 	stripe    atomic.Uint32
 }
@@ -145,7 +145,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	s.direct = s.caps.InMemory && s.caps.Objects && s.mangle == nil && s.local != nil
 	s.quick = s.direct || s.near != nil
 	s.pending = newPending(s)
-	s.exact = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
+	s.exactTTL = s.caps.InMemory && s.caps.TTLUnit <= time.Microsecond
 	s.scratches.New = func() any {
 		sc := &scratch{stripe: int(s.stripe.Add(1)) % stripes}
 		sc.key = append(sc.key, s.o.Prefix...)
@@ -215,7 +215,7 @@ func (s *state) lookup(ctx context.Context, sc *scratch, key string) (object any
 	it.Key = key
 	err = s.backend.Get(ctx, sc.items[:])
 	object = it.Object
-	if s.exact {
+	if s.exactTTL {
 		left = it.TTL
 	}
 	if it.Err != nil && err == nil {
@@ -352,7 +352,7 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 	if err = s.backend.Delete(bounded, mangled); err == nil {
 		done = true
 		s.pending.settle(began, mangled...)
-		err = s.region.wrap("delete", keys[0], s.settle(ctx))
+		err = s.region.wrap("delete", keys[0], s.waitForCopies(ctx))
 	} else {
 		oe := s.region.backendError(ctx, "delete", keys[0], err)
 		if s.pending.keep(ctx, 0, keys, mangled, err) {

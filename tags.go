@@ -237,7 +237,7 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 		if mode == Hard {
 			s.dropUntagged()
 		}
-		err = r.wrap("invalidate", tags[0], s.settle(ctx))
+		err = r.wrap("invalidate", tags[0], s.waitForCopies(ctx))
 	} else {
 		oe := r.backendError(ctx, "invalidate", tags[0], err)
 		if s.pending.keep(ctx, kind, tags, keys, err) {

@@ -19,9 +19,9 @@ type Watchers struct {
 
 	lag atomic.Int64 // the least; 0: nobody watches
 
-	mu   sync.Mutex
-	lags map[*time.Duration]struct{}
-	turn chan struct{} // tells the goroutine that lag is another; nil: there is none
+	mu      sync.Mutex
+	lags    map[*time.Duration]struct{}
+	changed chan struct{} // tells the goroutine that lag is another; nil: there is none
 }
 
 // Lag returns the least lag that somebody watches with, or 0 if nobody watches.
@@ -53,15 +53,15 @@ func (w *Watchers) update() {
 		}
 	}
 	w.lag.Store(int64(least))
-	if w.turn == nil && least > 0 {
-		turn := make(chan struct{}, 1)
-		if w.Go(func() { w.ask(turn) }) {
-			w.turn = turn
+	if w.changed == nil && least > 0 {
+		changed := make(chan struct{}, 1)
+		if w.Go(func() { w.ask(changed) }) {
+			w.changed = changed
 		}
 	}
-	if w.turn != nil {
+	if w.changed != nil {
 		select {
-		case w.turn <- struct{}{}:
+		case w.changed <- struct{}{}:
 		default:
 		}
 	}
@@ -69,13 +69,13 @@ func (w *Watchers) update() {
 
 // ask calls Ask every fourth of the lag, so that an answer that takes some time comes within
 // a third, until nobody watches.
-func (w *Watchers) ask(turn chan struct{}) {
+func (w *Watchers) ask(changed chan struct{}) {
 	last := time.Now() // of Ask: when others come and go, the pause is not begun anew
 	for {
 		w.mu.Lock()
 		every := w.Lag() / 4
 		if every == 0 {
-			w.turn = nil
+			w.changed = nil
 		}
 		w.mu.Unlock()
 		if every == 0 {
@@ -86,7 +86,7 @@ func (w *Watchers) ask(turn chan struct{}) {
 		case <-timer.C:
 			last = time.Now()
 			w.Ask()
-		case <-turn:
+		case <-changed:
 		case <-w.Closed:
 			timer.Stop()
 			return
