@@ -79,7 +79,6 @@ func (s *state) checkLag(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
 	defer cancel()
 	if _, err := s.readTokens(ctx); err != nil {
-		s.near.tellAgain()
 		return nil
 	}
 	if lag, disagree := s.disagreeing(); disagree {
@@ -141,6 +140,10 @@ func (s *state) putOff(ctx context.Context, read []*token) error {
 func (s *state) keepTelling(ctx context.Context) {
 	ticker := time.NewTicker(claimFor / 4)
 	defer ticker.Stop()
+	select {
+	case <-s.near.tellSoon: // what checkLag has read was from before Configure told
+	default:
+	}
 	for {
 		select {
 		case <-ticker.C:
