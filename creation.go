@@ -56,6 +56,7 @@ type creationKey[V any] struct {
 	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
+	size    int        // of what is stored, in bytes; 0: unknown
 	known   []seenTag  // its tags as far as they are known beforehand, as read last; nil: not known
 	made    *lookup[V] // what came of it; nil: nothing yet
 }
@@ -279,7 +280,7 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 // Wait implements flight.Source.
 func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) {
 	k := &cr.keys[at]
-	err = cr.s.locker.Wait(ctx, k.mangled)
+	err = cr.s.wait(ctx, k.mangled)
 	switch {
 	case err == nil || gaveUp(ctx, err):
 		return false, err

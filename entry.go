@@ -100,12 +100,16 @@ type lookup[V any] struct {
 	created time.Time
 	took    time.Duration // how long its creation took; 0: unknown
 	age     time.Duration
+	size    int // in the backend, in bytes; 0: unknown
 
 	// What is small stands together: a batch has many of these.
 
 	found bool // there was an entry at all
 	near  bool // in a copy
-	state State
+	// damaged: there was one that cannot be decoded. tagged: it is its tags that make it no
+	// good.
+	damaged, tagged bool
+	state           State
 	// use is what a caller may do with the value: return it (Fresh), return it while
 	// somebody creates the next one (Stale), or neither (Missing). ifError is true of a
 	// missing value that may be returned if the creator fails.
@@ -405,7 +409,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.value = *new(V) // it may have been set in part
 		return "", errors.Join(driver.ErrCorrupt, err)
 	}
-	l.found, l.took, l.created = true, m.Took, time.Unix(0, m.Created)
+	l.found, l.took, l.created, l.size = true, m.Took, time.Unix(0, m.Created), len(it.Data)
 	// A time in the future, because a clock was set back, counts as one that is as far
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()

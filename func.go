@@ -103,7 +103,7 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool, err 
 		return v, false, nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):]), Near: s.near != nil})
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):]), Near: s.near != nil, Age: e.age(0)})
 	}
 	return e.value, true, f.cache.errorOf(e)
 }

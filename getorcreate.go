@@ -29,7 +29,7 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil})
+				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil, Age: e.age(0)})
 			}
 			return e.value, c.errorOf(e)
 		}
@@ -67,7 +67,7 @@ func (c *Cache[V]) direct(ctx context.Context, s *state, key string, creates boo
 		return nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil})
+		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil, Age: e.age(0)})
 	}
 	return e
 }
@@ -149,7 +149,7 @@ func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Con
 		if l, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil {
 			switch flights := s.flights; {
 			case l.use == flight.Fresh:
-				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key, l)
 				if l.early {
 					c.renewEarly(ctx, s, called, key, mangled, l, create)
 				}
@@ -157,7 +157,7 @@ func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Con
 				return l, Hit, nil
 			case l.use == flight.Stale && flags&noStale == 0 && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
 				// The algorithm would say so too. This is said before anything is built.
-				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
+				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key, l)
 				l.gives(ctx, s)
 				return l, StaleHit, nil
 			}
@@ -183,7 +183,7 @@ func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, m
 		}
 	}
 	if l == nil || l.use == flight.Missing && !l.ifError {
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key, l)
 	}
 	return cr.doOne(ctx)
 }
@@ -281,9 +281,9 @@ func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first,
 	s := cr.s
 	if first.use != flight.Missing || first.ifError { // otherwise it has been told already
 		if err == nil && got != nil && got.use != flight.Fresh {
-			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale)
+			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale, got)
 		} else {
-			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
+			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss, first)
 		}
 	}
 	if waited && !k.ran.Load() {
@@ -293,22 +293,25 @@ func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first,
 }
 
 // tellAll is tell for a key and those that are mangled like it.
-func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event)) {
-	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key)
+func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event), l *lookup[V]) {
+	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key, l)
 	for _, alias := range k.aliases {
-		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias)
+		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias, l)
 	}
 }
 
-// tell counts something and tells a hook of it.
-func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string) {
+// tell counts something and tells a hook of it, and of what was found under the key; nil:
+// nothing was looked for.
+func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string, l *lookup[V]) {
 	s.region.stats.add(n, 1)
-	c.event(ctx, s, hook, op, key)
+	c.event(ctx, s, hook, op, key, l)
 }
 
-func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string) {
+func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string, l *lookup[V]) {
 	if hook != nil {
-		s.event(ctx, hook, Event{Op: op, Name: c.o.Name, Key: key})
+		e := Event{Op: op, Name: c.o.Name, Key: key}
+		l.tells(&e)
+		s.event(ctx, hook, e)
 	}
 }
 
@@ -345,7 +348,7 @@ func (c *Cache[V]) renew(ctx context.Context, op, key string, create func(contex
 	cr := c.creation(ctx, s, op, s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
 	cr.one, cr.renew = create, true
 	if op == "get" { // under Renew, where every key that is asked for is told of
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key, nil)
 	}
 	return cr.doOne(ctx)
 }

@@ -13,7 +13,18 @@ import (
 func (s *state) tryLock(ctx context.Context, key string) (driver.Lease, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return s.locker.TryLock(ctx, key, s.o.LockTTL)
+	began := s.calls()
+	l, err := s.locker.TryLock(ctx, key, s.o.LockTTL)
+	s.called(ctx, "lock", began, nil, err)
+	return l, err
+}
+
+// wait waits until the lease on a mangled key may be free.
+func (s *state) wait(ctx context.Context, key string) error {
+	began := s.calls()
+	err := s.locker.Wait(ctx, key)
+	s.called(ctx, "wait", began, nil, err)
+	return err
 }
 
 // release gives a lease back in its own time: the context under which it was
@@ -23,7 +34,10 @@ func (s *state) release(l driver.Lease, e Event) {
 	defer s.usage.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
-	if e.Err = l.Release(ctx); e.Err != nil {
+	began := s.calls()
+	e.Err = l.Release(ctx)
+	s.called(ctx, "unlock", began, nil, e.Err)
+	if e.Err != nil {
 		s.failed(ctx, e)
 	}
 }
@@ -31,7 +45,10 @@ func (s *state) release(l driver.Lease, e Event) {
 func (s *state) extend(ctx context.Context, l driver.Lease) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return l.Extend(ctx, s.o.LockTTL)
+	began := s.calls()
+	err := l.Extend(ctx, s.o.LockTTL)
+	s.called(ctx, "extend", began, nil, err)
+	return err
 }
 
 // holding is a lease in the hands of one creation. It is given back once: by the

@@ -16,7 +16,7 @@ func (s *state) event(ctx context.Context, hook func(context.Context, Event), e 
 		return
 	}
 	defer s.contain(ctx, "hook")
-	e.Region = s.region.name
+	e.Region, e.Backend = s.region.name, s.caps.Name
 	hook(ctx, e)
 }
 

@@ -1,0 +1,256 @@
+package dogpile_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// TestEventsTellWhy: for what was found instead of a fresh entry, its age and its size.
+func TestEventsTellWhy(t *testing.T) {
+	for name, row := range map[string]struct {
+		before func(t *testing.T, s *scene)
+		want   dogpile.Reason
+		age    time.Duration
+	}{
+		"absent":             {func(*testing.T, *scene) {}, dogpile.ReasonAbsent, 0},
+		"expired":            {func(*testing.T, *scene) { pass(90 * time.Second) }, dogpile.ReasonExpired, 90 * time.Second},
+		"invalidated":        {func(t *testing.T, s *scene) { wantErr(t, "Invalidate", s.r.Invalidate(bg, dogpile.Hard), nil) }, dogpile.ReasonInvalidated, 0},
+		"invalidated softly": {func(t *testing.T, s *scene) { wantErr(t, "Invalidate", s.r.Invalidate(bg, dogpile.Soft), nil) }, dogpile.ReasonInvalidated, 0},
+		"tagged": {func(t *testing.T, s *scene) {
+			wantErr(t, "InvalidateTags", s.r.InvalidateTags(bg, dogpile.Hard, "t"), nil)
+		}, dogpile.ReasonTagged, 0},
+		"tagged softly": {func(t *testing.T, s *scene) {
+			wantErr(t, "InvalidateTags", s.r.InvalidateTags(bg, dogpile.Soft, "t"), nil)
+		}, dogpile.ReasonTagged, 0},
+		"damaged":              {func(t *testing.T, s *scene) { put(t, s.b, "k", "garbage") }, dogpile.ReasonDamaged, 0},
+		"cannot be looked for": {func(t *testing.T, s *scene) { s.b.in(failing("get")) }, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				rec, b := new(recorder), newFake(t, like{bytes: true})
+				r := newRegion(t, b, &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
+				s := &scene{t, b, r, dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "n", Tags: func(string) []string { return []string{"t"} }})}
+				if name != "absent" {
+					wantErr(t, "Set", s.c.Set(bg, "k", 7), nil)
+					if e := rec.take("store")[0]; e.Size == 0 || e.Backend != "memory" {
+						t.Errorf("Set: %+v", e)
+					}
+					_, _, _ = s.c.Get(bg, "k")
+					if e := rec.take("hit")[0]; e.Reason != "" || e.Size == 0 || e.Name != "n" {
+						t.Errorf("a hit: %+v", e)
+					}
+				}
+				row.before(t, s)
+				wants := map[string]func(){"GetOrCreate": func() { _, _ = s.get("k", &creator[int]{err: errOrigin}) }}
+				if row.want != "" {
+					wants["Get"] = func() { _, _, _ = s.c.Get(bg, "k") }
+					wants["GetMulti"] = func() { _, _ = s.c.GetMulti(bg, []string{"k"}) }
+				}
+				wants["GetOrCreateMulti"] = func() {
+					_, _ = s.c.GetOrCreateMulti(bg, []string{"k"}, func(context.Context, []string) (map[string]int, error) { return nil, errOrigin })
+				}
+				for call, do := range wants {
+					do()
+					es := rec.take("miss")
+					if len(es) != 1 || es[0].Reason != row.want || es[0].Age != row.age || es[0].Backend != "memory" {
+						t.Errorf("%s: %+v, want %q and the age %v", call, es, row.want, row.age)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestBackendHookTellsOfEachCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rec, b := new(recorder), newFake(t, like{bytes: true})
+		hooks := rec.hooks()
+		hooks.Backend = func(_ context.Context, e dogpile.Event) {
+			rec.mu.Lock()
+			defer rec.mu.Unlock()
+			rec.events["backend"] = append(rec.events["backend"], e)
+		}
+		r := newRegion(t, b, &dogpile.Options{Expiration: time.Minute, LockTTL: 3 * time.Second, Hooks: hooks})
+		s := &scene{t, b, r, dogpile.NewCache[int](r, nil)}
+		b.slow = func(context.Context, string) error { pass(time.Millisecond); return nil }
+		_, err := s.get("k", &creator[int]{takes: 1500 * time.Millisecond})
+		wantErr(t, "GetOrCreate", err, nil)
+		wantErr(t, "Delete", r.Delete(bg, "k"), nil)
+		_, err = r.Locked(bg, "k")
+		wantErr(t, "Locked", err, nil)
+		var ops []string
+		for _, e := range rec.take("backend") {
+			ops = append(ops, e.Op)
+			if e.Duration < time.Millisecond || e.Duration > time.Second || e.Err != nil || e.Region != "test" || e.Backend != "memory" || e.Key != "" {
+				t.Errorf("%+v", e)
+			}
+			if e.Size == 0 && e.Op == "set" {
+				t.Errorf("a set of nothing: %+v", e)
+			}
+		}
+		for _, op := range []string{"get", "lock", "extend", "set", "delete", "locked"} {
+			if !slices.Contains(ops, op) {
+				t.Errorf("%v: no %s", ops, op)
+			}
+		}
+		b.in(failing("get"))
+		_, _, _ = s.c.Get(bg, "k")
+		if es := rec.take("backend"); len(es) != 1 || es[0].Err == nil {
+			t.Errorf("a Get that fails: %+v", es)
+		}
+	})
+}
+
+type spanKey struct{}
+
+// TestCreatingGoesAroundTheCreator: what it returns reaches the creator and Create.
+func TestCreatingGoesAroundTheCreator(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var order []string
+		note := func(what string, ctx context.Context) {
+			order = append(order, fmt.Sprint(what, " ", ctx.Value(spanKey{})))
+		}
+		r := newRegion(t, newFake(t, like{}), &dogpile.Options{Expiration: time.Minute, Hooks: &dogpile.Hooks{
+			Creating: func(ctx context.Context, e dogpile.Event) context.Context {
+				note("creating "+e.Op+" "+e.Key, ctx)
+				return context.WithValue(ctx, spanKey{}, "span")
+			},
+			Create: func(ctx context.Context, e dogpile.Event) { note("create "+e.Key, ctx) },
+		}})
+		c := dogpile.NewCache[int](r, nil)
+		_, err := c.GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
+			note("creator", ctx)
+			if dogpile.Creation(ctx) == nil {
+				t.Error("the creation is not in the context")
+			}
+			return 1, nil
+		})
+		wantErr(t, "GetOrCreate", err, nil)
+		if got, want := strings.Join(order, ", "), "creating get k <nil>, creator span, create k span"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// TestCreatingThatPanics takes nothing with it, and one that returns nil changes nothing.
+func TestCreatingThatPanics(t *testing.T) {
+	for name, creating := range map[string]func(context.Context, dogpile.Event) context.Context{
+		"panics": func(context.Context, dogpile.Event) context.Context { panic("boom") },
+		"nil":    func(context.Context, dogpile.Event) context.Context { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRegion(t, newFake(t, like{}), &dogpile.Options{Hooks: &dogpile.Hooks{Creating: creating}})
+				v, err := dogpile.NewCache[int](r, nil).GetOrCreate(bg, "k", constant(1).create)
+				wantValue(t, "GetOrCreate", v, err, 1)
+			})
+		})
+	}
+}
+
+func TestJoinHooks(t *testing.T) {
+	t.Parallel()
+	if dogpile.JoinHooks() != nil || dogpile.JoinHooks(nil, nil) != nil {
+		t.Error("hooks are made of nothing")
+	}
+	var order []string
+	on := func(name string) *dogpile.Hooks {
+		hook := func(what string) func(context.Context, dogpile.Event) {
+			return func(ctx context.Context, e dogpile.Event) {
+				order = append(order, fmt.Sprint(what, name, ctx.Value(spanKey{})))
+			}
+		}
+		return &dogpile.Hooks{
+			Creating: func(ctx context.Context, _ dogpile.Event) context.Context {
+				hook("creating ")(ctx, dogpile.Event{})
+				return context.WithValue(ctx, spanKey{}, name)
+			},
+			Hit: hook("hit "), Stale: hook("stale "), Miss: hook("miss "), Wait: hook("wait "), Create: hook("create "), Store: hook("store "),
+			Delete: hook("delete "), Invalidate: hook("invalidate "), Error: hook("error "), Backend: hook("backend "),
+		}
+	}
+	h := dogpile.JoinHooks(nil, on("a"), &dogpile.Hooks{}, on("b"))
+	if inner := h.Creating(bg, dogpile.Event{}); inner.Value(spanKey{}) != "b" {
+		t.Errorf("the context has %v", inner.Value(spanKey{}))
+	}
+	for _, hook := range []func(context.Context, dogpile.Event){h.Hit, h.Stale, h.Miss, h.Wait, h.Create, h.Store, h.Delete, h.Invalidate, h.Error, h.Backend} {
+		hook(bg, dogpile.Event{})
+	}
+	want := "creating a<nil> creating ba"
+	for _, what := range strings.Fields("hit stale miss wait create store delete invalidate error backend") {
+		want += fmt.Sprintf(" %s a<nil> %s b<nil>", what, what)
+	}
+	if got := strings.Join(order, " "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	order = nil
+	func() {
+		defer func() { _ = recover() }()
+		dogpile.JoinHooks(&dogpile.Hooks{Hit: func(context.Context, dogpile.Event) { panic("boom") }}, on("b")).Hit(bg, dogpile.Event{})
+		t.Error("the panic is lost")
+	}()
+	if len(order) != 1 {
+		t.Errorf("after a panic %v", order)
+	}
+}
+
+func TestRegionsAreListed(t *testing.T) {
+	b := newFake(t, like{})
+	listed := func(r *dogpile.Region) bool { return slices.Contains(dogpile.Regions(), r) }
+	first, second := dogpile.NewRegion("listed b"), dogpile.NewRegion("listed a")
+	if listed(first) {
+		t.Error("listed before it is configured")
+	}
+	wantErr(t, "Configure", first.Configure(b, &dogpile.Options{Expiration: time.Hour}), nil)
+	wantErr(t, "Configure", second.Configure(b, nil), nil)
+	wantErr(t, "Reconfigure", second.Reconfigure(b, nil), nil)
+	all := dogpile.Regions()
+	at, before := slices.Index(all, first), slices.Index(all, second)
+	if before < 0 || at < before || slices.Contains(all[before+1:], second) {
+		t.Errorf("at %d and %d of %d", at, before, len(all))
+	}
+	if o := first.Options(); o.Expiration != time.Hour || o.LockTTL == 0 || o.Prefix != "listed b:" || o.Codec == nil {
+		t.Errorf("Options = %+v", o)
+	}
+	wantErr(t, "Close", first.Close(bg), nil)
+	if listed(first) || !listed(second) || first.Options().LockTTL != 0 {
+		t.Error("a region that is closed has options, or is listed")
+	}
+	wantErr(t, "Close", second.Close(bg), nil)
+}
+
+// TestCreatingListsWhatRuns: with its waiters, until it is over.
+func TestCreatingListsWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRegion(t, newFake(t, like{}), nil)
+		c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "n"})
+		began := time.Now()
+		one := crowd(3, get(c, "k", counting(time.Minute).create))
+		pass(time.Second)
+		several := start(func() (map[string]int, error) {
+			return c.GetOrCreateMulti(bg, []string{"b", "a"}, func(ctx context.Context, _ []string) (map[string]int, error) {
+				return nil, wait(ctx, 10*time.Second)
+			})
+		})
+		var got []string
+		for _, cr := range r.Creating() {
+			got = append(got, fmt.Sprint(cr.Name, " ", cr.Key, " ", cr.Since.Sub(began), " ", cr.Waiters, " ", cr.Background))
+		}
+		if want := "n k 0s 3 false, n a 1s 1 false, n b 1s 1 false"; strings.Join(got, ", ") != want {
+			t.Errorf("%v, want %s", got, want)
+		}
+		<-several
+		for _, call := range one {
+			<-call
+		}
+		if all := r.Creating(); len(all) != 0 {
+			t.Errorf("afterwards %v", all)
+		}
+	})
+}
