@@ -21,6 +21,7 @@ type draft struct {
 	shared  map[string]*source // by name in lower case
 	sources []*source          // that were opened, or could not be
 	faults  []error            // but for those of parts
+	offline bool               // servers are not asked
 }
 
 // part is the settings of one region.

@@ -86,9 +86,7 @@ type token struct {
 	HardAt   int64    `json:"h,omitempty"` // when the last hard one was
 	Replaced []string `json:"r,omitempty"` // the versions before, the latest first, back to the last hard invalidation
 	Until    int64    `json:"-"`           // of a tag's: when it goes, Unix seconds; 0: it does not
-	Lag      int64    `json:"l,omitempty"` // of copies in processes, nanoseconds; 0: there are none; see near_exact.go
-	LagUntil int64    `json:"u,omitempty"` // for how long that holds, Unix seconds
-	Exact    bool     `json:"x,omitempty"` // a process with copies is Exact
+	Claims   []claim  `json:"c,omitempty"` // of processes that keep copies; see near_exact.go
 }
 
 // remembered is how many versions a token remembers. Entries of older ones are

@@ -44,7 +44,6 @@ type tokens struct {
 	turn chan struct{} // has room for the one goroutine that looks for an absent token
 
 	lastFailure atomic.Pointer[failure]
-	heard       atomic.Pointer[heard] // nil: no token has told of copies
 }
 
 // failure is what became of the last turn, if it failed.
@@ -115,10 +114,13 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 		return t
 	}
 	if !ts.tag {
-		ts.s.heardAt(asked)
+		ts.s.readAt(asked)
 	}
 	seen := ts.last.Load()
 	if it.Data == nil {
+		if !ts.tag && ts.s.near.claims() {
+			ts.s.near.tellAgain()
+		}
 		if it.Keep && !ts.seen.Load() { // entries of other programs are valid by that
 			ts.last.CompareAndSwap(seen, &readToken{at: asked, mark: it.Mark})
 		}
@@ -126,7 +128,7 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	}
 	if seen != nil && seen.token != nil && seen.raw == string(it.Data) {
 		if ts.s.o.InvalidationLag > 0 || it.Keep {
-			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.hear(seen.token)})
+			ts.noteRead(&readToken{raw: seen.raw, token: seen.token, at: asked, mark: it.Mark, disagrees: ts.hear(seen.token)})
 		}
 		return seen.token
 	}
@@ -134,8 +136,22 @@ func (ts *tokens) parse(it *driver.Item, asked int64) *token {
 	if t == nil {
 		return nil // what cannot be read is as good as evicted
 	}
-	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: !ts.tag && ts.hear(t)})
+	ts.noteRead(&readToken{raw: string(it.Data), token: t, at: asked, mark: it.Mark, disagrees: ts.hear(t)})
 	return t
+}
+
+// hear notes the claims of a token of the region that was read, and reports whether this
+// process serves no copies because of them.
+func (ts *tokens) hear(t *token) (disagrees bool) {
+	if ts.tag {
+		return false
+	}
+	ts.s.hear(t)
+	if ts.s.near.claims() && ts.s.lacks(t) {
+		ts.s.near.tellAgain()
+	}
+	_, disagrees = ts.s.disagreeing()
+	return disagrees
 }
 
 // decode returns the token that was stored as data; nil: it is none.

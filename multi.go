@@ -145,11 +145,16 @@ func (c *Cache[V]) SetMulti(ctx context.Context, vals map[string]V) error {
 			tags.carriers = append(tags.carriers, carrier{its, it.TTL})
 		}
 	}
-	err = c.put(ctx, s, keys, mangled, items, errs, since)
-	if failed := s.tags.prolong(ctx, tags.carriers); failed != nil {
-		c.failed(ctx, s, "version", keys[0], failed)
+	failed := c.put(ctx, s, keys, mangled, items, errs, since)
+	if err := s.tags.prolong(ctx, tags.carriers); err != nil {
+		c.failed(ctx, s, "version", keys[0], err)
 	}
-	return err
+	if len(failed) < len(keys) {
+		if err := s.waitForCopies(ctx); err != nil {
+			failed = append(failed, &OpError{s.region.name, "set", keys[0], err})
+		}
+	}
+	return s.region.joined("set", failed)
 }
 
 // firsts returns the keys without those that are mangled like one before them: they
@@ -170,13 +175,12 @@ func firsts(s *state, keys, mangled []string) (_, _ []string) {
 	return keys[:n], mangled[:n]
 }
 
-// put stores items unconditionally and tells of each key; errs are the errors of those
+// put stores items unconditionally, tells of each key, and returns the errors; errs are the errors of those
 // that could not be packed, by mangled key. since is when the Set began, for s.pending.
-func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError, since int64) error {
+func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError, since int64) (failed []*OpError) {
 	sizes := s.sizes(items)
 	err := s.set(ctx, items)
 	itemErrs := itemErrors(items)
-	var failed []*OpError
 	for i, key := range keys {
 		oe := errs[mangled[i]]
 		if cause := cmp.Or(itemErrs[mangled[i]], err); oe == nil && cause != nil {
@@ -191,12 +195,7 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 		}
 		s.event(ctx, s.o.Hooks.Store, e)
 	}
-	if len(failed) < len(keys) {
-		if err := s.waitForCopies(ctx); err != nil {
-			return s.region.joined("set", append(failed, &OpError{s.region.name, "set", keys[0], err}))
-		}
-	}
-	return s.region.joined("set", failed)
+	return failed
 }
 
 // sizes returns how many bytes of each key are to be stored, for Hooks.Store.

@@ -23,7 +23,7 @@ import (
 //
 // So an invalidation reaches a copy as it reaches the entry: it changes a token. Everything
 // else is asked of the backend: what has no copy, or no fresh one, and all that is read under
-// a lease. So is what a creator reads, unless copies are exact:
+// a lease. So is what a creator reads, unless the backend tells of changes at once:
 //
 //  1. A product is changed by another process, and the call of that returns.
 //  2. A creator here reads the product. Its copy here may be as old as Lag.
@@ -36,9 +36,9 @@ type near struct {
 
 	atOnce bool // see driver.Watcher
 
-	mu     sync.Mutex
-	stop   func()        // of what goes on in the background; nil: nothing does
-	untold chan struct{} // has room for one signal: a token does not tell the Lag
+	mu       sync.Mutex
+	stop     func()        // of what goes on in the background; nil: nothing does
+	tellSoon chan struct{} // has room for one signal: a token lacks the claim of this process
 }
 
 // copied is a copy of an entry that was fresh when it was read. It is never changed. The
@@ -66,7 +66,7 @@ const copyOverhead = 288
 
 // behind reports whether a copy may be older than what another process has changed by a call
 // that has returned.
-func (n *near) behind() bool { return !n.exact && !n.atOnce }
+func (n *near) behind() bool { return !n.atOnce }
 
 // tooOld reports whether what is known by copies may be too old for a caller: it is a creator.
 func (n *near) tooOld(ctx context.Context) bool { return n.behind() && Creation(ctx) != nil }
@@ -93,8 +93,8 @@ func (s *state) chooseNear() error {
 	if o.Exact && !atOnce && !s.tags.fenced {
 		return &optionError{"Near.Exact", "needs leases that keep others from deleting (Caps.Fenced), as the Lag is kept under one, and those of " + name + " do not"}
 	}
-	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes), untold: make(chan struct{}, 1)}
-	return s.agree()
+	s.near = &near{lag: o.Lag, exact: o.Exact, atOnce: atOnce, copies: sieve.New(o.MaxEntries, o.MaxBytes), tellSoon: make(chan struct{}, 1)}
+	return nil
 }
 
 // beginNear has the backend tell of changes, for a configuration that comes into force.
@@ -117,7 +117,7 @@ func (s *state) beginNear() {
 		cancel()
 		unwatch()
 	}
-	if n.records() {
+	if n.claims() {
 		s.region.telling.Go(func() { s.keepTelling(ctx) })
 	}
 }

@@ -1,9 +1,10 @@
 package dogpile
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -22,32 +23,110 @@ import (
 // stopped meanwhile finds that its clock has gone on.
 //
 // W has to know the Lag of R, which may be another process. So the region's version tokens
-// tell the Lag of copies, and whether there are processes with Exact, for as long as there are
-// any: these see to that a few times in agreedFor, and a token that has been written anew is
-// heard of for as long, by the clock of who hears. At the first look alone nobody knows but
-// by wall clocks when the token was written.
+// carry claims: each says what some processes do, and for how long that holds. Every process
+// with copies sees to it that its own claim is there, with an end one to two minutes ahead.
+// Whoever writes a token writes the claims that it has heard of as well, with the ends that
+// they have. So no process takes away what another one has said, and a claim goes when
+// nobody puts off its end any more.
 
-// agreedFor is how long a token tells the Lag after the last process with copies wrote it.
-const agreedFor = 2 * time.Minute
+// claimFor is how long a claim holds after it was written.
+const claimFor = 2 * time.Minute
 
-// agreement is what a token tells of copies anywhere.
-type agreement struct {
-	lag   time.Duration // of those that keep them; 0: nobody does
-	exact bool          // one of them is Exact, so that writers wait for lag
-	until int64         // token.LagUntil
+// claim is what a version token tells of the copies of some processes.
+type claim struct {
+	Lag   time.Duration `json:"l"`
+	Exact bool          `json:"x,omitempty"`
+	Until int64         `json:"u"` // its end, Unix seconds of who wrote it
 }
 
-// heard is what was last heard of copies by a token.
-type heard struct {
-	agreement
-	ends time.Duration // when it is not in force any more, on the clock of driver.Now
+// heardClaim is a claim with its end on the clock of who has heard it.
+type heardClaim struct {
+	claim
+	ends time.Duration // of driver.Now
+}
+
+// like reports whether both are claims of processes with the same options.
+func (c claim) like(d claim) bool { return c.Lag == d.Lag && c.Exact == d.Exact }
+
+// hear returns what is known of claims after more has been read in a token. The end of a
+// claim that another process has put off is claimFor away, on the clock of this one: so clocks
+// that differ do not matter. At the first look alone nobody knows but by the wall clock when it
+// was put off.
+func hear(known []heardClaim, more []claim) []heardClaim {
+	own := false // known is no other goroutine's
+	for _, c := range more {
+		i := slices.IndexFunc(known, func(k heardClaim) bool { return k.like(c) })
+		if i >= 0 && c.Until <= known[i].Until {
+			continue // as it was known, or from an answer that was late
+		}
+		if !own {
+			known, own = slices.Clone(known), true
+		}
+		if i >= 0 {
+			known[i] = heardClaim{c, driver.Now() + claimFor}
+			continue
+		}
+		known = append(known, heardClaim{c, driver.Now() + min(claimFor, time.Until(time.Unix(c.Until, 0)))})
+	}
+	return known
+}
+
+// hear notes the claims of a token that was read or written.
+func (s *state) hear(t *token) {
+	for {
+		before := s.claims.Load()
+		var known []heardClaim
+		if before != nil {
+			known = *before
+		}
+		after := hear(known, t.Claims)
+		if len(after) == 0 || len(known) > 0 && &after[0] == &known[0] || s.claims.CompareAndSwap(before, &after) {
+			return
+		}
+	}
+}
+
+// heard yields the claims that hold.
+func (s *state) heard(yield func(claim) bool) {
+	known := s.claims.Load()
+	if known == nil {
+		return
+	}
+	at := driver.Now()
+	for _, c := range *known {
+		if c.ends > at && !yield(c.claim) {
+			return
+		}
+	}
+}
+
+// disagreeing returns the Lag of other processes if it is another than here, and one of them or
+// this one is Exact. Then this one serves no copies.
+func (s *state) disagreeing() (lag time.Duration, disagree bool) {
+	n := s.near
+	if !n.claims() {
+		return 0, false
+	}
+	for c := range s.heard {
+		if c.Lag != n.lag && (c.Exact || n.exact) {
+			return c.Lag, true
+		}
+	}
+	return 0, false
 }
 
 // waitForCopies returns when no process serves a copy from before what the backend has done by
-// now. The error is that of ctx.
+// now. An error tells that one may: ctx has ended, or the backend does not say.
 func (s *state) waitForCopies(ctx context.Context) error {
-	lag := s.lagOfCopies(ctx)
-	if lag == 0 {
+	err := s.listen(ctx)
+	lag := s.lagOfCopies()
+	switch {
+	case lag == 0 && err != nil:
+		if !gaveUp(ctx, err) {
+			err = &backendError{err}
+		}
+		return fmt.Errorf("done, but whether other processes serve copies from before is not known: %w", err)
+	case lag == 0:
 		return nil
 	}
 	timer := time.NewTimer(lag + lag/64 + time.Millisecond)
@@ -61,111 +140,87 @@ func (s *state) waitForCopies(ctx context.Context) error {
 }
 
 // lagOfCopies returns the Lag that is to be waited for; 0: no process is Exact.
-func (s *state) lagOfCopies(ctx context.Context) (lag time.Duration) {
-	if s.near.records() && s.near.exact {
-		lag = s.near.lag
+func (s *state) lagOfCopies() (lag time.Duration) {
+	exact := false
+	if s.near.claims() {
+		lag, exact = s.near.lag, s.near.exact
 	}
-	s.listen(ctx)
-	if a := s.agreed(); a.exact {
-		lag = max(lag, a.lag)
+	for c := range s.heard {
+		lag, exact = max(lag, c.Lag), exact || c.Exact
+	}
+	if !exact {
+		return 0
 	}
 	return lag
 }
 
-// listen reads the tokens if this process keeps no copies and has read none lately: one that
-// only deletes would never hear of those that keep some.
-func (s *state) listen(ctx context.Context) {
-	if last := s.listened.Load(); s.near != nil || !s.caps.Shared || last != 0 && now()-last < int64(agreedFor/2) {
-		return
+// listen reads the tokens if this process has read none lately: one that only deletes would
+// hear of no copies. It comes before a change, too, since a token is written with the claims
+// that are known, and after it those of the token before are gone.
+func (s *state) listen(ctx context.Context) error {
+	if !s.caps.Shared || s.near != nil && s.near.atOnce || s.listened() {
+		return nil
 	}
-	all := s.regionTokens()
-	err := cmp.Or(each(len(all), softenAtOnce, func(i int) error {
-		_, err := all[i].read(ctx, nil)
-		return err
-	})...)
-	if err != nil && !gaveUp(ctx, err) {
-		s.failed(ctx, Event{Op: "version", Err: fmt.Errorf("read the Lag of copies: %w", err)})
+	select { // of many callers one asks
+	case s.listening <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
+	defer func() { <-s.listening }()
+	if s.listened() {
+		return nil
+	}
+	_, err := s.readTokens(ctx)
+	return err
 }
 
-// heardAt notes that a token was asked for at a moment of the clock of now.
-func (s *state) heardAt(asked int64) {
+// listened reports whether a token was read in the last half of claimFor.
+func (s *state) listened() bool {
+	last := s.tokenRead.Load()
+	return last != 0 && now()-last < int64(claimFor/2)
+}
+
+// readAt notes that a token was asked for at a moment of the clock of now.
+func (s *state) readAt(asked int64) {
 	// All readers write it, but not each time: it would go from one processor to the other.
-	if last := s.listened.Load(); last == 0 || asked-last > int64(time.Second) {
-		s.listened.Store(asked)
+	if last := s.tokenRead.Load(); last == 0 || asked-last > int64(time.Second) {
+		s.tokenRead.Store(asked)
 	}
 }
 
-// agreed returns what all tokens together have told of copies.
-func (s *state) agreed() (a agreement) {
-	for _, ts := range s.regionTokens() {
-		h := ts.inForce()
-		a = agreement{max(a.lag, h.lag), a.exact || h.exact, max(a.until, h.until)}
+// readTokens reads the region's tokens, in one call of the backend; those that are absent, or
+// on a server that is down, are nil. It is an error if none could be read.
+func (s *state) readTokens(ctx context.Context) ([]*token, error) {
+	all := s.regionTokens()
+	if len(all) == 0 {
+		return nil, nil
 	}
-	return a
-}
-
-// inForce returns what was last heard of copies if it still is in force, and zero otherwise.
-func (ts *tokens) inForce() (h heard) {
-	if last := ts.heard.Load(); last != nil && driver.Now() < last.ends {
-		return *last
+	items, read := make([]driver.Item, len(all)), make([]*token, len(all))
+	for i, ts := range all {
+		items[i] = driver.Item{Key: ts.key, Keep: s.near != nil}
 	}
-	return heard{}
-}
-
-// records reports whether copies may be behind, so that others have to know for how long.
-func (n *near) records() bool { return n != nil && !n.atOnce }
-
-// stamp returns t, which is new, with what this process knows of copies.
-func (s *state) stamp(t *token) *token {
-	if t.Lag != 0 {
-		return t // tell has stamped it
+	asked := now()
+	err := s.get(ctx, items)
+	if err != nil {
+		return read, err
 	}
-	a := s.agreed()
-	if s.near.records() {
-		a = s.near.agrees(a)
-	}
-	return a.on(t)
-}
-
-// agrees returns a with what n does.
-func (n *near) agrees(a agreement) agreement {
-	return agreement{max(a.lag, n.lag), a.exact || n.exact, time.Now().Add(agreedFor).Unix()}
-}
-
-// on returns t with the agreement.
-func (a agreement) on(t *token) *token {
-	stamped := *t
-	stamped.Lag, stamped.LagUntil, stamped.Exact = int64(a.lag), a.until, a.exact
-	return &stamped
-}
-
-// hear notes what a token tells of copies, and reports whether this process keeps them by
-// another Lag where one of the processes is Exact: then it serves none.
-func (ts *tokens) hear(t *token) (disagrees bool) {
-	n := ts.s.near
-	// A token that tells of none was made by a process that knew of none.
-	if a := (agreement{time.Duration(t.Lag), t.Exact, t.LagUntil}); a.lag != 0 {
-		last := ts.heard.Load()
-		if last == nil || last.agreement != a {
-			left := agreedFor
-			if last == nil {
-				left = min(left, time.Until(time.Unix(a.until, 0)))
-			}
-			ts.heard.Store(&heard{a, driver.Now() + left})
+	var failed error
+	ok := false
+	for i, ts := range all {
+		if e := items[i].Err; e != nil && !errors.Is(e, driver.ErrCorrupt) {
+			failed = e
+			continue
 		}
+		ok = true
+		read[i] = ts.parse(&items[i], asked)
 	}
-	if !n.records() {
-		return false
+	if !ok {
+		return read, failed
 	}
-	h := ts.inForce()
-	if t.Lag == 0 || h.lag < n.lag || n.exact && !h.exact {
-		n.tellAgain()
-	}
-	return h.lag != 0 && h.lag != n.lag && (h.exact || n.exact)
+	return read, nil
 }
 
-// regionTokens returns the tokens that tell the Lag; nil: the region has none.
+// regionTokens returns the tokens that carry claims; nil: the region has none.
 func (s *state) regionTokens() []*tokens {
 	switch v := s.versions.(type) {
 	case *tokens:
@@ -174,79 +229,4 @@ func (s *state) regionTokens() []*tokens {
 		return v.all[:]
 	}
 	return nil
-}
-
-// agree finds out whether other processes keep copies by another Lag, and tells them this one.
-// Where the backend cannot be asked it is found out later: until a token was read there are
-// no copies, and none by a token that tells of another Lag.
-func (s *state) agree() error {
-	all := s.regionTokens()
-	if s.near == nil || len(all) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), max(s.o.BackendTimeout, defaultBackendTimeout))
-	defer cancel()
-	t, err := all[0].read(ctx, nil)
-	if err == nil && t != nil && all[0].hear(t) {
-		return &optionError{"Near.Lag", fmt.Sprintf("is %v, and other processes over the same backend have one of %v; as one of all is Exact they have to agree", s.near.lag, time.Duration(t.Lag))}
-	}
-	if err == nil && s.near.records() {
-		s.tell(ctx)
-	}
-	return nil
-}
-
-// tell has the tokens tell the Lag. Where an invalidation could be undone by that, as leases
-// do not keep others from deleting, only new tokens do.
-func (s *state) tell(ctx context.Context) {
-	all := s.regionTokens()
-	if !s.tags.fenced {
-		return
-	}
-	err := cmp.Or(each(len(all), softenAtOnce, func(i int) error {
-		_, _, err := all[i].tryUpdate(ctx, func(old *token) *token {
-			switch {
-			case old == nil:
-				return all[i].first()
-			case all[i].inForce().covers(s.near):
-				return nil // another process was here
-			}
-			return s.near.agrees(agreement{}).on(old)
-		})
-		return err
-	})...)
-	if err != nil && ctx.Err() == nil {
-		s.failed(ctx, Event{Op: "version", Err: fmt.Errorf("tell the Lag of copies: %w", err)})
-	}
-}
-
-// covers reports whether n need not tell of its copies, since others have a short while ago.
-func (h heard) covers(n *near) bool {
-	return h.lag >= n.lag && (h.exact || !n.exact) && h.ends-driver.Now() > agreedFor/2
-}
-
-// keepTelling tells the Lag now and then, and when a token was read that does not tell it, until
-// ctx ends.
-func (s *state) keepTelling(ctx context.Context) {
-	ticker := time.NewTicker(agreedFor / 4)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-s.near.untold:
-		case <-ctx.Done():
-			return
-		}
-		bounded, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
-		s.tell(bounded)
-		cancel()
-	}
-}
-
-// tellAgain has the Lag told soon.
-func (n *near) tellAgain() {
-	select {
-	case n.untold <- struct{}{}:
-	default:
-	}
 }

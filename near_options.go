@@ -24,12 +24,12 @@ type Near struct {
 	// more. Over a backend that tells of changes at once, as package file, that costs
 	// nothing; over others these calls take as long as Lag, and a little more.
 	//
-	// All processes that keep copies of the region's entries have to have the same Near. The
-	// region's version token tells it: a process with another one is refused when it is
-	// configured, and keeps no copies when it finds out later. One without Near waits for
-	// that Lag too; of processes that begin to keep copies it hears within a minute. So Exact
-	// needs a [SharedInvalidator], and leases that are fenced ([driver.Caps]) where the
-	// backend does not tell at once.
+	// Where one process is Exact, all that keep copies of the region's entries have to have
+	// the same Lag, and so do regions that share its tags. The region's version token tells
+	// it: a process with another one is refused when it is configured, and keeps no copies
+	// when it finds out later. One without Near waits for that Lag too; of the first process
+	// that keeps copies it hears within a minute. So Exact needs a [SharedInvalidator], and
+	// leases that are fenced ([driver.Caps]) where the backend does not tell at once.
 	Exact bool
 }
 

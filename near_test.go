@@ -371,7 +371,7 @@ func TestNearInsideCreators(t *testing.T) {
 	for name, row := range map[string]struct {
 		exact, prompt bool
 		asks          int
-	}{"behind": {asks: 2}, "exact": {exact: true}, "at once": {prompt: true}} {
+	}{"behind": {asks: 2}, "exact": {exact: true, asks: 2}, "at once": {prompt: true}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				o := nearly(time.Second)

@@ -79,7 +79,13 @@ func (r *Region) Reconfigure(b driver.Backend, o *Options) error {
 func (r *Region) configure(b driver.Backend, o *Options, replace bool) error {
 	s, err := newState(r, b, o)
 	if err == nil {
+		err = s.checkLag(context.Background())
+	}
+	if err == nil {
 		err = commit([]*plan{{region: r, state: s, replace: replace}})
+	}
+	if err == nil {
+		s.tell(context.Background())
 	}
 	return r.wrap("configure", "", err)
 }
@@ -235,13 +241,13 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	}
 	// Forgetting first lets no creation in progress store what it has made from old
 	// data. Forgetting again lets no later caller wait for one that began in between.
+	_ = s.listen(ctx) // what is not known then is asked for again
 	s.flights.ForgetAll(ctx)
 	began := s.pending.now()
 	done := false
 	if err = s.versions.invalidate(ctx, mode, nil); err == nil {
 		done = true
 		s.pending.settleInvalidation(began, mode)
-		err = r.wrap("invalidate", "", s.waitForCopies(ctx))
 	} else {
 		oe := r.backendError(ctx, "invalidate", "", err)
 		if s.pending.keepInvalidation(mode, err) {
@@ -250,6 +256,9 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 		err = oe
 	}
 	s.flights.ForgetAll(ctx)
+	if done {
+		err = r.wrap("invalidate", "", s.waitForCopies(ctx))
+	}
 	s.event(ctx, s.o.Hooks.Invalidate, Event{Op: "invalidate", Err: err})
 	if done {
 		r.stats.add(countInvalidations, 1)

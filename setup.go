@@ -57,18 +57,28 @@ func (s Setup) Configure(ctx context.Context, regions ...*Region) error {
 	if err == nil {
 		err = d.configure(ctx)
 	}
-	if err != nil {
-		return fmt.Errorf("dogpile: settings: %w", err)
+	return settingsError(err)
+}
+
+// settingsError tells that err is of settings; nil stays nil.
+func settingsError(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("dogpile: settings: %w", err)
 }
 
 // Check returns the error that Configure would return for the regions that Settings
 // name, and configures none. It opens their backends, which connects to no server, and
-// closes them again.
+// closes them again. So it does not find that other processes have another [Near].
 func (s Setup) Check(ctx context.Context) error {
 	regions := s.named()
-	err := s.Configure(ctx, regions...)
+	d, err := s.draft(regions)
+	if err == nil {
+		d.offline = true
+		err = d.configure(ctx)
+	}
+	err = settingsError(err)
 	for _, r := range regions {
 		err = errors.Join(err, r.Close(ctx))
 	}
@@ -98,6 +108,9 @@ func (s Setup) Check(ctx context.Context) error {
 //	strict, replace_existing_backend
 //	                  true or false; the latter makes it a Reconfigure
 //
+//	near              true or false: keep copies, see [Near]; near.max_entries,
+//	                  near.max_bytes, near.lag and near.exact say so too
+//
 // and every other field of [Options] that is a duration, a number, a truth value or a
 // text, in snake case.
 //
@@ -112,10 +125,7 @@ func (s Setup) Check(ctx context.Context) error {
 // closed, or has been configured anew and the last call that uses it is over.
 func (r *Region) ConfigureFrom(ctx context.Context, settings map[string]string, prefix string) error {
 	d := newDraft(Setup{Settings: settings, Prefix: prefix}, []*part{{region: r, prefix: prefix}})
-	if err := d.configure(ctx); err != nil {
-		return fmt.Errorf("dogpile: settings: %w", err)
-	}
-	return nil
+	return settingsError(d.configure(ctx))
 }
 
 // ConfigureAll configures each region from the settings whose keys begin with
@@ -155,6 +165,9 @@ func (d *draft) configure(ctx context.Context) error {
 	for _, p := range d.parts {
 		if plan := d.plan(ctx, p); plan != nil {
 			plans = append(plans, plan)
+			if !d.offline {
+				p.optionFaults(plan.state.checkLag(ctx))
+			}
 		}
 	}
 	for _, p := range d.parts {
@@ -164,6 +177,11 @@ func (d *draft) configure(ctx context.Context) error {
 	if len(d.faults) == 0 {
 		err := commit(plans)
 		if err == nil {
+			for _, p := range plans {
+				if !d.offline {
+					p.state.tell(ctx)
+				}
+			}
 			return nil
 		}
 		d.faults = append(d.faults, err)

@@ -33,17 +33,19 @@ type state struct {
 	mangle  Mangler
 	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
-	usage    *usage        // nil: the backend is the user's
-	running  running       // creators
-	flights  *flight.Table // of this configuration alone: another one has other entries
-	versions versions
-	tags     *tagScope
-	local    *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
-	creators limit
-	near     *near        // nil: no copies are kept
-	listened atomic.Int64 // when, on the clock of driver.Now; see state.listen
-	pending  *pending     // deletes that have failed; nil: they are not tried again
-	dropping atomic.Bool  // what was invalidated will be dropped in a moment
+	usage     *usage        // nil: the backend is the user's
+	running   running       // creators
+	flights   *flight.Table // of this configuration alone: another one has other entries
+	versions  versions
+	tags      *tagScope
+	local     *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
+	creators  limit
+	near      *near                        // nil: no copies are kept
+	claims    atomic.Pointer[[]heardClaim] // of copies anywhere, as heard; see near_exact.go
+	tokenRead atomic.Int64                 // when a version token was asked for, on the clock of now; 0: never
+	listening chan struct{}                // taken by who reads the tokens to hear of claims
+	pending   *pending                     // deletes that have failed; nil: they are not tried again
+	dropping  atomic.Bool                  // what was invalidated will be dropped in a moment
 
 	// direct: a hit needs nothing but a look into this process's memory, with a
 	// key made in a scratch.
@@ -106,7 +108,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{region: r, o: complete, chain: b, flights: new(flight.Table)}
+	s := &state{region: r, o: complete, chain: b, flights: new(flight.Table), listening: make(chan struct{}, 1)}
 	for i := len(complete.Proxies) - 1; i >= 0; i-- {
 		if s.chain = complete.Proxies[i](s.chain); driver.IsNil(s.chain) {
 			return nil, &optionError{"Proxies", fmt.Sprintf("element %d returned nil", i)}
@@ -383,6 +385,7 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	s.flights.Forget(mangled...)
+	_ = s.listen(ctx) // what is not known then is asked for again
 	began := s.pending.now()
 	bounded, cancel := s.bound(ctx)
 	defer cancel()

@@ -229,7 +229,9 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 	if err != nil {
 		return r.wrap("invalidate", tags[0], err)
 	}
-	defer invalidated.begin(places)()
+	_ = s.listen(ctx) // what is not known then is asked for again
+	done := sync.OnceFunc(invalidated.begin(places))
+	defer done() // also if a proxy panics
 	began := s.pending.now()
 	if err = s.tags.delete(ctx, keys); err == nil {
 		r.stats.add(countInvalidations, 1)
@@ -237,6 +239,7 @@ func (r *Region) InvalidateTags(ctx context.Context, mode Mode, tags ...string) 
 		if mode == Hard {
 			s.dropUntagged()
 		}
+		done()
 		err = r.wrap("invalidate", tags[0], s.waitForCopies(ctx))
 	} else {
 		oe := r.backendError(ctx, "invalidate", tags[0], err)

@@ -230,7 +230,8 @@ func (s *store) close() error {
 	defer cancel()
 	l := limit{ctx: ctx}
 	if !s.gone() {
-		// Leases stay when the store has moved: they are still held. If that fails, the leases end because their owner is gone.
+		// If that fails the leases end because their owner is gone. Where the store has moved
+		// they stay: they are held in the new one.
 		_ = s.write(&l, func(c *conn) error { return c.run(giveUp, s.owner) })
 	}
 	// 1. The file is removed, and another process makes a new one with a new log.

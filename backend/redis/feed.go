@@ -269,31 +269,20 @@ func (f *feed) connect() (gone <-chan error, err error) {
 		return nil, errNoTracking
 	}
 	gone = conn.SetOnInvalidations(f.invalidated)
-	for _, res := range conn.DoMulti(ctx,
-		// A client may have turned tracking on in another mode, which has to be
-		// turned off first.
-		conn.B().Arbitrary("CLIENT", "TRACKING", "OFF").Build(),
-		conn.B().Arbitrary("CLIENT", "TRACKING", "ON").Build(),
-	) {
-		if err := noTracking(res.Error()); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.listen(ctx, conn); err != nil {
-		return nil, err
-	}
-	f.conn = conn
-	return gone, nil
-}
-
-// listen makes sure that the client reads what the server announces. With a call that has a
-// deadline and is by itself it may read one answer alone, and pass over announcements before
-// it; a call that can be cancelled and has no deadline has it read all the time from then on.
-func (f *feed) listen(ctx context.Context, conn rueidis.DedicatedClient) error {
+	// With a call that has a deadline and is by itself the client may read one answer alone,
+	// and pass over announcements before it; a call that can be cancelled and has no deadline
+	// has it read all the time from then on.
 	endless, cancel := context.WithCancel(f.core.life.Context())
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	return noTracking(conn.Do(endless, conn.B().Ping().Build()).Error())
+	// A client may have turned tracking on in another mode, which has to be turned off first.
+	for _, mode := range []string{"OFF", "ON"} {
+		if err := noTracking(conn.Do(endless, conn.B().Arbitrary("CLIENT", "TRACKING", mode).Build()).Error()); err != nil {
+			return nil, err
+		}
+	}
+	f.conn = conn
+	return gone, nil
 }
 
 func protocol(m *rueidis.RedisMessage) int64 {

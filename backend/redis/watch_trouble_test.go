@@ -3,6 +3,8 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -173,6 +175,41 @@ func TestWatchWhileOtherSlotsMove(t *testing.T) {
 		if kept.changed() {
 			t.Fatal("the copy has ended")
 		}
+	}
+}
+
+// TestWatchWithTheCommandsThatAreDocumented: a user who is allowed them, and nothing else, has
+// copies that are proved, and waits for leases without polling.
+func TestWatchWithTheCommandsThatAreDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operating.md")
+	ok(t, err)
+	_, text, found := strings.Cut(string(page), "the user needs the commands ")
+	text, _, _ = strings.Cut(text, "\n\n")
+	if !found {
+		t.Fatal("docs/operating.md does not tell the commands")
+	}
+	rules := []string{"ACL", "SETUSER", "frugal", "on", ">secret", "~*"}
+	for _, name := range regexp.MustCompile(`[A-Z]{3,}( [A-Z]{3,})?`).FindAllString(text, -1) {
+		if name != "ACL" {
+			rules = append(rules, "+"+strings.ReplaceAll(strings.ToLower(name), " ", "|"))
+		}
+	}
+	t.Log(rules)
+	url := func(s *server) string { return "redis://frugal:secret@" + s.addr }
+	s := startServer(t)
+	s.do(t, rules...)
+	c := startCluster(t, nil)
+	for _, node := range c {
+		node.do(t, rules...)
+	}
+	for name, b := range map[string]*redis.Backend{
+		"one server": open(t, url(s), nil),
+		"Cluster":    open(t, strings.Replace(url(c[0]), "redis:", "redis+cluster:", 1), nil),
+	} {
+		watching(t, b, time.Second)
+		put(t, b, "k", "v")
+		eventually(t, name+" to vouch for copies", func() bool { return proved(b, "k", "v") })
 	}
 }
 

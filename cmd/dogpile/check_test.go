@@ -97,6 +97,9 @@ func TestCheckConnectsNowhere(t *testing.T) {
 	var content strings.Builder
 	for i, url := range []string{"redis://:p@HOST/0", "rediss://HOST", "redis+cluster://HOST", "redis+sentinel://HOST/mymaster", "memcached://HOST", "memcacheds://u:p@HOST", "memory", "null"} {
 		fmt.Fprintf(&content, "[cache.r%d]\nbackend = %q\n", i, strings.ReplaceAll(url, "HOST", l.Addr().String()))
+		if i < 6 { // those that are shared
+			fmt.Fprintln(&content, "near = true")
+		}
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(content.String()), 0o600); err != nil {

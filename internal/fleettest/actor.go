@@ -127,7 +127,7 @@ func (a *actor) options() *dogpile.Options {
 			}
 		}},
 	}
-	if a.Near != nil {
+	if a.copies() {
 		near := *a.Near
 		o.Near = &near
 		o.Hooks.Hit = func(_ context.Context, e dogpile.Event) {
@@ -153,6 +153,12 @@ func (a *actor) options() *dogpile.Options {
 		o.Runner = dogpile.Background
 	}
 	return o
+}
+
+// copies reports whether the process keeps copies. Where they are exact the last one does not,
+// and has to wait for those of the others all the same.
+func (a *actor) copies() bool {
+	return a.Near != nil && !(a.Near.Exact && a.Proc == a.Procs-1)
 }
 
 // cutOff returns proxies that cut the first process off from the backend while the
