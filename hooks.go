@@ -158,8 +158,15 @@ func joinHook(first, then func(context.Context, Event)) func(context.Context, Ev
 		return first
 	}
 	return func(ctx context.Context, e Event) {
-		defer then(ctx, e) // also if first panics
+		told := false
+		defer func() {
+			if !told { // first has panicked
+				then(ctx, e)
+			}
+		}()
 		first(ctx, e)
+		told = true
+		then(ctx, e)
 	}
 }
 

@@ -102,8 +102,7 @@ func metricHooks(o Options) (*dogpile.Hooks, error) {
 	if err := m.register(o.Meter); err != nil {
 		return nil, err
 	}
-	return &dogpile.Hooks{
-		Hit: m.table.Hit, Stale: m.table.Stale, Miss: m.table.Miss,
+	hooks := &dogpile.Hooks{
 		Create: func(ctx context.Context, e dogpile.Event) {
 			of := m.table.Of(e.Region, e.Name)
 			m.creation.Record(ctx, e.Duration.Seconds(), of3("region", of.Region, "name", of.Name, "outcome", tally.Creation(ctx, e)))
@@ -123,7 +122,9 @@ func metricHooks(o Options) (*dogpile.Hooks, error) {
 		Error: func(ctx context.Context, e dogpile.Event) {
 			m.errors.Add(ctx, 1, metric.WithAttributes(attribute.String("region", tally.Label(e.Region)), attribute.String("op", e.Op)))
 		},
-	}, nil
+	}
+	m.table.Count(hooks)
+	return hooks, nil
 }
 
 // of3 is three attributes of a measurement.

@@ -78,8 +78,7 @@ func NewCollector(regions ...*dogpile.Region) *Collector {
 // have them once; many regions may have the same.
 func (c *Collector) Hooks() *dogpile.Hooks {
 	c.table.Names = c.MaxNames
-	return &dogpile.Hooks{
-		Hit: c.table.Hit, Stale: c.table.Stale, Miss: c.table.Miss,
+	hooks := &dogpile.Hooks{
 		Create: func(ctx context.Context, e dogpile.Event) {
 			of := c.table.Of(e.Region, e.Name)
 			c.creation.WithLabelValues(of.Region, of.Name, tally.Creation(ctx, e)).Observe(e.Duration.Seconds())
@@ -95,6 +94,8 @@ func (c *Collector) Hooks() *dogpile.Hooks {
 			c.errors.WithLabelValues(tally.Label(e.Region), e.Op).Inc()
 		},
 	}
+	c.table.Count(hooks)
+	return hooks
 }
 
 var (

@@ -53,8 +53,22 @@ type Table struct {
 	// the Table is in use.
 	Names int
 
+	recent [64]atomic.Pointer[Cache] // one for each slot, so that most hits need not look further
+
 	mu   sync.Mutex // held while seen is replaced
 	seen atomic.Pointer[seen]
+}
+
+// slot returns where in recent a cache is. It need not tell all apart, but has to be quick.
+func slot(region, name string) int {
+	n := len(region) + 5*len(name)
+	if region != "" {
+		n += 7 * int(region[len(region)-1])
+	}
+	if name != "" {
+		n += 11*int(name[len(name)-1]) + 13*int(name[len(name)/2])
+	}
+	return n
 }
 
 type cacheKey struct{ region, name string }
@@ -74,34 +88,38 @@ func (t *Table) now() *seen {
 	return &none
 }
 
-// Hit, Stale and Miss are hooks.
-func (t *Table) Hit(_ context.Context, e dogpile.Event) {
-	result := hit
-	if e.Near {
-		result = nearHit
+// Count adds to h the hooks that count requests. They are no methods, whose values would copy
+// the event once more.
+func (t *Table) Count(h *dogpile.Hooks) {
+	h.Hit = func(_ context.Context, e dogpile.Event) {
+		result := hit
+		if e.Near {
+			result = nearHit
+		}
+		t.Of(e.Region, e.Name).Results[result].Add(1)
 	}
-	t.Of(e.Region, e.Name).Results[result].Add(1)
-}
-
-// Stale is a hook.
-func (t *Table) Stale(_ context.Context, e dogpile.Event) {
-	t.Of(e.Region, e.Name).Results[stale].Add(1)
-}
-
-// Miss is a hook.
-func (t *Table) Miss(_ context.Context, e dogpile.Event) {
-	reason := slices.Index(Reasons[:], string(e.Reason))
-	if reason < 0 {
-		reason = len(Reasons) - 1
+	h.Stale = func(_ context.Context, e dogpile.Event) {
+		t.Of(e.Region, e.Name).Results[stale].Add(1)
 	}
-	c := t.Of(e.Region, e.Name)
-	c.Results[miss].Add(1)
-	c.Misses[reason].Add(1)
+	h.Miss = func(_ context.Context, e dogpile.Event) {
+		reason := slices.Index(Reasons[:], string(e.Reason))
+		if reason < 0 {
+			reason = len(Reasons) - 1
+		}
+		c := t.Of(e.Region, e.Name)
+		c.Results[miss].Add(1)
+		c.Misses[reason].Add(1)
+	}
 }
 
 // Of returns what counts for a cache of that name in that region.
 func (t *Table) Of(region, name string) *Cache {
+	recent := &t.recent[slot(region, name)%len(t.recent)]
+	if c := recent.Load(); c != nil && c.Name == name && c.Region == region {
+		return c
+	}
 	if c := t.now().caches[cacheKey{region, name}]; c != nil {
+		recent.Store(c)
 		return c
 	}
 	key := cacheKey{Label(region), Label(name)}
