@@ -5,7 +5,6 @@ package dogpileprom_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -16,27 +15,6 @@ import (
 	"github.com/dogpile-go/dogpile/plugin/dogpileprom"
 	"github.com/dogpile-go/dogpile/plugin/internal/tallytest"
 )
-
-// startRedis starts a server that the test may kill.
-func startRedis(t *testing.T) (p *backendtest.Process, url string) {
-	t.Helper()
-	port := backendtest.FreePort(t)
-	p = &backendtest.Process{
-		Command: func() []string {
-			return []string{"redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}
-		},
-		Ready: func() bool {
-			conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-			if err == nil {
-				conn.Close()
-			}
-			return err == nil
-		},
-	}
-	t.Cleanup(p.Kill)
-	p.Start(t)
-	return p, "redis://127.0.0.1:" + port
-}
 
 func openRegion(t *testing.T, url string, o dogpile.Options) *dogpile.Region {
 	t.Helper()
@@ -49,7 +27,7 @@ func openRegion(t *testing.T, url string, o dogpile.Options) *dogpile.Region {
 // TestRedis: hits of copies, leases that another process takes away, and a server that dies.
 func TestRedis(t *testing.T) {
 	t.Parallel()
-	server, url := startRedis(t)
+	server, url := backendtest.StartRedis(t)
 	c := dogpileprom.NewCollector()
 	r := openRegion(t, url, dogpile.Options{Expiration: time.Hour, LockTTL: 600 * time.Millisecond, Near: &dogpile.Near{Lag: time.Minute}, Hooks: c.Hooks()})
 	peer := openRegion(t, url, dogpile.Options{Expiration: time.Hour, LockTTL: 600 * time.Millisecond})
