@@ -59,7 +59,8 @@ type Options struct {
 	// Tracer makes the spans. nil: there are no spans.
 	Tracer trace.Tracer
 	// MaxNames is how many names of caches have attributes of their own in metrics. Those that
-	// are used later count together, under the name "other". 0: 100.
+	// are used later count together, under the name "other". 0: 100. There are four series of
+	// requests for each name in each region, and the SDK has a bound of its own, 2000 by default.
 	MaxNames int
 	// SlowCall is how long a call of the backend may take without a span. 0: 100 ms; negative:
 	// only calls that have failed have spans. For a lease that another has a call may wait as

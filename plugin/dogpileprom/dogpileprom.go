@@ -34,6 +34,8 @@ package dogpileprom
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,9 +48,10 @@ import (
 // goroutines.
 type Collector struct {
 	// MaxNames is how many names of caches have labels of their own. Those that are used later
-	// count together, under the name "other". 0: 100. It has to be set before Hooks is called.
+	// count together, under the name "other". 0: 100. It has to be set before Hooks is called first.
 	MaxNames int
 
+	limit                   sync.Once // sets the table's Names
 	regions                 []*dogpile.Region
 	table                   tally.Table
 	creation, wait, backend *prometheus.HistogramVec
@@ -57,14 +60,17 @@ type Collector struct {
 
 // NewCollector returns a Collector that reads what it does not learn by hooks from regions, or
 // without any, when it is scraped, from those that [dogpile.Regions] returns then. Regions of one
-// name are added up. Counters of a region that is closed or collected as garbage go, if it was
-// not given here.
+// name are added up. Of a region that is closed only those that were given here are read on. It
+// panics if one of regions is nil.
 func NewCollector(regions ...*dogpile.Region) *Collector {
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	}
+	if slices.Contains(regions, nil) {
+		panic("dogpileprom: NewCollector: a region is nil")
+	}
 	return &Collector{
-		regions:  regions,
+		regions:  slices.Clone(regions),
 		creation: histogram("dogpile_creation_duration_seconds", "How long creators ran.", tally.Creations, "region", "name", "outcome"),
 		wait:     histogram("dogpile_wait_duration_seconds", "How long callers waited for the creation of another.", tally.Creations, "region", "name"),
 		backend:  histogram("dogpile_backend_duration_seconds", "How long calls of the backend took.", tally.Calls, "backend", "op", "outcome"),
@@ -77,7 +83,7 @@ func NewCollector(regions ...*dogpile.Region) *Collector {
 // Hooks returns the hooks by which c is told what happens, for [dogpile.Options]. One region may
 // have them once; many regions may have the same.
 func (c *Collector) Hooks() *dogpile.Hooks {
-	c.table.Names = c.MaxNames
+	c.limit.Do(func() { c.table.Names = c.MaxNames }) // later the table may be in use
 	hooks := &dogpile.Hooks{
 		Create: func(ctx context.Context, e dogpile.Event) {
 			of := c.table.Of(e.Region, e.Name)
@@ -177,7 +183,7 @@ func gauge(name, help string, of func(*reading) float64) figure {
 // apart.
 func (c *Collector) collectRegions(metrics chan<- prometheus.Metric) {
 	regions := c.regions
-	if regions == nil {
+	if len(regions) == 0 {
 		regions = dogpile.Regions()
 	}
 	all := make(map[string]*reading)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -136,24 +138,43 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 
 func TestLinterHasNoProblem(t *testing.T) {
 	c := dogpileprom.NewCollector()
-	load(t, c)
+	regions := load(t, c)
 	problems, err := testutil.GatherAndLint(register(t, c))
+	runtime.KeepAlive(regions)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
 }
 
+// TestDocumentationNamesAllMetrics, and no other.
+func TestDocumentationNamesAllMetrics(t *testing.T) {
+	c := dogpileprom.NewCollector()
+	regions := load(t, c)
+	source, err := os.ReadFile("dogpileprom.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, _, _ := strings.Cut(string(source), "\npackage ")
+	documented := regexp.MustCompile(`dogpile_\w+`).FindAllString(doc, -1)
+	slices.Sort(documented)
+	if exported := slices.Sorted(maps.Keys(scrape(t, register(t, c)))); !slices.Equal(documented, exported) {
+		t.Errorf("documented: %v\nexported: %v", documented, exported)
+	}
+	runtime.KeepAlive(regions)
+}
+
 // TestNoLabelHoldsAKey: whatever keys, tags and errors look like.
 func TestNoLabelHoldsAKey(t *testing.T) {
 	c := dogpileprom.NewCollector()
-	load(t, c)
+	regions := load(t, c)
 	families := scrape(t, register(t, c))
+	runtime.KeepAlive(regions)
 	for name, family := range families {
 		if strings.Contains(family.String(), tallytest.Secret) {
 			t.Errorf("%s has a key: %v", name, family)
 		}
 	}
-	if len(families) < 10 {
+	if len(families) < 16 {
 		t.Errorf("only %d families", len(families))
 	}
 }
@@ -291,6 +312,7 @@ func TestScrapesWhileItCounts(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			c.Hooks() // for one more region
 			cache := dogpile.NewCache(regions[w%2], &dogpile.CacheOptions[int]{Name: fmt.Sprint("cache ", w%3)})
 			for i := range calls {
 				_, err := cache.GetOrCreate(bg, fmt.Sprint(i%10), func(context.Context) (int, error) { return 1, nil })

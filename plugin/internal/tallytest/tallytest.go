@@ -21,8 +21,8 @@ const Secret = "s3cret"
 // key returns a key that would do harm in a label that is not escaped.
 func key(name string) string { return Secret + "\"}\n{\xff" + name }
 
-// Failure is the error of creators and backends that fail.
-var Failure = errors.New("no " + key("origin"))
+// ErrOrigin is the error of creators and backends that fail.
+var ErrOrigin = errors.New("no " + key("origin"))
 
 // Want is what a load comes to: metrics by the names of design.md, without "dogpile.", the labels
 // in the order of their names. A histogram is its count and its sum in seconds.
@@ -70,7 +70,7 @@ type failing struct {
 func (f *failing) Get(ctx context.Context, items []driver.Item) error {
 	if f.fails {
 		time.Sleep(200 * time.Millisecond)
-		return Failure
+		return ErrOrigin
 	}
 	return f.Proxy.Get(ctx, items)
 }
@@ -164,8 +164,8 @@ func (l *load) together(calls ...func() error) {
 }
 
 func (l *load) failures() {
-	l.check("a creator fails", l.get("e", takes(time.Second, Failure)), Failure)
-	err := l.get("p", func(context.Context) (int, error) { time.Sleep(time.Second / 2); panic(Failure) })
+	l.check("a creator fails", l.get("e", takes(time.Second, ErrOrigin)), ErrOrigin)
+	err := l.get("p", func(context.Context) (int, error) { time.Sleep(time.Second / 2); panic(ErrOrigin) })
 	if p := new(dogpile.PanicError); !errors.As(err, &p) {
 		l.err = fmt.Errorf("a creator panics: %v", err)
 	}
@@ -214,6 +214,6 @@ func (l *load) trouble() {
 	_, err = c.GetOrCreate(l.ctx, key("f"), takes(0, nil))
 	l.check("without the backend", err, nil)
 	_, _, err = c.Get(l.ctx, key("f"))
-	l.check("Get", err, Failure)
+	l.check("Get", err, ErrOrigin)
 	l.raw.fails = false
 }
