@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -300,6 +301,40 @@ func TestRegionsThatAreGiven(t *testing.T) {
 	}
 	if after := flat(scrape(t, reg)); !maps.Equal(got, after) {
 		t.Errorf("closed regions tell %v, and %v before", after, got)
+	}
+}
+
+// TestCollectorKeepsNoRegion that was not given to it, nor any goroutine.
+func TestCollectorKeepsNoRegion(t *testing.T) {
+	c := dogpileprom.NewCollector()
+	reg := register(t, c)
+	before := runtime.NumGoroutine()
+	region := func() weak.Pointer[dogpile.Region] {
+		b, err := memory.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := dogpile.NewRegion("short-lived")
+		if err := r.Configure(b, &dogpile.Options{Hooks: c.Hooks()}); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _ = dogpile.NewCache[int](r, nil).Get(bg, "k")
+		if _, err := reg.Gather(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(bg); err != nil {
+			t.Fatal(err)
+		}
+		return weak.Make(r)
+	}()
+	for began := time.Now(); region.Value() != nil || runtime.NumGoroutine() > before; runtime.GC() {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("the region is kept: %v; %d goroutines, %d before", region.Value() != nil, runtime.NumGoroutine(), before)
+		}
+	}
+	got := flat(scrape(t, reg))
+	if _, left := got["stores{region=short-lived}"]; left || got["requests{name=,region=short-lived,result=miss}"] != "1" {
+		t.Errorf("afterwards it tells %v", got)
 	}
 }
 
