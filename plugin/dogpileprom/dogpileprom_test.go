@@ -91,21 +91,21 @@ func flat(families map[string]*dto.MetricFamily) map[string]string {
 	return all
 }
 
-// load runs the load of tallytest.
-func load(t *testing.T, c *dogpileprom.Collector) (regions []*dogpile.Region) {
+// load returns a Collector that was told of the load of tallytest.
+func load(t *testing.T) (c *dogpileprom.Collector, shop *dogpile.Region) {
 	t.Helper()
+	shop, bytes := tallytest.Regions()
+	c = dogpileprom.NewCollector(shop, bytes)
 	synctest.Test(t, func(t *testing.T) {
-		var err error
-		if regions, err = tallytest.Run(t.Context(), c.Hooks()); err != nil {
+		if err := tallytest.Run(t.Context(), c.Hooks(), shop, bytes); err != nil {
 			t.Fatal(err)
 		}
 	})
-	return regions
+	return c, shop
 }
 
 func TestScrapeTellsWhatHappened(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, region := load(t)
 	got := flat(scrape(t, register(t, c)))
 	for series, want := range tallytest.Want {
 		if got[series] != want {
@@ -126,7 +126,7 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 			t.Errorf("no call of the backend: %s", op)
 		}
 	}
-	shop := regions[0].Stats()
+	shop := region.Stats()
 	for series, n := range map[string]int64{"stores": shop.Stores, "deletes": shop.Deletes, "invalidations": shop.Invalidations, "early.creations": 0, "pending.deletes": 0, "flights": 0, "creators": 0} {
 		if series += "{region=shop}"; got[series] != fmt.Sprint(n) {
 			t.Errorf("%s = %q, want %d", series, got[series], n)
@@ -138,10 +138,8 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 }
 
 func TestLinterHasNoProblem(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	problems, err := testutil.GatherAndLint(register(t, c))
-	runtime.KeepAlive(regions)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
@@ -149,8 +147,7 @@ func TestLinterHasNoProblem(t *testing.T) {
 
 // TestDocumentationNamesAllMetrics, and no other.
 func TestDocumentationNamesAllMetrics(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	source, err := os.ReadFile("dogpileprom.go")
 	if err != nil {
 		t.Fatal(err)
@@ -161,15 +158,12 @@ func TestDocumentationNamesAllMetrics(t *testing.T) {
 	if exported := slices.Sorted(maps.Keys(scrape(t, register(t, c)))); !slices.Equal(documented, exported) {
 		t.Errorf("documented: %v\nexported: %v", documented, exported)
 	}
-	runtime.KeepAlive(regions)
 }
 
 // TestNoLabelHoldsAKey: whatever keys, tags and errors look like.
 func TestNoLabelHoldsAKey(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	families := scrape(t, register(t, c))
-	runtime.KeepAlive(regions)
 	for name, family := range families {
 		if strings.Contains(family.String(), tallytest.Secret) {
 			t.Errorf("%s has a key: %v", name, family)
