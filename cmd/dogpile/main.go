@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -42,12 +43,6 @@ func main() {
 	os.Exit(code)
 }
 
-// failure is an error of the run itself, as opposed to one of the command line.
-type failure struct{ error }
-
-// Unwrap returns the error of the run.
-func (f failure) Unwrap() error { return f.error }
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -57,18 +52,38 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	text, code := err.Error(), 2
+	code := 2
+	var is status
 	switch {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		text, code = "interrupted", 130
+		err, code = errors.New("interrupted"), 130
 	case errors.As(err, new(failure)):
 		code = 1
+	case errors.As(err, &is):
+		if code = 3; is.error == nil {
+			return code
+		}
 	}
-	// The parts of a joined error stand on lines of their own.
-	text = strings.ReplaceAll(strings.TrimPrefix(text, "dogpile: "), "\n", "; ")
-	fmt.Fprintf(stderr, "dogpile: %s\n", text)
+	fmt.Fprintf(stderr, "dogpile: %s\n", line(err))
 	return code
 }
+
+// line returns an error as one line that can be shown.
+func line(err error) string { return safe(strings.TrimPrefix(err.Error(), "dogpile: ")) }
+
+// safe returns text as one line that can be shown on a terminal, without what may be secret in a
+// URL that was given in the wrong place.
+func safe(text string) string {
+	// The parts of a joined error stand on lines of their own.
+	text = escaped(strings.ReplaceAll(text, "\n", "; "))
+	return argument.ReplaceAllString(userinfo.ReplaceAllString(text, "://…@"), "$1…")
+}
+
+var (
+	// userinfo is the user and the password of a URL, and argument one of its arguments.
+	userinfo = regexp.MustCompile(`://[^\s"]*@`)
+	argument = regexp.MustCompile(`(?i)(password=)[^\s"&]+`)
+)
 
 func newRoot() *cobra.Command {
 	info, _ := debug.ReadBuildInfo()
@@ -87,12 +102,11 @@ as a table and as a page, report.html. It needs no server.
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true,
-		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newDemo(), newCheck(), newProcess(), newVersion())
+	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newProcess(), newVersion(), newExitCodes())
 	return root
 }
 

@@ -114,7 +114,7 @@ func TestProcesses(t *testing.T) {
 	}
 	dir := t.TempDir()
 	args := with(small, "--requests=400", "--duration=1s", "--cost=5ms", "--processes=4", "--json", "--backend="+s.url)
-	got := dogpile(t, dir, args...)
+	got := execute(t, dir, args...)
 	if got.code != 0 {
 		t.Fatalf("exit %d: %s", got.code, got.stderr)
 	}
@@ -161,7 +161,7 @@ func TestDefaultProcesses(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			got := dogpile(t, t.TempDir(), with(with(small, "--report=", "--json", "--backend="+s.url), row.args...)...)
+			got := execute(t, t.TempDir(), with(with(small, "--report=", "--json", "--backend="+s.url), row.args...)...)
 			if got.code != 0 {
 				t.Fatalf("exit %d: %s", got.code, got.stderr)
 			}
