@@ -57,13 +57,12 @@ func (r *region) redis(kind string) {
 
 // unite takes what stands in connection_kwargs for what stands outside.
 func (r *region) unite() {
-	const kwargs = "arguments.connection_kwargs."
-	for name, v := range r.values {
-		option, is := strings.CutPrefix(name, kwargs)
-		if !is {
-			continue
-		}
-		if outside := "arguments." + option; r.values[outside].text == "" {
+	for _, option := range []string{
+		"username", "password", "db", "socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options", "client_name",
+		"ssl", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "retry_on_timeout", "health_check_interval", "max_connections",
+	} {
+		name, outside := "arguments.connection_kwargs."+option, "arguments."+option
+		if v, given := r.values[name]; given && r.values[outside].text == "" {
 			r.values[outside] = v
 			delete(r.values, name)
 		}
@@ -106,7 +105,7 @@ func (r *region) fromURL(u *url.URL) (secure bool) {
 	for name, values := range parsed.Query() {
 		r.values["arguments."+name] = value{text: values[0]}
 	}
-	if db, given := r.values["arguments.db"]; given && u.Path != "" && db.text != "" {
+	if db, given := r.values["arguments.db"]; given && u.Scheme == "redis" && u.Path != "" && db.text != "" {
 		delete(r.values, "arguments.db")
 	}
 	return parsed.Scheme == "rediss" || parsed.Scheme == "valkeys"
