@@ -106,7 +106,7 @@ as a table and as a page, report.html. It needs no server.
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newProcess(), newVersion(), newExitCodes())
+	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newLs(), newLocks(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newProcess(), newVersion(), newExitCodes())
 	return root
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 func newPeek() *cobra.Command {
@@ -40,7 +42,8 @@ With --json it writes one object a line for each key, with the fields
   not_found     true for the answer that there is no value (CacheOptions.NotFound)
   problem       why it is unreadable
   creating      whether somebody holds its lease, to create it
-  holder        who does, where that is known
+  holder        who does, where that is known: program, host, pid, since and age_s, as
+                of "dogpile locks"
 
 It exits with 0 if readers are given all of them, and with 3 if one of them is not there,
 invalidated or unreadable.`,
@@ -67,7 +70,7 @@ func peek(ctx context.Context, o *opened, w io.Writer, keys []string, asJSON boo
 			return err
 		}
 		missing = missing || e == nil || !e.usable()
-		creating, holder, err := o.creating(ctx, key)
+		holder, creating, err := o.Holder(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -89,13 +92,6 @@ func peek(ctx context.Context, o *opened, w io.Writer, keys []string, asJSON boo
 	return nil
 }
 
-// creating tells whether somebody creates the value of a key, and who, as far as that is
-// known.
-func (o *opened) creating(ctx context.Context, key string) (creating bool, holder string, err error) {
-	creating, err = o.Locked(ctx, key)
-	return creating, "", err
-}
-
 type peeked struct {
 	keyFields
 	Found     bool     `json:"found"`
@@ -113,11 +109,16 @@ type peeked struct {
 	NotFound  bool     `json:"not_found,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
 	Creating  bool     `json:"creating"`
-	Holder    string   `json:"holder,omitempty"`
+
+	Holder *holderFields `json:"holder,omitempty"`
 }
 
-func peekedOf(key string, e *entry, creating bool, holder string) peeked {
-	p := peeked{keyFields: keyOf(key), Found: e != nil, Creating: creating, Holder: holder}
+func peekedOf(key string, e *entry, creating bool, holder driver.Holder) peeked {
+	p := peeked{keyFields: keyOf(key), Found: e != nil, Creating: creating}
+	if holder != (driver.Holder{}) {
+		fields := holderOf(holder)
+		p.Holder = &fields
+	}
 	if e == nil {
 		return p
 	}
@@ -159,7 +160,7 @@ func own(d time.Duration) *float64 {
 // problem is an error as one of many words about an entry.
 func problem(err error) string { return strings.TrimPrefix(err.Error(), "dogpile: ") }
 
-func peekTable(key string, e *entry, o *opened, creating bool, holder string) table {
+func peekTable(key string, e *entry, o *opened, creating bool, holder driver.Holder) table {
 	t := table{{"key", printable(key)}}
 	add := func(name, value string) { t = append(t, []string{name, value}) }
 	if e == nil {
@@ -169,10 +170,10 @@ func peekTable(key string, e *entry, o *opened, creating bool, holder string) ta
 		e.describe(add)
 	}
 	switch {
-	case holder != "":
-		add("creating", "yes, by "+printable(holder))
+	case creating && !holder.Since.IsZero():
+		add("creating", "for "+brief(time.Since(holder.Since))+", by "+who(holder))
 	case creating:
-		add("creating", "yes")
+		add("creating", "by "+who(holder))
 	default:
 		add("creating", "no")
 	}

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os/exec"
 	"strconv"
@@ -144,8 +145,11 @@ func lockOfPython(t *testing.T, dict string, ours []string) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	got := tool(t, append([]string{"peek", "locked", "--json"}, ours...)...)
-	if fields := object(t, got.stdout); got.code != 3 || fields["creating"] != true {
+	if fields := object(t, got.stdout); got.code != 3 || fields["creating"] != true || fmt.Sprint(fields["holder"]) != "map[program:python]" {
 		t.Errorf("while Python creates: %+v", got)
+	}
+	if got := quietly(t, append([]string{"locks", "locked"}, ours...)...); !strings.HasSuffix(got, "  python  locked\n") {
+		t.Errorf("while Python creates: %q", got)
 	}
 	io.WriteString(stdin, "\n")
 	stdin.Close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type target struct {
 	timeout                    time.Duration
 }
 
-// add gives cmd the flags of a target.
+// add gives cmd the flags of a target. A timeout that is set is the default of the flag.
 func (t *target) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -34,7 +35,7 @@ func (t *target) add(cmd *cobra.Command) {
 	flags.StringVar(&t.env, "env", "", "what the names of environment variables begin with that override the settings; empty: none do")
 	flags.StringVar(&t.backend, "backend", "", "URL of a backend, in place of --config")
 	flags.StringVar(&t.prefix, "prefix", "", `with --backend: what precedes the keys; "none": nothing; not given: the name of the region and a colon`)
-	flags.DurationVar(&t.timeout, "timeout", 5*time.Second, "how long the backend may take")
+	flags.DurationVar(&t.timeout, "timeout", cmp.Or(t.timeout, 5*time.Second), "how long the backend may take")
 	cmd.RegisterFlagCompletionFunc("region", t.completeRegions)
 	cmd.RegisterFlagCompletionFunc("backend", completeSchemes)
 	for _, name := range []string{"prefix", "env", "settings-prefix", "timeout"} {
