@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -121,4 +123,28 @@ func heldHere(t *testing.T, target []string, host string) {
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "for ") || !strings.HasSuffix(lines[1], fmt.Sprintf("process %d on %q  k", os.Getpid(), host)) {
 		t.Errorf("%q", lines)
 	}
+}
+
+// TestServerDiesDuringLs: what was listed stays, and the exit code says that it is not all.
+func TestServerDiesDuringLs(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	entries := map[string]string{}
+	for i := range 20_000 { // as JSON more than a pipe takes
+		entries[fmt.Sprintf("key:%d", i)] = "v"
+	}
+	ok(t, dogpile.NewCache[string](regionAt(t, s.url, "users", nil), nil).SetMulti(t.Context(), entries))
+	cmd := in(t, t.TempDir(), "ls", "--backend", strings.Replace(s.url, "20s", "2s", 2), "--region", "users", "--json")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	ok(t, err)
+	ok(t, cmd.Start())
+	lines := bufio.NewReader(stdout)
+	_, err = lines.ReadString('\n')
+	ok(t, err)
+	ok(t, s.process.Kill())
+	io.Copy(io.Discard, lines)
+	cmd.Wait()
+	oneLine(t, ran{cmd.ProcessState.ExitCode(), "", stderr.String()}, 1, `scan region "users": `)
 }

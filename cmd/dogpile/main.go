@@ -1,12 +1,22 @@
-// Command dogpile shows what the cache of the same name does.
+// Command dogpile looks at caches of package dogpile, and mends them.
 //
-//	dogpile demo       put one load before an origin, unprotected and protected
-//	dogpile check      say what is wrong or odd in the settings of a program
-//	dogpile --version  print the version, the revision and the Go that it was built with
+//	dogpile get         write the value of a key
+//	dogpile peek        show what is known of the entries of keys
+//	dogpile rm          delete the entries of keys
+//	dogpile invalidate  invalidate all entries of a region, or those with a tag
+//	dogpile ls          list the keys of a region
+//	dogpile locks       show who creates what, and since when
+//	dogpile check       say what is wrong or odd in the settings of a program
+//	dogpile doctor      look at a backend and its servers, and give advice
+//	dogpile bench       put a bounded load on a backend, and measure it
+//	dogpile migrate     turn settings of Python's dogpile.cache into settings of this one
+//	dogpile demo        put one load before an origin, unprotected and protected
+//	dogpile completion  write a script for a shell
+//	dogpile --version   print the version, the revision and the Go that it was built with
 //
-// It exits with 0 if all went well, with 2 and one line on standard error if
-// what it was asked for cannot be done, with 130 if it was interrupted, and with
-// 1 if anything else failed.
+// It exits with 0 if it was done, with 1 if it failed, with 2 if what it was asked for cannot
+// be done, with 3 if the answer is no, and with 130 if it was interrupted; see "dogpile help
+// exit-codes" and docs/command.md.
 package main
 
 import (
@@ -91,13 +101,15 @@ func newRoot() *cobra.Command {
 		Use:     "dogpile",
 		Version: version.Line(info),
 		Short:   "A cache that lets one caller create a value while the others go on reading",
-		Long: `dogpile shows what the cache of the same name does.
+		Long: `dogpile looks at caches of the library of the same name, and mends them.
 
-Begin with "dogpile demo": it puts the same load before a slow origin three
-times, unprotected, with coalescing and with dogpile, and shows the difference
-as a table and as a page, report.html. It needs no server.
+To see what that is for, begin with "dogpile demo": it puts the same load before a slow
+origin three times, unprotected, with coalescing and with dogpile, and shows the
+difference as a table and as a page, report.html. It needs no server.
 
-"dogpile check app.toml" says what is wrong or odd in the settings of a program.`,
+The other commands are about the cache of a program, which --config app.toml --region NAME
+or --backend URL names. "dogpile check app.toml" says what is wrong or odd in the settings
+of a program.`,
 		Args:               cobra.NoArgs,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
