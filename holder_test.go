@@ -191,15 +191,7 @@ func TestScanGivesTheCallersKeys(t *testing.T) {
 				if err := r.Configure(b, &tt.o); err != nil {
 					t.Fatal(err)
 				}
-				c := dogpile.NewCache(r, &dogpile.CacheOptions[string]{Tags: func(string) []string { return []string{"t", long + long + long} }})
-				if err := errors.Join(r.Invalidate(t.Context(), dogpile.Soft), r.Invalidate(t.Context(), dogpile.Hard), r.InvalidateTags(t.Context(), dogpile.Soft, "t")); err != nil {
-					t.Fatal(err)
-				}
-				for _, key := range keys {
-					if err := c.Set(t.Context(), key, "v"); err != nil {
-						t.Fatal(err)
-					}
-				}
+				filled(t, r, keys, "t", long+long+long)
 				want := slices.Sorted(slices.Values(tt.want))
 				whileCreating(t, r, "lease", func() {
 					entries, leases := scanned(t, r)
@@ -209,6 +201,19 @@ func TestScanGivesTheCallersKeys(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// filled stores keys with tags, in a region that was invalidated, as were its tags.
+func filled(t *testing.T, r *dogpile.Region, keys []string, tags ...string) {
+	t.Helper()
+	c := dogpile.NewCache(r, &dogpile.CacheOptions[string]{Tags: func(string) []string { return tags }})
+	err := errors.Join(r.Invalidate(t.Context(), dogpile.Soft), r.Invalidate(t.Context(), dogpile.Hard), r.InvalidateTags(t.Context(), dogpile.Soft, tags...))
+	for _, key := range keys {
+		err = errors.Join(err, c.Set(t.Context(), key, "v"))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
