@@ -175,8 +175,9 @@ func firsts(s *state, keys, mangled []string) (_, _ []string) {
 	return keys[:n], mangled[:n]
 }
 
-// put stores items unconditionally, tells of each key, and returns the errors; errs are the errors of those
-// that could not be packed, by mangled key. since is when the Set began, for s.pending.
+// put stores items unconditionally, tells of each key, and returns the errors. errs are the
+// errors of those that could not be packed, by mangled key. since is when the Set began, for
+// s.pending.
 func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError, since int64) (failed []*OpError) {
 	sizes := s.sizes(items)
 	err := s.set(ctx, items)

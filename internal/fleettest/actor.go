@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -28,6 +29,8 @@ type actor struct {
 	cache  *dogpile.Cache[value]
 	levels *levels // nil: there are no caches with tags
 	round  int64   // the first that it takes part in
+
+	invalidates atomic.Int64 // calls of InvalidateTags
 }
 
 // value is what is kept in the cache. It knows the key that it belongs to, so that
