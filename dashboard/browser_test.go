@@ -39,7 +39,6 @@ var chromium struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	code := m.Run()
 	if chromium.close != nil {
 		chromium.close()
@@ -48,7 +47,9 @@ func TestMain(m *testing.M) {
 }
 
 func startBrowser() {
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox) // which needs rights that tests seldom have
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, // a sandbox needs rights that tests seldom have
+		chromedp.WSURLReadTimeout(patience))
 	allocated, end := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	chromium.ctx, chromium.close = ctx, func() { cancel(); end() }

@@ -224,7 +224,7 @@ func TestALostConnectionIsTold(t *testing.T) {
 	<-gone
 	gone <- true
 	tb.waitFor(`document.querySelector("#link").innerText === "No connection since"`)
-	tb.forgive("net::ERR_EMPTY_RESPONSE")
+	tb.forgive("Failed to load resource")
 	<-gone
 	gone <- false
 	tb.waitFor(`document.querySelector("#link").innerText === "Live,"`)

@@ -65,14 +65,32 @@ func TestWhatIsShownIsRight(t *testing.T) {
 		}
 		synctest.Wait()
 		text := words(t, s.board, pageOf) // after 60 + 101 in 20 s
-		wantWords(t, text, "Asked for 8.1 keys a second", "Fresh 36.6 %", "Stale 0 %", "Missing 63.4 %", "Created 5.1 a second, 0 under way",
-			"absent 102", "create no <such> thing bad 0 s", " 100 ms ", "A wait takes –")
-		took := regexp.MustCompile(`A creation takes ([0-9]+) ms`).FindStringSubmatch(text)
+		wantWords(t, text, "Asked for 8.1 keys a second", "Fresh 36.6 %", "Stale 0 %", "Missing 63.4 %", "Created 5.1 a second, 0 now",
+			"absent 102", "create no <such> thing bad 0 s", " 100 ms ", "Wait –")
+		took := regexp.MustCompile(`Creation ([0-9]+) ms`).FindStringSubmatch(text)
 		if took == nil || took[1] < "085" && len(took[1]) < 3 && took[1] < "85" || len(took[1]) == 3 && took[1] > "120" {
 			t.Errorf("a creation of 100 ms is shown as %q", took)
 		}
 		time.Sleep(20 * time.Minute)
 		wantWords(t, words(t, s.board, pageOf), "Key About, /s None.", "Key Took Ago None.", "Step Error Ago Nothing.")
+	})
+}
+
+// TestWatchKeepsTheLastTenMinutes for those who come later.
+func TestWatchKeepsTheLastTenMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, dashboard.Options{}, dogpile.Options{})
+		ctx, cancel := context.WithCancel(bg)
+		defer cancel()
+		go s.board.Watch(ctx)
+		for range 30 {
+			s.get(t, "k")
+			time.Sleep(time.Minute)
+		}
+		rows := regexp.MustCompile(`<th scope="row"><time`).FindAllString(body(t, s.board, pageOf), -1)
+		if len(rows) < 2*298 || len(rows) > 2*302 { // in each of two tables
+			t.Errorf("%d rows", len(rows))
+		}
 	})
 }
 
@@ -105,6 +123,10 @@ func TestTheHottestKeysAreFound(t *testing.T) {
 			// 500 a second for half of the last minute, which is not all that is remembered.
 			if rate := first[1]; len(rate) != 3 || rate < "100" || rate > "750" {
 				t.Errorf("%s: %s a second", name, rate)
+			}
+			// What was asked for once is not taken for more.
+			if other := regexp.MustCompile(`one of many \d+ ([\d.,]+) `).FindStringSubmatch(list); other != nil && len(other[1]) > 3 {
+				t.Errorf("%s: %s", name, list)
 			}
 			time.Sleep(5 * time.Minute)
 		}
@@ -229,7 +251,7 @@ func TestRegionsOfOneName(t *testing.T) {
 	for i, want := range []string{"Stale after 1 min 0 s", "Stale after 1 h 0 min", "Stale after 2 h 0 min"} {
 		wantWords(t, words(t, board, "/"+html.UnescapeString(links[i][1])), want)
 	}
-	for _, at := range []string{"/region?region=twin&nth=2", "/region?region=other", "/region", "/key?region=other&key=k", "/other", "/static/other"} {
+	for _, at := range []string{"/region?region=twin&nth=2", "/region?region=other", "/region", "/key?region=other&key=k", "/other", "/static/", "/static/other"} {
 		w := httptest.NewRecorder()
 		board.ServeHTTP(w, httptest.NewRequest(http.MethodGet, at, nil))
 		if want := w.Code == http.StatusNotFound; want == (at == "/region") { // which is that of the one without a name
