@@ -57,7 +57,7 @@ type Options struct {
 	Timeout time.Duration
 
 	// Reset replaces a file by an empty one if it is damaged, if it was written by
-	// a newer version of this package, or if nothing more can be written to it
+	// another version of this package, or if nothing more can be written to it
 	// because the disk is full. A call that finds this out fails; Open does not.
 	// Without Reset it is an error, and the file is left as it is. A file that is no
 	// cache is left as it is in any case.
@@ -90,6 +90,8 @@ var (
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 	_ driver.Watcher   = (*Backend)(nil)
+	_ driver.Holders   = (*Backend)(nil)
+	_ driver.Scanner   = (*Backend)(nil)
 
 	errClosed  = errors.New("file: the backend is closed")
 	errDamaged = errors.New("the cache file is damaged; remove it, or open it with Reset (reset=true)")
@@ -106,8 +108,8 @@ func (o *Options) check() error {
 }
 
 // Caps says that entries and leases are shared among the processes of this host,
-// and fenced; how large a value may be; and that no call but Wait takes longer
-// than Options.Timeout.
+// and fenced; how large a value may be; and that no call but Wait and Scan
+// takes longer than Options.Timeout.
 func (b *Backend) Caps() driver.Caps {
 	return driver.Caps{
 		Name:     "file",

@@ -12,7 +12,7 @@ import (
 // it is a cache and of which version.
 const (
 	applicationID = 0x646f6770 // "dogp"
-	version       = 1
+	version       = 2
 )
 
 // An entry is found by the hash of its key; the key itself is compared. Times
@@ -20,7 +20,7 @@ const (
 // first, so that they are read without the pages of a large value.
 var tables = map[string]string{
 	"entry": `entry (hash INTEGER PRIMARY KEY, key BLOB NOT NULL, expires INTEGER NOT NULL, written INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT NULL)`,
-	"lease": `lease (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, owner INTEGER NOT NULL, home INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID`,
+	"lease": `lease (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, owner INTEGER NOT NULL, home INTEGER NOT NULL, serial INTEGER NOT NULL, since INTEGER NOT NULL, pid INTEGER NOT NULL, host BLOB NOT NULL) WITHOUT ROWID`,
 }
 
 // The index age is made when a file is opened with a bound: only then is the
@@ -31,7 +31,7 @@ const (
 )
 
 var (
-	errNewer   = errors.New("the file was written by a newer version of this package")
+	errVersion = errors.New("the file was written by another version of this package")
 	errForeign = errors.New("the file belongs to another program; it is left as it is")
 )
 
@@ -127,8 +127,8 @@ func (c *conn) inspect() (empty bool, err error) {
 		return true, nil
 	case id != applicationID:
 		return false, errForeign
-	case v > version:
-		return false, errNewer
+	case v != version:
+		return false, errVersion
 	}
 	for name, sql := range tables {
 		switch made, err := c.text(`SELECT sql FROM sqlite_schema WHERE name = '` + name + `'`); {

@@ -74,7 +74,7 @@ func openStore(ctx context.Context, path string, o *Options, old *store) (s *sto
 		}
 	}
 	s, err = newStore(ctx, path, lock, o)
-	if o.Reset && (errors.Is(err, errNewer) || lost(err) && lock.marked()) {
+	if o.Reset && (errors.Is(err, errVersion) || lost(err) && lock.marked()) {
 		if err := discard(path); err != nil {
 			return nil, err
 		}

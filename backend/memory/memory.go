@@ -295,6 +295,14 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 	return b.leases.Locked(ctx, key)
 }
 
+// Holder implements driver.Holders. It is always this process.
+func (b *Backend) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	if b.closed.Load() {
+		return driver.Holder{}, false, errClosed
+	}
+	return b.leases.Holder(ctx, key)
+}
+
 // Len returns the number of entries, including those past their TTL that have
 // not been dropped yet.
 func (b *Backend) Len() int {

@@ -1,0 +1,124 @@
+package dogpile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/scan"
+)
+
+// Holder reports what [Region.Locked] does, and whose creator is at work: host, process and
+// since when, as the process wrote it that took the lease. Of a program in Python it tells no
+// more than that, and over a backend that cannot tell the Holder is the zero one. It is for
+// tools and for people: by the time at which it returns the lease may be another's.
+func (r *Region) Holder(ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+	s, err := r.enter("holder")
+	if err != nil {
+		return h, false, err
+	}
+	defer s.leave()
+	k, err := s.key("holder", key)
+	if err != nil || s.caps.Discards {
+		return h, false, err
+	}
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	began := s.calls()
+	if hs, ok := s.locker.(driver.Holders); ok {
+		h, held, err = hs.Holder(bounded, k)
+	} else {
+		held, err = s.locker.Locked(bounded, k)
+	}
+	s.called(bounded, "holder", began, nil, err)
+	if err != nil {
+		return driver.Holder{}, false, r.backendError(ctx, "holder", key, err)
+	}
+	return h, held, nil
+}
+
+// Scan calls found with each entry of the region and with each lease on one, as
+// [driver.Scanner] says: in no order, some perhaps twice, in the caller's goroutine, until found
+// returns false. Entries that are stale or invalid are among them. Keys are the caller's, and
+// what the library keeps for itself is left out. ctx alone limits the time that it takes,
+// and Close ends it with [ErrClosed]. It is for tools; a backend that cannot list what it has,
+// as memcached, is an error in which errors.Is finds [errors.ErrUnsupported].
+//
+// A Mangler may have changed keys so that the region's prefix is lost, by hashing them. Then
+// the keys are given as they are stored, and with them everything else that is in the backend
+// and could be the region's.
+func (r *Region) Scan(ctx context.Context, found func(driver.Found) bool) error {
+	s, err := r.enter("scan")
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	if s.caps.Discards {
+		return r.wrap("scan", "", ctx.Err())
+	}
+	sc, ok := s.chain.(driver.Scanner)
+	if !ok {
+		return r.wrap("scan", "", fmt.Errorf("backend %T lists nothing: %w", s.chain, errors.ErrUnsupported))
+	}
+	own, err := s.scanned()
+	if err != nil {
+		return r.wrap("scan", "", err)
+	}
+	var ended error
+	stopped := false
+	each := func(f driver.Found) bool {
+		if r.current.Load() == nil {
+			ended = ErrClosed
+		} else if f.Key, ok = own(f.Key); ok {
+			stopped = !found(f)
+		}
+		return ended == nil && !stopped
+	}
+	began := s.calls()
+	prefix := s.o.Prefix
+	if s.mangle != nil {
+		prefix = ""
+	}
+	err = sc.Scan(ctx, prefix, each)
+	s.called(ctx, "scan", began, nil, err)
+	switch {
+	case ended != nil:
+		return r.wrap("scan", "", ended)
+	case errors.Is(err, errors.ErrUnsupported):
+		return r.wrap("scan", "", err) // it is not that the backend has failed
+	case err != nil:
+		return r.backendError(ctx, "scan", "", err)
+	}
+	if g, here := s.backend.(*guarded); here && !stopped {
+		err = scan.Each(ctx, g.Leases(prefix), each)
+	}
+	return r.wrap("scan", "", errors.Join(ended, err))
+}
+
+// scanned returns what makes the caller's key of one of the backend's. It returns false for
+// those of other regions, and for the library's own.
+func (s *state) scanned() (own func(stored string) (key string, is bool), err error) {
+	prefix := s.o.Prefix
+	if s.mangle == nil {
+		return func(stored string) (string, bool) {
+			key, is := strings.CutPrefix(stored, prefix)
+			return key, is && !reserved(key) && !reserved(stored)
+		}, nil
+	}
+	tokens, err := s.tokenKeys()
+	return func(stored string) (string, bool) {
+		if reserved(stored) || slices.Contains(tokens, stored) {
+			return "", false
+		}
+		// A mangler may keep the key, and put something in front of it.
+		if at := strings.Index(stored, prefix); at >= 0 {
+			if key := stored[at+len(prefix):]; s.mangle(prefix+key) == stored {
+				return key, !reserved(key)
+			}
+		}
+		return stored, true
+	}, err
+}

@@ -1,0 +1,319 @@
+package dogpile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/backend/memory"
+	"github.com/dogpile-go/dogpile/backend/null"
+	"github.com/dogpile-go/dogpile/driver"
+)
+
+// threeMethods has no leases and lists nothing.
+type threeMethods struct{ driver.Backend }
+
+// silent has leases, and tells of none who holds it.
+type silent struct {
+	driver.Backend
+	driver.Locker
+}
+
+func (s silent) Caps() driver.Caps { return driver.CapsOf(s.Backend) }
+
+// whileCreating calls f while a creator of key is at work.
+func whileCreating(t *testing.T, r *dogpile.Region, key string, f func()) {
+	t.Helper()
+	c := dogpile.NewCache[string](r, nil)
+	if _, err := c.GetOrCreate(t.Context(), key, func(context.Context) (string, error) {
+		f()
+		return "v", nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHolderTellsWhoCreates(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := driver.Holder{Host: host[:min(len(host), 64)], PID: os.Getpid()}
+	for name, tt := range map[string]struct {
+		wrap func(*memory.Backend) driver.Backend
+		o    *dogpile.Options
+		want driver.Holder
+	}{
+		"memory":                    {func(b *memory.Backend) driver.Backend { return b }, nil, self},
+		"through a proxy":           {func(b *memory.Backend) driver.Backend { return driver.Proxy{Backend: b} }, nil, self},
+		"with keys that are hashed": {func(b *memory.Backend) driver.Backend { return b }, &dogpile.Options{Mangler: dogpile.SHA1}, self},
+		"without leases":            {func(b *memory.Backend) driver.Backend { return threeMethods{b} }, nil, self},
+		"leases of nobody":          {func(b *memory.Backend) driver.Backend { return silent{b, b} }, nil, driver.Holder{}},
+		"leases of nobody, through a proxy": {func(b *memory.Backend) driver.Backend {
+			return driver.Proxy{Backend: silent{b, b}}
+		}, nil, driver.Holder{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRegion(t, tt.wrap(newMemory(t)), tt.o)
+			before := time.Now()
+			whileCreating(t, r, "k", func() {
+				h, held, err := r.Holder(t.Context(), "k")
+				if tt.want != (driver.Holder{}) && (h.Since.Before(before) || h.Since.After(time.Now())) {
+					t.Errorf("it holds since %v", h.Since)
+				}
+				if h.Since = (time.Time{}); h != tt.want || !held || err != nil {
+					t.Errorf("Holder while creating = %+v, %v, %v, want %+v", h, held, err, tt.want)
+				}
+				if h, held, err := r.Holder(t.Context(), "other"); h != (driver.Holder{}) || held || err != nil {
+					t.Errorf("Holder of another key = %+v, %v, %v", h, held, err)
+				}
+			})
+			if h, held, err := r.Holder(t.Context(), "k"); h != (driver.Holder{}) || held || err != nil {
+				t.Errorf("Holder when all is done = %+v, %v, %v", h, held, err)
+			}
+		})
+	}
+}
+
+func TestErrorsOfHolderAndScan(t *testing.T) {
+	t.Parallel()
+	r := dogpile.NewRegion("r")
+	all := func(driver.Found) bool { return true }
+	_, _, err := r.Holder(bg, "k")
+	wantErr(t, "Holder before Configure", err, dogpile.ErrNotConfigured)
+	wantErr(t, "Scan before Configure", r.Scan(bg, all), dogpile.ErrNotConfigured)
+	if _, _, err := newRegion(t, newMemory(t), nil).Holder(bg, "_lockk"); err == nil {
+		t.Error("a reserved key has a holder")
+	}
+	failing := &troubled{driver.Proxy{Backend: newMemory(t)}}
+	r = newRegion(t, failing, nil)
+	_, _, err = r.Holder(bg, "k")
+	var oe *dogpile.OpError
+	if !errors.As(err, &oe) || !errors.Is(err, dogpile.ErrBackend) || !errors.Is(err, errBackend) || oe.Op != "holder" || oe.Key != "k" {
+		t.Errorf("Holder where the backend fails = %v", err)
+	}
+	if err := r.Scan(bg, all); !errors.As(err, &oe) || !errors.Is(err, dogpile.ErrBackend) || !errors.Is(err, errBackend) || oe.Op != "scan" {
+		t.Errorf("Scan where the backend fails = %v", err)
+	}
+	for _, b := range []driver.Backend{threeMethods{newMemory(t)}, driver.Proxy{Backend: threeMethods{newMemory(t)}}} {
+		if err := newRegion(t, b, nil).Scan(bg, all); !errors.As(err, &oe) || !errors.Is(err, errors.ErrUnsupported) || errors.Is(err, dogpile.ErrBackend) {
+			t.Errorf("Scan over a backend that lists nothing = %v", err)
+		}
+	}
+	none := newRegion(t, null.New(), nil)
+	wantErr(t, "Scan over a backend that keeps nothing", none.Scan(bg, func(driver.Found) bool { t.Error("found something"); return false }), nil)
+}
+
+// troubled fails to tell anything.
+type troubled struct{ driver.Proxy }
+
+func (*troubled) Holder(context.Context, string) (h driver.Holder, held bool, err error) {
+	return h, false, errBackend
+}
+
+func (*troubled) Scan(context.Context, string, func(driver.Found) bool) error { return errBackend }
+
+// scanned returns the keys of entries and of leases that a region lists.
+func scanned(t *testing.T, r *dogpile.Region) (entries, leases []string) {
+	t.Helper()
+	e, l := map[string]bool{}, map[string]bool{}
+	if err := r.Scan(t.Context(), func(f driver.Found) bool {
+		if f.Holder == nil {
+			e[f.Key] = true
+		} else {
+			l[f.Key] = true
+			if f.Holder.PID != os.Getpid() {
+				t.Errorf("the lease on %q is held by %+v", f.Key, *f.Holder)
+			}
+		}
+		return true
+	}); err != nil {
+		t.Errorf("Scan = %v", err)
+	}
+	return slices.Sorted(maps.Keys(e)), slices.Sorted(maps.Keys(l))
+}
+
+// TestScanGivesTheCallersKeys has two regions over one backend, tags, and invalidations,
+// whose tokens are no entries.
+func TestScanGivesTheCallersKeys(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("long", 20)
+	keys := []string{"1", "a b", "a*\n", "a:b", long}
+	sha := func(prefix string, keys ...string) (sums []string) {
+		for _, key := range keys {
+			sums = append(sums, dogpile.SHA1(prefix+key))
+		}
+		return sums
+	}
+	for name, tt := range map[string]struct {
+		o     dogpile.Options
+		alone bool // the other region's keys cannot be told apart
+		want  []string
+		lease string
+	}{
+		"with a prefix":         {dogpile.Options{}, false, keys, "lease"},
+		"with an odd prefix":    {dogpile.Options{Prefix: "a*[b]?\\:"}, false, keys, "lease"},
+		"without one":           {dogpile.Options{Prefix: dogpile.NoPrefix}, true, keys, "lease"},
+		"with one behind":       {dogpile.Options{Mangler: dogpile.Prefix("v2:")}, true, keys, "lease"},
+		"long ones are hashed":  {dogpile.Options{Mangler: dogpile.IfLonger(60, dogpile.SHA1)}, true, append(sha("users:", long), keys[:4]...), "lease"},
+		"all hashed":            {dogpile.Options{Mangler: dogpile.SHA1}, true, sha("users:", keys...), sha("users:", "lease")[0]},
+		"kept by this process":  {dogpile.Options{Invalidator: &dogpile.LocalInvalidator{}}, false, keys, "lease"},
+		"with tokens in memory": {dogpile.Options{Invalidator: dogpile.SharedInvalidator{}}, false, keys, "lease"},
+	} {
+		for kind, wrap := range map[string]func(driver.Backend) driver.Backend{
+			"memory": func(b driver.Backend) driver.Backend { return b },
+			"proxy":  func(b driver.Backend) driver.Backend { return driver.Proxy{Backend: b} },
+			"no leases": func(b driver.Backend) driver.Backend {
+				return listing{threeMethods{b}, b.(driver.Scanner)}
+			},
+		} {
+			t.Run(name+" over "+kind, func(t *testing.T) {
+				t.Parallel()
+				b := wrap(newMemory(t))
+				if !tt.alone {
+					other := dogpile.NewRegion("orders")
+					if err := other.Configure(b, nil); err != nil {
+						t.Fatal(err)
+					}
+					if err := dogpile.NewCache[string](other, nil).Set(t.Context(), "1", "v"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r := dogpile.NewRegion("users")
+				if err := r.Configure(b, &tt.o); err != nil {
+					t.Fatal(err)
+				}
+				c := dogpile.NewCache(r, &dogpile.CacheOptions[string]{Tags: func(string) []string { return []string{"t", long + long + long} }})
+				if err := errors.Join(r.Invalidate(t.Context(), dogpile.Soft), r.Invalidate(t.Context(), dogpile.Hard), r.InvalidateTags(t.Context(), dogpile.Soft, "t")); err != nil {
+					t.Fatal(err)
+				}
+				for _, key := range keys {
+					if err := c.Set(t.Context(), key, "v"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want := slices.Sorted(slices.Values(tt.want))
+				whileCreating(t, r, "lease", func() {
+					entries, leases := scanned(t, r)
+					if !slices.Equal(entries, want) || !slices.Equal(leases, []string{tt.lease}) {
+						t.Errorf("it lists %q and leases on %q, want %q and %q", entries, leases, want, tt.lease)
+					}
+				})
+			})
+		}
+	}
+}
+
+// listing has no leases, and lists its entries.
+type listing struct {
+	driver.Backend
+	driver.Scanner
+}
+
+func TestScanEnds(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(*memory.Backend) driver.Backend{
+		"memory":    func(b *memory.Backend) driver.Backend { return b },
+		"no leases": func(b *memory.Backend) driver.Backend { return listing{threeMethods{b}, b} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := dogpile.NewRegion("users")
+			if err := r.Configure(wrap(newMemory(t)), nil); err != nil {
+				t.Fatal(err)
+			}
+			c := dogpile.NewCache[int](r, nil)
+			for i := range 1000 {
+				if err := c.Set(t.Context(), fmt.Sprint(i), i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			whileCreating(t, r, "lease", func() {
+				for stopAt := range 1001 {
+					if stopAt%100 > 1 {
+						continue
+					}
+					n := 0
+					if err := r.Scan(t.Context(), func(driver.Found) bool { n++; return n <= stopAt }); err != nil || n != stopAt+1 {
+						t.Errorf("found returned false in call %d, and was called %d times; Scan = %v", stopAt+1, n, err)
+					}
+				}
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			n := 0
+			if err := r.Scan(ctx, func(driver.Found) bool {
+				if n++; n == 10 {
+					cancel()
+				}
+				return true
+			}); !errors.Is(err, context.Canceled) || n != 10 {
+				t.Errorf("the context ended in call 10 of %d, and Scan = %v", n, err)
+			}
+			n = 0
+			err := r.Scan(t.Context(), func(driver.Found) bool {
+				if n++; n == 10 {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					wantErr(t, "Close in the middle of a Scan", r.Close(ctx), nil)
+				}
+				return true
+			})
+			if !errors.Is(err, dogpile.ErrClosed) || n != 10 {
+				t.Errorf("the region was closed in call 10 of %d, and Scan = %v", n, err)
+			}
+		})
+	}
+}
+
+// A tool looks at who creates what.
+func ExampleRegion_Holder() {
+	ctx := context.Background()
+	region := exampleRegion("reports", &dogpile.Options{Expiration: time.Hour})
+	cache := dogpile.NewCache[string](region, nil)
+	_, _ = cache.GetOrCreate(ctx, "march", func(context.Context) (string, error) {
+		h, held, err := region.Holder(ctx, "march")
+		fmt.Println(held, h.PID == os.Getpid(), time.Since(h.Since) < time.Minute, err)
+		return "…", nil
+	})
+	_, held, err := region.Holder(ctx, "march")
+	fmt.Println(held, err)
+	// Output:
+	// true true true <nil>
+	// false <nil>
+}
+
+// A tool lists what a region has.
+func ExampleRegion_Scan() {
+	ctx := context.Background()
+	region := exampleRegion("users", &dogpile.Options{Expiration: time.Hour})
+	cache := dogpile.NewCache[string](region, nil)
+	_ = cache.Set(ctx, "42", "Ann")
+	_, _ = cache.GetOrCreate(ctx, "43", func(context.Context) (string, error) {
+		var lines []string
+		err := region.Scan(ctx, func(f driver.Found) bool {
+			what := "entry"
+			if f.Holder != nil {
+				what = fmt.Sprintf("lease, of this process: %v", f.Holder.PID == os.Getpid())
+			}
+			lines = append(lines, f.Key+": "+what)
+			return true
+		})
+		slices.Sort(lines)
+		fmt.Println(strings.Join(lines, "\n"))
+		fmt.Println(err)
+		return "Bob", nil
+	})
+	// Output:
+	// 42: entry
+	// 43: lease, of this process: true
+	// <nil>
+}
