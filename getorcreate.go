@@ -25,11 +25,11 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 		// What direct does, in place: to call it is 3 % of a hit.
 		sc := s.scratch()
 		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc, true)
+		e, age, ok := c.hit(ctx, s, sc, true)
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil, Age: e.age(0)})
+				e.tell(ctx, s, c.o.Name, key, age)
 			}
 			return e.value, c.errorOf(e)
 		}
@@ -61,42 +61,55 @@ func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func
 func (c *Cache[V]) direct(ctx context.Context, s *state, key string, creates bool) *entry[V] {
 	sc := s.scratch()
 	sc.key = append(sc.key, key...)
-	e, ok := c.hit(ctx, s, sc, creates)
+	e, age, ok := c.hit(ctx, s, sc, creates)
 	s.free(sc)
 	if !ok {
 		return nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil, Age: e.age(0)})
+		e.tell(ctx, s, c.o.Name, key, age)
 	}
 	return e
 }
 
+// tell tells Hooks.Hit of a hit that took the short way. age is 0 if nobody has asked for it yet:
+// a clock costs as much as the hook.
+func (e *entry[V]) tell(ctx context.Context, s *state, name, key string, age time.Duration) {
+	if age == 0 {
+		age = e.age(0)
+	}
+	defer s.contain(ctx, "hook")
+	s.o.Hooks.Hit(ctx, Event{
+		Op: "get", Region: s.region.name, Name: name, Key: key, Backend: s.caps.Name, Near: s.near != nil, Age: age,
+	})
+}
+
 // hit is a look into the memory of this process for a fresh entry under
-// sc.key. It allocates nothing.
-func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
+// sc.key. It allocates nothing. age is how old that is; 0: it did not matter.
+func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (_ *entry[V], age time.Duration, ok bool) {
 	if s.near != nil {
-		return c.nearHit(ctx, s, sc, creates)
+		e, ok := c.nearHit(ctx, s, sc, creates)
+		return e, 0, ok
 	}
 	object, left, err := s.lookup(ctx, sc, sc.text())
 	if err != nil {
-		return nil, false // the reading that follows will return the error
+		return nil, 0, false // the reading that follows will return the error
 	}
 	e, ok := object.(*entry[V])
 	if !ok || e.version != s.local.token().Version || !e.marks.holds(c.o.Schema) {
-		return nil, false
+		return nil, 0, false
 	}
 	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never {
-		age := e.age(left)
+		age = e.age(left)
 		if age > exp || creates && s.early(age, exp) && !s.flights.Busy(sc.text()) {
-			return nil, false
+			return nil, 0, false
 		}
 	}
 	if e.marks != nil && e.marks.tags != nil && (Creation(ctx) != nil || !s.tags.inForce(ctx, sc, e.marks.tags)) {
-		return nil, false // or there is a creation to inherit them
+		return nil, 0, false // or there is a creation to inherit them
 	}
 	s.region.stats.hit(sc.stripe)
-	return e, true
+	return e, age, true
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {

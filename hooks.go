@@ -158,8 +158,15 @@ func joinHook(first, then func(context.Context, Event)) func(context.Context, Ev
 		return first
 	}
 	return func(ctx context.Context, e Event) {
-		defer then(ctx, e) // also if first panics
+		told := false
+		defer func() {
+			if !told { // first has panicked
+				then(ctx, e)
+			}
+		}()
 		first(ctx, e)
+		told = true
+		then(ctx, e)
 	}
 }
 
@@ -198,14 +205,15 @@ func (s *state) creating(ctx context.Context, e Event) (inner context.Context) {
 	return inner
 }
 
-// errAborted stands, in events, for what ended a creator that did not return.
-var errAborted = errors.New("creator panicked or called runtime.Goexit")
+// ErrAborted is what [Hooks].Create is told of a creator that did not return. Callers get a
+// [PanicError] or another error in its place.
+var ErrAborted = errors.New("creator panicked or called runtime.Goexit")
 
 // observed runs a creator and tells the hooks and counters of it, however it ends.
 func (s *state) observed(ctx context.Context, e Event, create func(context.Context) error) error {
 	ctx = s.creating(ctx, e)
 	began := now()
-	e.Err = errAborted
+	e.Err = ErrAborted
 	defer func() {
 		if context.Cause(ctx) == flight.ErrTimeout {
 			e.Err = ErrCreateTimeout // whatever came of it came too late

@@ -2,7 +2,9 @@ package dogpile_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +105,54 @@ func TestBackendHookTellsOfEachCall(t *testing.T) {
 		_, _, _ = s.c.Get(bg, "k")
 		if es := rec.take("backend"); len(es) != 1 || es[0].Err == nil {
 			t.Errorf("a Get that fails: %+v", es)
+		}
+	})
+}
+
+// TestHitsTellTheirAge: also where it is not asked for, as nothing expires.
+func TestHitsTellTheirAge(t *testing.T) {
+	for name, expiration := range map[string]time.Duration{"expires": time.Hour, "does not expire": dogpile.Never} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				rec := new(recorder)
+				r := newRegion(t, newMemory(t), &dogpile.Options{Expiration: expiration, Hooks: rec.hooks()})
+				c := dogpile.NewCache[int](r, nil)
+				f := dogpile.NewFunc(r, "f", func(context.Context, int) (int, error) { return 1, nil }, nil)
+				wantErr(t, "Set", c.Set(bg, "k", 7), nil)
+				wantErr(t, "Set", f.Set(bg, 7, 1), nil)
+				pass(time.Minute)
+				_, _, _ = c.Get(bg, "k")
+				_, _ = c.GetOrCreate(bg, "k", constant(1).create)
+				_, _ = f.Call(bg, 1)
+				hits := rec.take("hit")
+				for _, e := range hits {
+					if e.Age != time.Minute || e.Region != "test" || e.Backend != "memory" || e.Op != "get" {
+						t.Errorf("%+v", e)
+					}
+				}
+				if len(hits) != 3 {
+					t.Errorf("%d hits", len(hits))
+				}
+			})
+		})
+	}
+}
+
+// TestCreateTellsThatACreatorDidNotReturn: and callers are told of the panic itself.
+func TestCreateTellsThatACreatorDidNotReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rec := new(recorder)
+		c := newCache[int](t, &dogpile.Options{Hooks: rec.hooks()})
+		for _, create := range []func(context.Context) (int, error){
+			func(context.Context) (int, error) { panic("boom") },
+			func(context.Context) (int, error) { runtime.Goexit(); return 1, nil },
+		} {
+			if _, err := c.GetOrCreate(bg, "k", create); err == nil || errors.Is(err, dogpile.ErrAborted) {
+				t.Errorf("GetOrCreate = %v", err)
+			}
+			if es := rec.take("create"); len(es) != 1 || es[0].Err != dogpile.ErrAborted {
+				t.Errorf("Create was told %+v", es)
+			}
 		}
 	})
 }
