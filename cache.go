@@ -25,6 +25,7 @@ type Cache[V any] struct {
 	region  *Region
 	o       CacheOptions[V]
 	checked atomic.Pointer[state] // under which V was found to be fit for the codec
+	raw     bool                  // it is that of Region.Inspect, and reads entries of all types and schemas
 }
 
 // enter is Region.enter for an operation on values.

@@ -100,7 +100,8 @@ type lookup[V any] struct {
 	created time.Time
 	took    time.Duration // how long its creation took; 0: unknown
 	age     time.Duration
-	size    int // in the backend, in bytes; 0: unknown
+	left    time.Duration // of its TTL, as the backend tells; 0: it does not, or there is none
+	size    int           // in the backend, in bytes; 0: unknown
 
 	// What is small stands together: a batch has many of these.
 
@@ -364,8 +365,12 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	if it.Err != nil {
 		return "", it.Err
 	}
+	l.left = it.TTL
 	if s.caps.Objects {
 		e, ok := it.Object.(*entry[V])
+		if u, is := it.Object.(interface{ untyped() *entry[any] }); c.raw && is {
+			e, ok = any(u.untyped()).(*entry[V])
+		}
 		if !ok {
 			if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
 				return "", nil // of course it has another type
@@ -421,7 +426,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 // reads reports whether an entry of that schema, which may stand for "not found", is one
 // of c's.
 func (c *Cache[V]) reads(schema string, notFound bool) bool {
-	return schema == c.o.Schema && (!notFound || c.o.NotFound != nil)
+	return c.raw || schema == c.o.Schema && (!notFound || c.o.NotFound != nil)
 }
 
 func (c *Cache[V]) codec(s *state) Codec {

@@ -102,7 +102,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 	}
 	c.judgeTags(ctx, s, exp, lookups, &tags)
-	if s.near != nil {
+	if s.near != nil && !c.raw {
 		c.keep(s, keys, items, lookups, time.Duration(asked))
 	}
 	return nil

@@ -1,0 +1,97 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/dogpile-go/dogpile"
+)
+
+// action changes something in a region, as a form says, and returns the word for what was
+// done: one of those in done.
+type action func(ctx context.Context, p place, form url.Values) (did string, err error)
+
+// done is what a page says after an action. The word for it is in the address, where anybody
+// may put one: so that it stands for a sentence, and is none itself.
+var done = map[string]string{
+	"hard":   "Every entry of the region is invalid now.",
+	"soft":   "Every entry of the region is stale now.",
+	"tag":    "Every entry with the tag is invalid or stale now.",
+	"delete": "The entry is deleted.",
+	"renew":  "The entry was created anew.",
+}
+
+const maxForm = 64 << 10 // bytes
+
+var errUnknownAction = errors.New("the form asks for nothing that can be done here")
+
+// act does what a form asks for, and shows the page again.
+func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, change action) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	// The browser tells that the form is from here, in most cases; the token tells it in all.
+	if err := d.cross.Check(r); err != nil {
+		d.fail(w, http.StatusForbidden, "The form is from another site.")
+		return
+	}
+	if subtle.ConstantTimeCompare([]byte(r.FormValue("token")), []byte(d.token)) != 1 {
+		d.fail(w, http.StatusForbidden, "The form is not from here, or from before a restart. Go back, load the page again, and repeat.")
+		return
+	}
+	p, ok := d.find(r)
+	if !ok {
+		d.fail(w, http.StatusNotFound, "There is no such region.")
+		return
+	}
+	did, err := change(r.Context(), p, r.Form)
+	switch {
+	case errors.Is(err, errUnknownAction):
+		d.fail(w, http.StatusBadRequest, err.Error())
+	case err != nil:
+		d.fail(w, http.StatusBadGateway, err.Error())
+	default:
+		page := "region"
+		if r.URL.Query().Has("key") {
+			page = "key"
+		}
+		// http.Redirect would make an absolute path of it, without the prefix that was
+		// stripped.
+		w.Header().Set("Location", p.at(page, "key", r.URL.Query().Get("key"), "did", did))
+		w.WriteHeader(http.StatusSeeOther)
+	}
+}
+
+// changeRegion invalidates a region, or a tag.
+func (d *Dashboard) changeRegion(ctx context.Context, p place, form url.Values) (string, error) {
+	mode, name := dogpile.Soft, form.Get("mode")
+	switch name {
+	case "hard":
+		mode = dogpile.Hard
+	case "soft":
+	default:
+		return "", errUnknownAction
+	}
+	switch form.Get("action") {
+	case "invalidate":
+		return name, p.region.Invalidate(ctx, mode)
+	case "tag":
+		return "tag", p.region.InvalidateTags(ctx, mode, form.Get("tag"))
+	}
+	return "", errUnknownAction
+}
+
+// changeKey deletes or renews an entry, or invalidates one of its tags.
+func (d *Dashboard) changeKey(ctx context.Context, p place, form url.Values) (string, error) {
+	key := form.Get("key")
+	switch what := form.Get("action"); {
+	case what == "delete":
+		return "delete", p.region.Delete(ctx, key)
+	case what == "renew" && d.o.Renew != nil:
+		return "renew", d.o.Renew(ctx, p.region, key)
+	case what == "tag":
+		return d.changeRegion(ctx, p, form)
+	}
+	return "", errUnknownAction
+}

@@ -1,0 +1,211 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/internal/breaker"
+)
+
+const (
+	between = time.Second // two samples, at least
+	window  = lately      // of the samples that are kept
+	patient = 250 * time.Millisecond
+)
+
+// buckets of a histogram begin at shortest, and each is longer by the square root of two.
+const (
+	buckets  = 56
+	shortest = 10 * time.Microsecond
+)
+
+// histogram counts durations, of 10 µs to 45 minutes.
+type histogram [buckets]atomic.Uint32
+
+func (h *histogram) add(d time.Duration) {
+	i := 0
+	if d > shortest {
+		i = int(2 * math.Log2(float64(d)/float64(shortest)))
+	}
+	h[min(i, buckets-1)].Add(1)
+}
+
+// durations is what a histogram has counted up to some time.
+type durations [buckets]uint32
+
+func (h *histogram) load() (ds durations) {
+	for i := range h {
+		ds[i] = h[i].Load()
+	}
+	return ds
+}
+
+// since returns what was counted after before was.
+func (ds durations) since(before durations) durations {
+	for i := range ds {
+		ds[i] -= before[i]
+	}
+	return ds
+}
+
+// quantile returns the duration that the fraction q does not exceed, within a tenth or so; ok
+// is false if nothing was counted.
+func (ds durations) quantile(q float64) (d time.Duration, ok bool) {
+	n := 0.0
+	for _, c := range ds {
+		n += float64(c)
+	}
+	rank := q * n
+	for i, c := range ds {
+		if c > 0 && rank <= float64(c) {
+			at := float64(i) + rank/float64(c) // as if they were spread evenly over the bucket
+			return time.Duration(float64(shortest) * math.Exp2(at/2)), true
+		}
+		rank -= float64(c)
+	}
+	return 0, false
+}
+
+// sample is what a region had counted at a time.
+type sample struct {
+	at             time.Time
+	stats          dogpile.Stats
+	creates, waits durations
+	why            [len(reasons)]int64
+}
+
+// history is the samples of a region, the oldest first, and whether its backend answers.
+type history struct {
+	samples []sample
+	health  health
+}
+
+// look takes a sample of all regions if it is time for one, and waits a moment for backends
+// that were never asked before.
+func (d *Dashboard) look(ctx context.Context) {
+	var first []<-chan struct{}
+	d.mu.Lock()
+	if now := time.Now(); now.Sub(d.sampled) >= between {
+		d.sampled = now
+		first = d.sample(now)
+	}
+	d.mu.Unlock()
+	timeout := time.After(patient)
+	for _, answered := range first {
+		select {
+		case <-answered:
+		case <-timeout:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sample takes a sample of all regions, and returns what is closed when backends have
+// answered that had not been asked before. d.mu is held.
+func (d *Dashboard) sample(now time.Time) (first []<-chan struct{}) {
+	before, names := d.histories, make(map[string]bool)
+	d.histories = make(map[weak.Pointer[dogpile.Region]]*history, len(before))
+	for _, r := range d.regions() {
+		p := weak.Make(r) // what nobody else refers to is not kept for the dashboard
+		h := before[p]
+		if h == nil {
+			h = new(history)
+		}
+		d.histories[p], names[r.Name()] = h, true
+		s := sample{at: now, stats: r.Stats()}
+		if t := d.told.known(r.Name()); t != nil {
+			s.creates, s.waits = t.creates.load(), t.waits.load()
+			for i := range t.why {
+				s.why[i] = t.why[i].Load()
+			}
+		}
+		h.samples = slices.DeleteFunc(h.samples, func(s sample) bool { return now.Sub(s.at) > window })
+		h.samples = append(h.samples, s)
+		if answered := h.health.ask(r, now); len(h.samples) == 1 {
+			first = append(first, answered)
+		}
+	}
+	d.told.keep(names)
+	return first
+}
+
+// of returns the samples of a region, and how its backend is. The slice is not to be changed.
+func (d *Dashboard) of(r *dogpile.Region) ([]sample, condition) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.histories[weak.Make(r)]
+	if h == nil {
+		return nil, condition{}
+	}
+	return slices.Clone(h.samples), h.health.now()
+}
+
+// health is whether a backend answers.
+type health struct {
+	mu       sync.Mutex
+	answered chan struct{} // closed once the question that is open is answered; nil: none is
+	asked    time.Time
+	last     condition
+}
+
+// condition is what a backend has answered last.
+type condition struct {
+	Word string // "answers", "silent", "open" or "failing"; "": it was never asked
+	Took time.Duration
+	Text string // what it has failed with
+}
+
+// ask asks r's backend whether it is there, unless the last question is open still.
+func (h *health) ask(r *dogpile.Region, now time.Time) (answered <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answered == nil {
+		done := make(chan struct{})
+		h.answered, h.asked = done, now
+		// The region sees to it that this ends: see Options.BackendTimeout.
+		go func() {
+			defer close(done)
+			err := r.Ping(context.Background())
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.last, h.answered = conditionOf(time.Since(now), err), nil
+		}()
+		return done
+	}
+	return h.answered
+}
+
+func conditionOf(took time.Duration, err error) condition {
+	c := condition{Word: "answers", Took: took}
+	if err == nil {
+		return c
+	}
+	c.Word = "failing"
+	if errors.Is(err, breaker.ErrOpen) {
+		c.Word = "open"
+	}
+	if op := (*dogpile.OpError)(nil); errors.As(err, &op) {
+		err = op.Err
+	}
+	c.Text = cut(err.Error(), maxText)
+	return c
+}
+
+// now returns how the backend is. One that takes its time is silent.
+func (h *health) now() condition {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if past := time.Since(h.asked); h.answered != nil && past > time.Second {
+		return condition{Word: "silent", Took: past}
+	}
+	return h.last
+}

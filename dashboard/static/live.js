@@ -1,0 +1,114 @@
+// Keeps a page up to date: it is asked for again and again, and what has changed in the
+// elements with data-live takes the place of what was there. Plots are drawn from the tables
+// below them.
+"use strict";
+{
+  const pause = 2000, longest = 15000; // milliseconds
+  const link = document.getElementById("link");
+  const button = document.getElementById("pause");
+  let paused = false, failures = 0, timer = 0;
+
+  // say tells a screen reader only what is new.
+  const say = (text) => { if (link.textContent !== text) link.textContent = text; };
+
+  // put replaces what is in an element. What has the focus there keeps it, and what somebody
+  // has selected stays.
+  const put = (old, fresh) => {
+    if (old.innerHTML === fresh.innerHTML) return;
+    const selection = getSelection();
+    if (!selection.isCollapsed && selection.containsNode(old, true)) return;
+    const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    old.replaceChildren(...fresh.childNodes);
+    if (focused === null) return;
+    for (const a of old.querySelectorAll("a")) {
+      if (a.getAttribute("href") === focused) { a.focus({ preventScroll: true }); break; }
+    }
+  };
+
+  const refresh = async () => {
+    timer = 0;
+    try {
+      const response = await fetch(location.href, { signal: AbortSignal.timeout(longest) });
+      if (!response.ok) throw new Error(response.statusText);
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (paused) return;
+      for (const old of document.querySelectorAll("[data-live]")) {
+        const fresh = page.getElementById(old.id);
+        if (fresh) put(old, fresh);
+      }
+      // A part that the page did not have before.
+      if (page.querySelectorAll("[data-live]").length !== document.querySelectorAll("[data-live]").length) location.reload();
+      plots.forEach((draw) => draw());
+      failures = 0;
+      say("Live,");
+    } catch {
+      failures++;
+      say("No connection since");
+    }
+    next();
+  };
+
+  const next = () => {
+    clearTimeout(timer);
+    timer = 0;
+    if (!paused && !document.hidden) timer = setTimeout(refresh, Math.min(pause * (1 + failures), longest));
+  };
+
+  button.addEventListener("click", () => {
+    paused = !paused;
+    button.setAttribute("aria-pressed", paused);
+    say(paused ? "Paused at" : "Live,");
+    if (paused) next(); else refresh();
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused && !timer) refresh(); });
+
+  // read returns the columns of a table whose newest row is the first.
+  const read = (table) => {
+    const rows = [...table.tBodies[0].rows].reverse();
+    const cell = (row, i) => row.cells[i].textContent === "" ? null : Number(row.cells[i].textContent);
+    const columns = [rows.map((row) => Date.parse(row.querySelector("time").dateTime) / 1000)];
+    for (let i = 1; i < table.tHead.rows[0].cells.length; i++) columns.push(rows.map((row) => cell(row, i)));
+    return columns;
+  };
+
+  // plot draws a plot, and returns what draws it again.
+  const plot = (box) => {
+    const table = document.getElementById(box.dataset.table).closest("table");
+    const log = "log" in box.dataset;
+    let drawn = null;
+    const size = () => ({ width: box.clientWidth, height: 200 });
+    const make = () => {
+      const css = getComputedStyle(box);
+      const axis = { stroke: css.color, grid: { stroke: css.borderTopColor, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+      const dashes = [[], [6, 3], [2, 3]]; // colours alone do not tell them apart
+      const heads = [...table.tHead.rows[0].cells].slice(1);
+      return {
+        ...size(), tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"), cursor: { y: false, drag: { x: false, y: false } },
+        scales: { x: { range: (_, first, last) => [Math.min(first, last - 60), last] }, y: log ? { distr: 3 } : { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+        axes: [{ ...axis, space: 70, incrs: [60, 120, 300], values: (_, times) => times.map((s) => new Date(s * 1000).toISOString().slice(11, 16)) }, { ...axis, size: 56 }],
+        series: [{ label: "UTC", value: (_, s) => s === null ? "" : new Date(s * 1000).toISOString().slice(11, 19) }, ...heads.map((head, i) => {
+          const colour = getComputedStyle(head).getPropertyValue("border-bottom-color");
+          return { label: head.textContent, stroke: colour, width: 2, dash: dashes[i], points: { show: log, size: 5, fill: colour }, spanGaps: log };
+        })],
+        legend: { live: true },
+      };
+    };
+    const draw = () => {
+      const data = read(table);
+      if (data[0].length === 0) return;
+      if (drawn === null) drawn = new uPlot(make(), data, box);
+      else drawn.setData(data);
+      if (drawn.cursor.idx == null) drawn.setLegend({ idx: data[0].length - 1 });
+    };
+    const again = () => { if (drawn !== null) { drawn.destroy(); drawn = null; } draw(); };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    new ResizeObserver(() => { if (drawn !== null) drawn.setSize(size()); }).observe(box);
+    draw();
+    return draw;
+  };
+  const plots = [...document.querySelectorAll(".plot")].map(plot);
+
+  button.hidden = false;
+  say("Live,");
+  next();
+}
