@@ -78,7 +78,11 @@ func (l *logger) Locked(ctx context.Context, key string) (bool, error) {
 func (l *logger) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
 	start := time.Now()
 	h, held, err := l.Proxy.Holder(ctx, key)
-	l.record(ctx, "holder", start, err, slog.String("key", key), slog.Bool("held", held), slog.String("holder", h.String()))
+	attrs := []slog.Attr{slog.String("key", key), slog.Bool("held", held)}
+	if held {
+		attrs = append(attrs, slog.String("holder", h.String()))
+	}
+	l.record(ctx, "holder", start, err, attrs...)
 	return h, held, err
 }
 

@@ -80,7 +80,7 @@ func (c *core) doAt(ctx context.Context, name string, cmd command) (res rueidis.
 			return rueidis.NewErrorResult(fmt.Errorf("the client knows no node %s any more", name))
 		}
 		res = node.Do(ctx, cmd.build(node.B()))
-		if t.dead = dead(res.Error()); !t.dead {
+		if !c.again(ctx, cl, res, &cmd, &t) {
 			break
 		}
 	}

@@ -91,6 +91,11 @@ func TestDoctorOfRedis(t *testing.T) {
 			t.Errorf("%q, %q", values["role"], advice["storing"])
 		}
 	})
+}
+
+// TestDoctorOfRedisInTrouble: what is planted is found, and nothing else.
+func TestDoctorOfRedisInTrouble(t *testing.T) {
+	t.Parallel()
 	t.Run("a user who may do little", func(t *testing.T) {
 		t.Parallel()
 		s := startRedis(t, healthy...)

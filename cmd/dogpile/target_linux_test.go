@@ -155,6 +155,17 @@ func TestTheSettingsOfTheProgramCount(t *testing.T) {
 	}
 }
 
+// TestARegionWhoseNameBeginsLikeAnothers has settings of its own.
+func TestARegionWhoseNameBeginsLikeAnothers(t *testing.T) {
+	t.Parallel()
+	file := write(t, t.TempDir(), "app.toml", "[cache.a]\nbackend = '"+fileURL(t)+"'\n[cache.a.b]\nbackend = '"+fileURL(t)+"'\nexpiration = '1h'\n")
+	for _, name := range []string{"a", "a.b"} {
+		if got := tool(t, "get", "k", "--config", file, "--region", name); got != (ran{3, "", "dogpile: k is not there\n"}) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 // TestCompletion: the shells' scripts, and what they ask for.
 func TestCompletion(t *testing.T) {
 	t.Parallel()

@@ -87,14 +87,15 @@ var scanRows = []row{
 	}},
 	{"scan/found may use the backend", keepsValues, func(e *env) {
 		s := e.scanner()
-		e.many(20)
+		e.many(3)
 		e.returns("Scan, whose found uses the backend,", func() {
 			err := s.Scan(e.ctx, e.space, func(f driver.Found) bool {
 				items := []driver.Item{{Key: f.Key}}
-				err := errors.Join(e.b.Get(e.ctx, items), e.trySet(item(f.Key, "new")), e.b.Delete(e.ctx, []string{f.Key}))
+				err := errors.Join(e.b.Get(e.ctx, items), e.trySet(item(f.Key, "new")), e.b.Delete(e.ctx, []string{f.Key}),
+					s.Scan(e.ctx, f.Key, func(driver.Found) bool { return false }))
 				if e.lock != nil {
 					_, err1 := e.lock.TryLock(e.ctx, f.Key, longTTL)
-					err = errors.Join(err, err1, s.Scan(e.ctx, f.Key, func(driver.Found) bool { return false }))
+					err = errors.Join(err, err1)
 				}
 				if err != nil {
 					e.Errorf("in found: %v", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,10 @@ func Convert(settings Settings, prefix, unnamed string) (*Result, error) {
 			if owner(names, key) == name {
 				r.values[strings.TrimPrefix(strings.TrimPrefix(key, name), ".")] = v
 			}
+		}
+		if strings.EqualFold(r.title, "backends") {
+			r.title += "_"
+			r.lose("backend", "the name of the region stands for the backends that regions share here; it has become "+r.title)
 		}
 		r.convert()
 		r.write(&b)
@@ -175,6 +180,8 @@ func (r *region) number(name string) (n float64, given bool) {
 	return n, true
 }
 
+var plainName = regexp.MustCompile(`^[\w.]+$`)
+
 // convert fills in the lines.
 func (r *region) convert() {
 	backend, given := r.take("backend")
@@ -182,7 +189,11 @@ func (r *region) convert() {
 	convert := backends[kind]
 	if !given || convert == nil {
 		r.broken = true
-		r.lose("backend", fmt.Sprintf("is %q, which has no counterpart here; write one as docs/backends.md tells, or choose another", backend))
+		what := "what it is"
+		if plainName.MatchString(backend) { // and no URL, which may have a password
+			what = fmt.Sprintf("%q", backend)
+		}
+		r.lose("backend", what+" has no counterpart here; write one as docs/backends.md tells, or choose another")
 		return
 	}
 	convert(r, kind)

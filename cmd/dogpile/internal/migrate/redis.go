@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 )
@@ -25,7 +26,7 @@ func (r *region) redis(kind string) {
 		host, _ := r.take("arguments.host")
 		port, _ := r.take("arguments.port")
 		if host != "" || port != "" {
-			u.Host = first(host, "localhost") + ":" + first(port, "6379")
+			u.Host = net.JoinHostPort(first(host, "localhost"), first(port, "6379"))
 		}
 		secure = r.fromURL(&u) || secure
 	}
@@ -49,7 +50,7 @@ func (r *region) redis(kind string) {
 	}
 	r.expires(keep)
 	r.shared()
-	r.login(&u)
+	r.login()
 	r.redisTimes()
 	r.redisTLS(secure)
 	r.redisDrops()
@@ -112,7 +113,7 @@ func (r *region) fromURL(u *url.URL) (secure bool) {
 }
 
 // login writes the user, and tells of a password.
-func (r *region) login(*url.URL) {
+func (r *region) login() {
 	if name, given := r.take("arguments.username"); given {
 		r.set("arguments.username", quote(name))
 	}
