@@ -12,14 +12,20 @@ import (
 // before runs the command before a terminal of so many columns, in dir.
 func before(t *testing.T, dir string, columns int, args ...string) (*pty.Screen, *exec.Cmd) {
 	t.Helper()
+	cmd := in(t, dir, args...)
+	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=")
+	return on(t, columns, cmd), cmd
+}
+
+// on starts cmd before a terminal.
+func on(t *testing.T, columns int, cmd *exec.Cmd) *pty.Screen {
+	t.Helper()
 	s, err := pty.Show(columns)
 	ok(t, err)
 	t.Cleanup(s.Close)
-	cmd := in(t, dir, args...)
-	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=")
 	s.On(cmd)
 	ok(t, cmd.Start())
-	return s, cmd
+	return s
 }
 
 // seen waits until something is to be seen on the screen.
