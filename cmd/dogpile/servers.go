@@ -61,15 +61,15 @@ func (s *servers) look(ctx context.Context) []seenServer {
 		s.before, s.failing = make(map[string]seenServer), make(map[string]time.Time)
 	}
 	for i := range seen {
-		s.compare(&seen[i])
+		s.compare(&seen[i], began)
 	}
 	return seen
 }
 
-func (s *servers) compare(now *seenServer) {
+func (s *servers) compare(now *seenServer, asked time.Time) {
 	if now.err != nil {
 		if s.failing[now.name].IsZero() {
-			s.failing[now.name] = now.at
+			s.failing[now.name] = asked
 		}
 		now.failing = s.failing[now.name]
 		return

@@ -16,7 +16,8 @@ import (
 )
 
 func newTop() *cobra.Command {
-	var t target
+	// One that hangs is not to keep the others from being seen.
+	t := target{timeout: 2 * time.Second}
 	var urls []string
 	l := &live{sorted: 2, about: topColumns}
 	cmd := &cobra.Command{

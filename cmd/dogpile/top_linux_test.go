@@ -184,7 +184,7 @@ func TestTopInATerminal(t *testing.T) {
 		t.Errorf("the screen is\n%s", text)
 	}
 	ok(t, s.Type("?"))
-	seen(t, s, "Any key goes back")
+	seen(t, s, "goes back")
 	ok(t, s.Type("x"))
 	seen(t, s, "req/s↓")
 	ok(t, s.Type("r"))

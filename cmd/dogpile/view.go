@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -17,14 +16,17 @@ func (l *live) view(ctx context.Context, w io.Writer) error {
 	ticks, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := &model{live: l, ctx: ticks, sorted: l.sorted, asked: time.Now(), width: 80, height: 24}
-	_, err := tea.NewProgram(m, tea.WithOutput(w), tea.WithContext(ctx), tea.WithoutSignalHandler()).Run()
+	program := tea.NewProgram(m, tea.WithOutput(w), tea.WithoutSignalHandler())
+	// The library's own ways to be interrupted close the keyboard while it is still read.
+	defer context.AfterFunc(ctx, program.Quit)()
+	_, err := program.Run()
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, tea.ErrInterrupted):
-		return errInterrupted
 	case err != nil:
 		return failure{err}
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case m.interrupted:
+		return errInterrupted
 	}
 	return nil
 }
@@ -42,7 +44,8 @@ type model struct {
 	help            bool
 	typing          bool   // the filter
 	filter          string // what is to be in a row
-	offset          int    // rows above the first one that is seen
+	offset          int    // lines above the first one that is seen
+	interrupted     bool
 }
 
 // clock has the view drawn anew, as it tells how long a look takes.
@@ -89,22 +92,25 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 
 func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 	if k.String() == "ctrl+c" {
-		return tea.Interrupt
+		m.interrupted = true
+		return tea.Quit
 	}
 	if m.typing {
 		m.edit(k)
 		return nil
 	}
-	if m.help {
-		m.help = false
+	if m.scroll(k.String()) {
 		return nil
 	}
-	page := max(m.height-8, 1)
+	if m.help {
+		m.help, m.offset = false, 0
+		return nil
+	}
 	switch k.String() {
 	case "q":
 		return tea.Quit
 	case "?", "h":
-		m.help = true
+		m.help, m.offset = true, 0
 	case "s":
 		if m.sorted++; m.frame == nil || m.sorted >= len(m.frame.columns) {
 			m.sorted = -1
@@ -117,6 +123,14 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		m.filter = ""
 	case "space", "p":
 		m.paused = !m.paused
+	}
+	return nil
+}
+
+// scroll goes up and down, and reports whether that is what a key is for.
+func (m *model) scroll(key string) bool {
+	page := max(m.height-8, 1)
+	switch key {
 	case "down", "j":
 		m.offset++
 	case "up", "k":
@@ -129,8 +143,10 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		m.offset = 0
 	case "end", "G":
 		m.offset = 1 << 30 // drawing knows where the end is
+	default:
+		return false
 	}
-	return nil
+	return true
 }
 
 // edit is a key while the filter is typed.
@@ -175,8 +191,9 @@ func (m *model) View() tea.View {
 	}
 	switch {
 	case m.help:
-		add(bold, "Help. Any key goes back.")
 		add(lipgloss.NewStyle(), strings.Split(keysHelp+m.live.about, "\n")...)
+		m.offset = max(min(m.offset, len(lines)-(m.height-1)), 0)
+		lines = lines[m.offset:]
 	case m.frame == nil:
 		add(bold, "The first look takes "+brief(max(m.live.interval, time.Second))+" or so …")
 	default:
@@ -198,7 +215,8 @@ func (m *model) View() tea.View {
 	return v
 }
 
-const keysHelp = `
+const keysHelp = `Any key but those to go up and down goes back.
+
   q        leave; so does Ctrl-C
   s, r     sort by the next column; the other way round
   /        show only rows with a text: type it, then Enter; Esc takes it back
@@ -263,5 +281,5 @@ func (m *model) foot() string {
 	if m.filter != "" {
 		parts = append(parts, "only /"+m.filter)
 	}
-	return strings.Join(append(parts, "q leave  s sort  r reverse  / filter  space pause  ? help"), "  ")
+	return strings.Join(append(parts, "? help  q leave  s sort  r reverse  / filter  space pause"), "  ")
 }

@@ -99,6 +99,7 @@ type watchedKeys struct {
 func (w *watcher) look(ctx context.Context) frame {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
+	asked := time.Now()
 	seen, err := w.ask(ctx)
 	f := frame{at: time.Now(), err: err}
 	program := &watchedKeys{At: f.at.UTC().Format(time.RFC3339Nano)}
@@ -107,7 +108,7 @@ func (w *watcher) look(ctx context.Context) frame {
 	f.columns = []column{{"key", true}, {"state", true}, {name: "age"}, {name: "dropped in"}, {name: "size"}, {"creating", true}, {name: "changed"}}
 	if err != nil {
 		if w.failing.IsZero() {
-			w.failing = f.at
+			w.failing = asked
 		}
 		program.Error = unanswered(err, w.timeout)
 		f.notes = []string{fmt.Sprintf("the backend has not answered for %s: %s", brief(f.at.Sub(w.failing)), program.Error)}

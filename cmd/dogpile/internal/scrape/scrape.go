@@ -63,16 +63,18 @@ func New(at string) (*Process, error) {
 	return &Process{URL: u, client: &http.Client{}}, nil
 }
 
-// Failing returns since when the process has not answered, the zero time if it has.
+// Failing returns when the process was asked first of all the times that it has not answered since;
+// the zero time if it has.
 func (p *Process) Failing() time.Time { return p.failing }
 
 // Read reads the metrics and returns how they have changed since they were read before: what is
 // counted in counts a second, and the others as they are. That is nil for the first time.
 func (p *Process) Read(ctx context.Context) (Values, error) {
+	asked := time.Now()
 	counts, gauges, err := p.get(ctx)
 	if err != nil {
 		if p.failing.IsZero() {
-			p.failing = time.Now()
+			p.failing = asked
 		}
 		return nil, err
 	}
