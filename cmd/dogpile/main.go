@@ -6,11 +6,14 @@
 //	dogpile invalidate  invalidate all entries of a region, or those with a tag
 //	dogpile ls          list the keys of a region
 //	dogpile locks       show who creates what, and since when
+//	dogpile top         show what caches and servers do, live
+//	dogpile watch       show the entries of keys as they change, live
 //	dogpile check       say what is wrong or odd in the settings of a program
 //	dogpile doctor      look at a backend and its servers, and give advice
 //	dogpile bench       put a bounded load on a backend, and measure it
 //	dogpile migrate     turn settings of Python's dogpile.cache into settings of this one
 //	dogpile demo        put one load before an origin, unprotected and protected
+//	dogpile serve       serve a map of tiles through a cache, with a dashboard and metrics
 //	dogpile completion  write a script for a shell
 //	dogpile --version   print the version, the revision and the Go that it was built with
 //
@@ -65,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code := 2
 	var is status
 	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()), errors.Is(err, errInterrupted):
 		err, code = errors.New("interrupted"), 130
 	case errors.As(err, new(failure)):
 		code = 1
@@ -118,7 +121,7 @@ of a program.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newLs(), newLocks(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newProcess(), newVersion(), newExitCodes())
+	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newLs(), newLocks(), newTop(), newWatch(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newServe(), newProcess(), newVersion(), newExitCodes())
 	return root
 }
 
