@@ -1,5 +1,5 @@
-// Package docs_test reads the pages of the documentation as their readers do: the Go code that
-// they show is compiled and run somewhere in the repository, and their links lead to something.
+// What the pages show in Go is compiled and run somewhere in the repository, and their links lead
+// to something.
 package docs_test
 
 import (
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/dogpile-go/dogpile/internal/docs"
 )
 
 // repository is the whole of it.
@@ -54,35 +56,6 @@ func isExample(name string) bool {
 	base := path.Base(name)
 	return path.Ext(name) == ".go" &&
 		(strings.HasPrefix(name, "examples/") || strings.Contains(base, "example") && strings.HasSuffix(base, "_test.go"))
-}
-
-// block is what stands between two fences of a page.
-type block struct {
-	language string
-	at       int // the line of its first fence, from 1
-	lines    []string
-}
-
-// blocks returns the blocks of a page, and the page with empty lines in their place.
-func blocks(page []string) (found []block, rest []string) {
-	rest = slices.Clone(page)
-	open := false
-	for i, line := range page {
-		language, fence := strings.CutPrefix(line, "```")
-		switch {
-		case fence && !open:
-			found, open = append(found, block{language: language, at: i + 1}), true
-		case fence:
-			open = false
-		case open:
-			b := &found[len(found)-1]
-			b.lines = append(b.lines, line)
-		default:
-			continue
-		}
-		rest[i] = ""
-	}
-	return found, rest
 }
 
 // elided is a line of a block that stands for any number of lines.
@@ -154,14 +127,14 @@ func codeFaults(t *testing.T, files fs.FS) (faults []string) {
 	examples := read(t, files, isExample)
 	pages := read(t, files, func(name string) bool { return name == "README.md" || isPage(name) && path.Dir(name) == "docs" })
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		found, _ := blocks(pages[name])
+		found, _ := docs.Blocks(pages[name])
 		for _, b := range found {
-			if b.language != "go" {
+			if b.Language != "go" {
 				continue
 			}
-			stands := func(file []string) bool { return len(b.lines) > 0 && shows(file, b.lines) }
+			stands := func(file []string) bool { return len(b.Lines) > 0 && shows(file, b.Lines) }
 			if !slices.ContainsFunc(slices.Collect(maps.Values(examples)), stands) {
-				faults = append(faults, fmt.Sprintf("%s:%d: the code stands in no example", name, b.at))
+				faults = append(faults, fmt.Sprintf("%s:%d: the code stands in no example", name, b.Line))
 			}
 		}
 	}

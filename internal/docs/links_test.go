@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"unicode"
+
+	"github.com/dogpile-go/dogpile/internal/docs"
 )
 
 var (
@@ -22,7 +24,7 @@ var (
 
 // anchors returns the names of the headings of a page, as GitHub makes them.
 func anchors(page []string) map[string]bool {
-	_, page = blocks(page)
+	_, page = docs.Blocks(page)
 	found := map[string]bool{}
 	for _, line := range page {
 		m := heading.FindStringSubmatch(line)
@@ -56,7 +58,7 @@ type target struct {
 
 // targets returns the links of a page to others of the repository, and to itself.
 func targets(name string, page []string) (found []target) {
-	_, page = blocks(page)
+	_, page = docs.Blocks(page)
 	// A link may begin on one line and end on the next.
 	text := codeSpan.ReplaceAllStringFunc(strings.Join(page, "\n"), func(code string) string {
 		return strings.Repeat("\n", strings.Count(code, "\n"))
