@@ -105,6 +105,55 @@ func linkFaults(t *testing.T, files fs.FS) (faults []string) {
 	return faults
 }
 
+// contentsFaults tells which headings are missing in lists of contents: a list before the first
+// heading below the title that links to headings of its page.
+func contentsFaults(t *testing.T, files fs.FS) (faults []string) {
+	t.Helper()
+	pages := read(t, files, isPage)
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		_, page := docs.Blocks(pages[name])
+		first := slices.IndexFunc(page, func(line string) bool { return strings.HasPrefix(line, "## ") })
+		if first < 0 {
+			continue
+		}
+		list := slices.DeleteFunc(slices.Clone(page[:first]), func(line string) bool {
+			return !strings.HasPrefix(strings.TrimSpace(line), "- ")
+		})
+		listed := map[string]bool{}
+		for _, to := range targets(name, list) {
+			if to.path == name {
+				listed[to.anchor] = true
+			}
+		}
+		for _, line := range page[first:] {
+			for anchor := range anchors([]string{line}) {
+				if len(listed) > 0 && strings.HasPrefix(line, "## ") && !listed[anchor] {
+					faults = append(faults, name+": its contents have no #"+anchor)
+				}
+			}
+		}
+	}
+	return faults
+}
+
+func TestContentsNameEveryHeading(t *testing.T) {
+	t.Parallel()
+	for _, fault := range contentsFaults(t, repository) {
+		t.Error(fault)
+	}
+}
+
+func TestHeadingsThatContentsDoNotNameAreFound(t *testing.T) {
+	t.Parallel()
+	faults := contentsFaults(t, fstest.MapFS{
+		"docs/long.md":  {Data: []byte("# Long\n\n- [One](#one)\n\n## One\n\n### Part\n\n## Two\n")},
+		"docs/short.md": {Data: []byte("# Short\n\nSee [it](#one).\n\n- [Long](long.md#one)\n\n## One\n\n## Two\n")},
+	})
+	if want := []string{"docs/long.md: its contents have no #two"}; !slices.Equal(faults, want) {
+		t.Errorf("%q, want %q", faults, want)
+	}
+}
+
 func TestLinksOfThePagesLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	for _, fault := range linkFaults(t, repository) {
