@@ -118,7 +118,7 @@ func TestInside(t *testing.T) {
 	}
 	inside := &shop{t: t, url: s.inside}
 	for path, want := range map[string]string{
-		"/metrics":             `dogpile_requests_total{name="",region="pages",result="hit"} 2`,
+		"/metrics":             `dogpile_requests_total{name="http",region="pages",result="hit"} 2`,
 		"/":                    "products",
 		"/region?region=pages": "pages",
 	} {
