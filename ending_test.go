@@ -242,7 +242,7 @@ func TestEveryCallLeaves(t *testing.T) {
 	for name := range everyCallOn(dogpile.NewCache[int](dogpile.NewRegion("r"), nil), nil) {
 		names = append(names, name)
 	}
-	names = append(names, "Holder", "Invalidate", "InvalidateTags", "Ping", "Scan", "unfit type")
+	names = append(names, "Holder", "Inspect", "Invalidate", "InvalidateTags", "Ping", "Scan", "unfit type")
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,6 +251,7 @@ func TestEveryCallLeaves(t *testing.T) {
 			calls := everyCallOn(dogpile.NewCache[int](r, nil), r)
 			calls["Invalidate"] = func(ctx context.Context, _ string) error { return r.Invalidate(ctx, dogpile.Hard) }
 			calls["InvalidateTags"] = func(ctx context.Context, _ string) error { return r.InvalidateTags(ctx, dogpile.Hard, "t") }
+			calls["Inspect"] = func(ctx context.Context, k string) error { _, _, err := r.Inspect(ctx, k); return err }
 			calls["Holder"] = func(ctx context.Context, k string) error { _, _, err := r.Holder(ctx, k); return err }
 			calls["Scan"] = func(ctx context.Context, _ string) error {
 				return r.Scan(ctx, func(driver.Found) bool { return true })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // keyPage is what the page of a key shows.
@@ -73,9 +74,12 @@ func (d *Dashboard) keyPage(r *http.Request, p place) keyPage {
 
 // lockOf tells who is at work on a key.
 func lockOf(ctx context.Context, r *dogpile.Region, key string) (l lock) {
-	var err error
-	if l.Held, err = r.Locked(ctx, key); err != nil {
+	who, held, err := r.Holder(ctx, key)
+	if err != nil {
 		l.Problem = visible(cut(err.Error(), maxText))
+	}
+	if l.Held = held; held && who != (driver.Holder{}) {
+		l.Holder = who.String()
 	}
 	for _, c := range r.Creating() {
 		if c.Key == key {
