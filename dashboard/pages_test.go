@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
 	"github.com/dogpile-go/dogpile"
 	"github.com/dogpile-go/dogpile/dashboard"
 )
@@ -59,6 +61,7 @@ func TestCreationsUnderWayAreShown(t *testing.T) {
 	tb.click("#creating a")
 	tb.waitFor(`document.querySelector(".state.held")`)
 	tb.waitFor(`document.querySelector("[aria-labelledby=h-lock]").innerText.includes("this process")`)
+	tb.waitFor(fmt.Sprintf(`document.querySelector("[aria-labelledby=h-lock]").innerText.includes("process %d")`, os.Getpid()))
 	close(goOn)
 	for range 3 {
 		if err := <-ended; err != nil {
