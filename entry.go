@@ -367,36 +367,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	}
 	l.left = it.TTL
 	if s.caps.Objects {
-		e, ok := it.Object.(*entry[V])
-		if u, is := it.Object.(interface{ untyped() *entry[any] }); c.raw && is {
-			e, ok = any(u.untyped()).(*entry[V])
-		}
-		if !ok {
-			if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
-				return "", nil // of course it has another type
-			}
-			if it.Object != nil {
-				err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
-			}
-			return "", err
-		}
-		more := e.marks
-		if more == nil {
-			more = &unmarked
-		}
-		if !c.reads(more.schema, more.notFound) {
-			return "", nil
-		}
-		left := it.TTL
-		if !s.exactTTL {
-			left = 0
-		}
-		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
-		l.created = at.Add(-l.age)
-		l.expireIn, l.draw = e.expireIn, e.draw
-		l.staleFor, l.standIn, l.schema, l.notFound = more.staleFor, more.standIn, more.schema, more.notFound
-		l.tags = slices.Clone(more.tags)
-		return e.version, nil
+		return c.unpackObject(s, it, l, at)
 	}
 	if it.Data == nil {
 		return "", nil
@@ -421,6 +392,40 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	l.expireIn, l.draw = m.ExpireIn, s.draw(it.Key, m.Created)
 	l.staleFor, l.standIn, l.schema, l.notFound, l.tags = m.StaleFor, m.StaleIfError, m.Schema, m.NotFound, seenTags(m.Tags)
 	return m.Version, nil
+}
+
+// unpackObject is unpack for a backend that keeps objects.
+func (c *Cache[V]) unpackObject(s *state, it *driver.Item, l *lookup[V], at time.Time) (version string, err error) {
+	e, ok := it.Object.(*entry[V])
+	if u, is := it.Object.(interface{ untyped() *entry[any] }); c.raw && is {
+		e, ok = any(u.untyped()).(*entry[V])
+	}
+	if !ok {
+		if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
+			return "", nil // of course it has another type
+		}
+		if it.Object != nil {
+			err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
+		}
+		return "", err
+	}
+	more := e.marks
+	if more == nil {
+		more = &unmarked
+	}
+	if !c.reads(more.schema, more.notFound) {
+		return "", nil
+	}
+	left := it.TTL
+	if !s.exactTTL {
+		left = 0
+	}
+	l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
+	l.created = at.Add(-l.age)
+	l.expireIn, l.draw = e.expireIn, e.draw
+	l.staleFor, l.standIn, l.schema, l.notFound = more.staleFor, more.standIn, more.schema, more.notFound
+	l.tags = slices.Clone(more.tags)
+	return e.version, nil
 }
 
 // reads reports whether an entry of that schema, which may stand for "not found", is one
