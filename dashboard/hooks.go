@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -139,9 +140,25 @@ func (t *teller) failed(e dogpile.Event) {
 
 // fault is something that has failed, once or often.
 type fault struct {
-	Op, Key, Text string
+	Op, Key, Text string    // of the last time
+	cause         string    // what the error wraps last
 	At            time.Time // the last time
 	Times         int
+}
+
+// causeOf returns what err wraps last. Errors of one cause may differ around it, by the key
+// say, or since when a breaker is open.
+func causeOf(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if all, joined := err.(interface{ Unwrap() []error }); joined && len(all.Unwrap()) > 0 {
+			inner = all.Unwrap()[0]
+		}
+		if inner == nil {
+			return cut(err.Error(), maxText)
+		}
+		err = inner
+	}
 }
 
 const (
@@ -164,21 +181,22 @@ func (t *trouble) add(op, key string, err error, now time.Time) {
 	}
 	defer t.mu.Unlock()
 	same := slices.IndexFunc(t.all, func(f fault) bool { return f.Op == op && now.Sub(f.At) < breath })
-	text := ""
+	f := fault{Op: op}
 	if same < 0 {
-		text = cut(err.Error(), maxText)
-		same = slices.IndexFunc(t.all, func(f fault) bool { return f.Op == op && f.Text == text })
+		// They may be part of something large.
+		f.Key, f.Text, f.cause = strings.Clone(key), strings.Clone(cut(err.Error(), maxText)), strings.Clone(causeOf(err))
+		same = slices.IndexFunc(t.all, func(g fault) bool { return g.Op == op && g.cause == f.cause })
 	}
-	var f fault
 	switch {
-	case same >= 0:
+	case same >= 0 && f.Text == "":
 		f = t.all[same]
+	case same >= 0:
+		f.Times = t.all[same].Times
+	case len(t.all) == maxFaults:
+		same = 0
+	}
+	if same >= 0 {
 		t.all = slices.Delete(t.all, same, same+1)
-	default:
-		f = fault{Op: op, Key: strings.Clone(key), Text: strings.Clone(text)} // they may be part of something large
-		if len(t.all) == maxFaults {
-			t.all = slices.Delete(t.all, 0, 1)
-		}
 	}
 	f.At = now
 	f.Times++

@@ -94,6 +94,25 @@ func TestWatchKeepsTheLastTenMinutes(t *testing.T) {
 	})
 }
 
+// TestFaultsOfOneCauseAreOne: in an outage each error is told in words of its own.
+func TestFaultsOfOneCauseAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, dashboard.Options{}, dogpile.Options{})
+		refused := errors.New("connection refused")
+		for i := range 5 {
+			err := fmt.Errorf("get %q: the breaker is open for %ds because: %w", fmt.Sprint("k", i), i, refused)
+			s.board.Hooks().Error(bg, dogpile.Event{Region: "products", Op: "get", Key: fmt.Sprint("k", i), Err: err})
+			time.Sleep(time.Second)
+		}
+		s.board.Hooks().Error(bg, dogpile.Event{Region: "products", Op: "get", Key: "k", Err: errors.New("another")})
+		text := words(t, s.board, pageOf)
+		wantWords(t, text, `get × 5 get "k4": the breaker is open for 4s because: connection refused k4`)
+		if n := strings.Count(text, "refused"); n != 1 {
+			t.Errorf("told %d times: %s", n, text)
+		}
+	})
+}
+
 // TestTheHottestKeysAreFound among very many, and forgotten when others take their place.
 func TestTheHottestKeysAreFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
