@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
@@ -39,6 +40,7 @@ type near struct {
 	mu       sync.Mutex
 	stop     func()        // of what goes on in the background; nil: nothing does
 	tellSoon chan struct{} // has room for one signal: a token lacks the claim of this process
+	telling  atomic.Bool   // the claim is being told
 }
 
 // copied is a copy of an entry that was fresh when it was read. It is never changed. The

@@ -76,6 +76,7 @@ func (s *state) checkLag(ctx context.Context) error {
 	if !s.near.claims() {
 		return nil
 	}
+	defer s.near.tells()()
 	ctx, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
 	defer cancel()
 	if _, err := s.readTokens(ctx); err != nil {
@@ -93,6 +94,7 @@ func (s *state) tell(ctx context.Context) {
 	if !s.near.claims() || !s.tags.fenced {
 		return
 	}
+	defer s.near.tells()()
 	ctx, cancel := context.WithTimeout(ctx, max(s.o.BackendTimeout, defaultBackendTimeout))
 	defer cancel()
 	read, err := s.readTokens(ctx)
@@ -140,10 +142,6 @@ func (s *state) putOff(ctx context.Context, read []*token) error {
 func (s *state) keepTelling(ctx context.Context) {
 	ticker := time.NewTicker(claimFor / 4)
 	defer ticker.Stop()
-	select {
-	case <-s.near.tellSoon: // what checkLag has read was from before Configure told
-	default:
-	}
 	for {
 		select {
 		case <-ticker.C:
@@ -171,8 +169,18 @@ func sleeps(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// tells notes that the claim is being told, until done is called: what is read for that lacks
+// it, and is no reason to tell it once more.
+func (n *near) tells() (done func()) {
+	n.telling.Store(true)
+	return func() { n.telling.Store(false) }
+}
+
 // tellAgain has the claim told soon.
 func (n *near) tellAgain() {
+	if n.telling.Load() {
+		return
+	}
 	select {
 	case n.tellSoon <- struct{}{}:
 	default:

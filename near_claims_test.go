@@ -35,6 +35,19 @@ func TestClaimsOutlastAHardInvalidate(t *testing.T) {
 	})
 }
 
+// TestConfiguringTellsOnce: what it reads itself, before there is a token, is no reason to tell
+// it again in the background.
+func TestConfiguringTellsOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := nearProcesses(t, 1, exactly(exactLag), false)[0]
+		if n := p.seat.read(); n > 3 { // whether others disagree, what there is, and under the lease
+			t.Errorf("Configure has read %d times", n)
+		}
+		p.asks(t, "the time after it", 0, func() { later(10 * time.Second) })
+		wantTook(t, "in another process", plain(t, p, nil), true)
+	})
+}
+
 // TestClaimsAreKnownWithoutAGap, to processes that come at any moment, whether the one with
 // copies reads or not.
 func TestClaimsAreKnownWithoutAGap(t *testing.T) {
