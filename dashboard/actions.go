@@ -52,13 +52,13 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, change action) {
 	case err != nil:
 		d.fail(w, http.StatusBadGateway, err.Error())
 	default:
-		page := "region"
-		if r.URL.Query().Has("key") {
-			page = "key"
+		at := p.at("region", "did", did)
+		if q := r.URL.Query(); q.Has("key") {
+			at = p.at("key", "key", q.Get("key"), "did", did)
 		}
 		// http.Redirect would make an absolute path of it, without the prefix that was
 		// stripped.
-		w.Header().Set("Location", p.at(page, "key", r.URL.Query().Get("key"), "did", did))
+		w.Header().Set("Location", at)
 		w.WriteHeader(http.StatusSeeOther)
 	}
 }

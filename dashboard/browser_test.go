@@ -39,7 +39,6 @@ var chromium struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	code := m.Run()
 	if chromium.close != nil {
 		chromium.close()
@@ -48,7 +47,9 @@ func TestMain(m *testing.M) {
 }
 
 func startBrowser() {
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox) // which needs rights that tests seldom have
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, // a sandbox needs rights that tests seldom have
+		chromedp.WSURLReadTimeout(patience))
 	allocated, end := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	chromium.ctx, chromium.close = ctx, func() { cancel(); end() }
@@ -245,7 +246,7 @@ func (tb *tab) picture(name string) {
 //go:embed testdata/axe.min.js
 var axe string
 
-// accessible checks the page as axe does, and that it is no wider than the window.
+// accessible checks the page as axe does, and that nothing in it is wider than what it is in.
 func (tb *tab) accessible(what string) {
 	tb.t.Helper()
 	found := eval[[]struct {
@@ -269,6 +270,9 @@ func (tb *tab) accessible(what string) {
 	}
 	if wide := eval[[2]int](tb, "[document.documentElement.scrollWidth, innerWidth]"); wide[0] > wide[1] {
 		tb.t.Errorf("%s: the page is %d wide, and the window %d", what, wide[0], wide[1])
+	}
+	if out := eval[int](tb, `[...document.querySelectorAll("table, pre, dl")].filter((e) => e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right + 1).length`); out > 0 {
+		tb.t.Errorf("%s: %d tables or lists stick out of what is around them", what, out)
 	}
 }
 

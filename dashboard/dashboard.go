@@ -51,10 +51,10 @@ type Options struct {
 	HideValues bool
 }
 
-// Dashboard is an [http.Handler] that shows regions. It has no goroutine of its own, and needs
-// no closing. While it is looked at it takes a sample of each region every two seconds, of
-// which it keeps those of the last ten minutes, and asks the region's backend whether it is
-// there. All methods may be called from many goroutines.
+// Dashboard is an [http.Handler] that shows regions. While somebody looks it takes a sample of
+// each region every two seconds or so, of which it keeps those of the last ten minutes, about
+// 200 KiB for each region, and asks the region's backend whether it is there. It has no
+// goroutine of its own, and needs no closing. All methods may be called from many goroutines.
 type Dashboard struct {
 	o     Options
 	token string // without which nothing is changed
@@ -109,7 +109,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.serve(w, r, d.region, d.changeRegion)
 	case name == "key":
 		d.serve(w, r, d.key, d.changeKey)
-	case strings.HasPrefix(name, "static/"):
+	case strings.HasPrefix(name, "static/") && name != "static/":
 		http.ServeFileFS(w, r, static, name)
 	default:
 		d.fail(w, http.StatusNotFound, "There is no such page.")

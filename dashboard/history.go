@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,18 +86,32 @@ type history struct {
 	health  health
 }
 
-// look takes a sample of all regions if it is time for one, and waits a moment for backends
-// that were never asked before.
+// Watch takes the samples, and asks the backends, also while nobody looks, until ctx ends. So
+// those who come to look find what has happened in the last ten minutes.
+func (d *Dashboard) Watch(ctx context.Context) {
+	ticker := time.NewTicker(2 * time.Second)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		d.look(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look takes a sample of all regions if it is time for one, and waits a moment for their
+// backends to answer.
 func (d *Dashboard) look(ctx context.Context) {
-	var first []<-chan struct{}
+	var asked []<-chan struct{}
 	d.mu.Lock()
 	if now := time.Now(); now.Sub(d.sampled) >= between {
 		d.sampled = now
-		first = d.sample(now)
+		asked = d.sample(now)
 	}
 	d.mu.Unlock()
 	timeout := time.After(patient)
-	for _, answered := range first {
+	for _, answered := range asked {
 		select {
 		case <-answered:
 		case <-timeout:
@@ -109,9 +122,9 @@ func (d *Dashboard) look(ctx context.Context) {
 	}
 }
 
-// sample takes a sample of all regions, and returns what is closed when backends have
-// answered that had not been asked before. d.mu is held.
-func (d *Dashboard) sample(now time.Time) (first []<-chan struct{}) {
+// sample takes a sample of all regions, asks their backends whether they are there, and
+// returns what is closed when these have answered. d.mu is held.
+func (d *Dashboard) sample(now time.Time) (asked []<-chan struct{}) {
 	before, names := d.histories, make(map[string]bool)
 	d.histories = make(map[weak.Pointer[dogpile.Region]]*history, len(before))
 	for _, r := range d.regions() {
@@ -128,17 +141,19 @@ func (d *Dashboard) sample(now time.Time) (first []<-chan struct{}) {
 				s.why[i] = t.why[i].Load()
 			}
 		}
-		h.samples = slices.DeleteFunc(h.samples, func(s sample) bool { return now.Sub(s.at) > window })
-		h.samples = append(h.samples, s)
-		if answered := h.health.ask(r, now); len(h.samples) == 1 {
-			first = append(first, answered)
+		past := 0
+		for past < len(h.samples) && now.Sub(h.samples[past].at) > window {
+			past++
 		}
+		// What others have of the slice does not change: all of it is before or beyond it.
+		h.samples = append(h.samples[past:], s)
+		asked = append(asked, h.health.ask(r, now))
 	}
 	d.told.keep(names)
-	return first
+	return asked
 }
 
-// of returns the samples of a region, and how its backend is. The slice is not to be changed.
+// of returns the samples of a region, which are not to be changed, and how its backend is.
 func (d *Dashboard) of(r *dogpile.Region) ([]sample, condition) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,7 +161,7 @@ func (d *Dashboard) of(r *dogpile.Region) ([]sample, condition) {
 	if h == nil {
 		return nil, condition{}
 	}
-	return slices.Clone(h.samples), h.health.now()
+	return h.samples, h.health.now()
 }
 
 // health is whether a backend answers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,13 +20,9 @@ import (
 // than 16 KiB left out, and all of it fades within minutes.
 func (d *Dashboard) Hooks() *dogpile.Hooks {
 	return &dogpile.Hooks{
-		Hit: func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).hot.add(e.Key) },
-		Stale: func(_ context.Context, e dogpile.Event) {
-			d.told.of(e.Region).notFresh(e)
-		},
-		Miss: func(_ context.Context, e dogpile.Event) {
-			d.told.of(e.Region).notFresh(e)
-		},
+		Hit:    func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).hot.add(e.Key) },
+		Stale:  func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).notFresh(e) },
+		Miss:   func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).notFresh(e) },
 		Wait:   func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).waits.add(e.Duration) },
 		Create: func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).created(e) },
 		Error:  func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).failed(e) },
@@ -36,7 +33,12 @@ func (d *Dashboard) Hooks() *dogpile.Hooks {
 type told struct {
 	mu  sync.Mutex
 	all atomic.Pointer[map[string]*teller] // replaced with each new name, so that a hit takes no lock
+
+	crowd teller // of regions beyond maxRegions, which nobody looks at
 }
+
+// maxRegions bounds the names of regions that something is kept of while nobody looks.
+const maxRegions = 1000
 
 // teller is what the hooks have told of one region.
 type teller struct {
@@ -73,6 +75,9 @@ func (t *told) of(region string) *teller {
 	}
 	more := make(map[string]*teller)
 	if all := t.all.Load(); all != nil {
+		if len(*all) == maxRegions {
+			return &t.crowd
+		}
 		maps.Copy(more, *all)
 	}
 	more[region] = new(teller)
@@ -164,12 +169,16 @@ func (t *trouble) add(op, key string, err error, now time.Time) {
 		text = cut(err.Error(), maxText)
 		same = slices.IndexFunc(t.all, func(f fault) bool { return f.Op == op && f.Text == text })
 	}
-	f := fault{Op: op, Key: key, Text: text}
-	if same >= 0 {
+	var f fault
+	switch {
+	case same >= 0:
 		f = t.all[same]
 		t.all = slices.Delete(t.all, same, same+1)
-	} else if len(t.all) == maxFaults {
-		t.all = slices.Delete(t.all, 0, 1)
+	default:
+		f = fault{Op: op, Key: strings.Clone(key), Text: strings.Clone(text)} // they may be part of something large
+		if len(t.all) == maxFaults {
+			t.all = slices.Delete(t.all, 0, 1)
+		}
 	}
 	f.At = now
 	f.Times++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,7 +224,7 @@ func TestALostConnectionIsTold(t *testing.T) {
 	<-gone
 	gone <- true
 	tb.waitFor(`document.querySelector("#link").innerText === "No connection since"`)
-	tb.forgive("net::ERR_EMPTY_RESPONSE")
+	tb.forgive("Failed to load resource")
 	<-gone
 	gone <- false
 	tb.waitFor(`document.querySelector("#link").innerText === "Live,"`)
@@ -251,5 +252,47 @@ func TestUnderAPrefix(t *testing.T) {
 	tb.waitFor(`document.querySelector(".done")`)
 	if at := eval[string](tb, "location.pathname"); at != "/debug/dogpile/key" {
 		t.Errorf("after a form the browser is at %s", at)
+	}
+}
+
+// TestThePolicyHolds: even if a page had something in it that is not ours, nothing of it would
+// run or be loaded.
+func TestThePolicyHolds(t *testing.T) {
+	s := newScene(t, dashboard.Options{}, dogpile.Options{})
+	s.get(t, "k")
+	tb := open(t, s.board)
+	for _, at := range []string{"/", pageOf, query("key", "region", "products", "key", "k"), "/nowhere"} {
+		tb.visit(at)
+		if at == "/nowhere" {
+			tb.forgive("404")
+		}
+		tb.do(chromedp.Evaluate[chromedp.Void](`{
+			document.body.insertAdjacentHTML("beforeend", "<img src='static/nothing.png' onerror='document.title = 1'><p id='worn' style='color: red'>");
+			const script = document.createElement("script");
+			script.textContent = "document.title = 2";
+			document.body.append(script);
+			for (const tag of ["img", "script"]) {
+				const element = document.createElement(tag);
+				element.src = "http://127.0.0.1:1/";
+				document.body.append(element);
+			}
+		}`))
+		tb.waitFor(`document.querySelector("#worn")`)
+		if title := eval[string](tb, "document.title"); title == "1" || title == "2" {
+			t.Errorf("%s: script %s in the page has run", at, title)
+		}
+		if colour := eval[string](tb, `getComputedStyle(document.querySelector("#worn")).color`); colour == "rgb(255, 0, 0)" {
+			t.Errorf("%s: a style in the page is worn", at)
+		}
+		tb.forgive("Executing inline script")
+		tb.forgive("Applying inline style")
+		tb.forgive("Loading the image")
+		tb.forgive("Loading the script")
+		tb.mu.Lock()
+		tb.faults = slices.DeleteFunc(tb.faults, func(f string) bool {
+			// Requests that were stopped, and the picture that there is none of.
+			return strings.Contains(f, "127.0.0.1:1/") || strings.Contains(f, "nothing.png") || strings.Contains(f, "event handler")
+		})
+		tb.mu.Unlock()
 	}
 }

@@ -41,16 +41,16 @@ type regionPage struct {
 // rates is how often something was done in a second.
 type rates struct{ Asked, Hits, Near, Stale, Misses, Creations float64 }
 
-// HitShare returns the part of the keys asked for that was fresh; the others likewise.
+// HitShare returns the part of the keys asked for that was fresh, in percent.
 func (r rates) HitShare() string { return percent(r.Hits, r.Asked) }
 
-// StaleShare is documented at HitShare.
+// StaleShare returns the part that was stale, in percent.
 func (r rates) StaleShare() string { return percent(r.Stale, r.Asked) }
 
-// MissShare is documented at HitShare.
+// MissShare returns the part that was missing, in percent.
 func (r rates) MissShare() string { return percent(r.Misses, r.Asked) }
 
-// NearShare is documented at HitShare.
+// NearShare returns the part that copies in this process have answered, in percent.
 func (r rates) NearShare() string { return percent(r.Near, r.Asked) }
 
 // ratesBetween returns the rates from one sample to a later one.
@@ -114,7 +114,7 @@ func points(samples []sample) []point {
 	return all
 }
 
-// area is one of the areas of a small plot, in a box of 120 by 24.
+// area is one of the areas of a small plot of the last ten minutes, in a box of 120 by 24.
 type area struct{ Class, Points string }
 
 // spark returns a plot of what was asked for over time, those behind first.
@@ -126,14 +126,16 @@ func spark(samples []sample) []area {
 	for i := 1; i < len(samples); i++ {
 		most = max(most, ratesBetween(samples[i-1], samples[i]).Asked)
 	}
+	last := samples[len(samples)-1].at
+	x := func(s sample) float64 { return 120 - 120*float64(last.Sub(s.at))/float64(window) }
 	areas := []area{{Class: "miss"}, {Class: "stale"}, {Class: "hit"}}
 	for n := range areas {
 		var b strings.Builder
-		b.WriteString("0,24")
+		fmt.Fprintf(&b, "%.1f,24", x(samples[1]))
 		for i := 1; i < len(samples); i++ {
 			r := ratesBetween(samples[i-1], samples[i])
 			height := [...]float64{r.Asked, r.Hits + r.Stale, r.Hits}[n] / max(most, 1)
-			fmt.Fprintf(&b, " %.1f,%.1f", 120*float64(i-1)/float64(len(samples)-2), 24-24*height)
+			fmt.Fprintf(&b, " %.1f,%.1f", x(samples[i]), 24-24*height)
 		}
 		b.WriteString(" 120,24")
 		areas[n].Points = b.String()

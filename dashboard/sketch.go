@@ -21,8 +21,8 @@ const (
 )
 
 // sketch finds the keys that are asked for most, by the Space-Saving algorithm (Metwally et
-// al., 2005): unlike count-min it keeps the keys, needs no heap, and errs upwards only, by no
-// more than a counted-th of all that was asked for. Counts fade away with halfLife.
+// al., 2005): unlike count-min it keeps the keys, needs no heap, and knows how far each count
+// may be off. Counts fade away with halfLife.
 //
 // It costs a hit a load and a random number: under load only one in many is looked at, and
 // that one gives way if another has the lock.
@@ -33,8 +33,12 @@ type sketch struct {
 	looked int // in this tick
 	began  time.Time
 	aged   time.Time
-	counts map[string]float64
+	counts map[string]count
 }
+
+// count is how often a key was asked for: at most all, and at least all less what others have
+// left to it, whose place it took.
+type count struct{ all, left float64 }
 
 // add counts a key that was asked for.
 func (s *sketch) add(key string) {
@@ -49,23 +53,30 @@ func (s *sketch) add(key string) {
 		s.mask.Store(mask<<1 | 1)
 	}
 	if s.counts == nil {
-		s.counts = make(map[string]float64, counted)
+		s.counts = make(map[string]count, counted)
 	}
-	n, known := s.counts[key]
+	c, known := s.counts[key]
 	if !known {
 		key = strings.Clone(key) // it may be part of something large
 		if len(s.counts) == counted {
-			var least string
-			n = math.Inf(1)
-			for k, m := range s.counts {
-				if m < n {
-					least, n = k, m
-				}
-			}
-			delete(s.counts, least)
+			c.left = s.makeRoom()
+			c.all = c.left
 		}
 	}
-	s.counts[key] = n + float64(mask) + 1
+	c.all += float64(mask) + 1
+	s.counts[key] = c
+}
+
+// makeRoom forgets the key that was asked for least, and returns its count. s.mu is held.
+func (s *sketch) makeRoom() float64 {
+	least, n := "", math.Inf(1)
+	for k, c := range s.counts {
+		if c.all < n {
+			least, n = k, c.all
+		}
+	}
+	delete(s.counts, least)
+	return n
 }
 
 // age lets what was counted fade, once in a tick. s.mu is held.
@@ -77,8 +88,9 @@ func (s *sketch) age(now time.Time) {
 	if s.aged.IsZero() {
 		s.began, past = now, 0
 	}
-	for k := range s.counts {
-		s.counts[k] *= math.Exp2(-float64(past) / float64(halfLife))
+	fades := math.Exp2(-float64(past) / float64(halfLife))
+	for k, c := range s.counts {
+		s.counts[k] = count{c.all * fades, c.left * fades}
 	}
 	if mask := s.mask.Load(); s.looked < perTick/2 || past > 2*tick {
 		s.mask.Store(mask >> 1)
@@ -88,9 +100,9 @@ func (s *sketch) age(now time.Time) {
 
 // hot is a key that is asked for often.
 type hot struct {
-	Key    string
-	Rate   float64 // per second, about
-	weight float64
+	Key   string
+	Rate  float64 // per second, about
+	times float64
 }
 
 // top returns up to n keys, the one first that is asked for most.
@@ -100,16 +112,15 @@ func (s *sketch) top(n int, now time.Time) []hot {
 	s.age(now)
 	// What one request in a second adds up to, since the sketch began.
 	one := halfLife.Seconds() / math.Ln2 * (1 - math.Exp2(-float64(now.Sub(s.began))/float64(halfLife)))
-	all := make([]hot, 0, len(s.counts))
+	var all []hot
 	for k, c := range s.counts {
-		all = append(all, hot{Key: k, Rate: c / max(one, 1), weight: c})
+		if times := c.all - c.left; times >= 0.5 { // others have faded away
+			all = append(all, hot{k, times / max(one, 1), times})
+		}
 	}
 	slices.SortFunc(all, func(a, b hot) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(b.times, a.times), cmp.Compare(a.Key, b.Key))
 	})
-	for len(all) > 0 && all[len(all)-1].weight < 0.5 {
-		all = all[:len(all)-1] // it has faded away
-	}
 	return all[:min(n, len(all))]
 }
 

@@ -71,38 +71,53 @@
     return columns;
   };
 
+  const clock = (seconds, length) => new Date(seconds * 1000).toISOString().slice(11, 11 + length); // in UTC
+
+  // settings returns how a plot looks, in the colours that the page has now.
+  const settings = (box, table, log) => {
+    const css = getComputedStyle(box);
+    const axis = { stroke: css.color, grid: { stroke: css.borderTopColor, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    const powers = (_, values) => values.map((v) => Number.isInteger(Math.log10(v)) ? v : null);
+    const dashes = [[], [6, 3], [2, 3]]; // colours alone do not tell them apart
+    const heads = [...table.tHead.rows[0].cells].slice(1);
+    return {
+      width: box.clientWidth, height: 200,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      cursor: { y: false, drag: { x: false, y: false } },
+      scales: {
+        x: { range: (_, first, last) => [Math.min(first, last - 60), last] },
+        y: log ? { distr: 3 } : { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] },
+      },
+      axes: [
+        { ...axis, space: 70, incrs: [60, 120, 300], values: (_, times) => times.map((t) => clock(t, 5)) },
+        { ...axis, size: 56, grid: log ? { ...axis.grid, filter: powers } : axis.grid },
+      ],
+      series: [
+        { label: "UTC", value: (_, t) => t === null ? "" : clock(t, 8) },
+        ...heads.map((head, i) => {
+          const colour = getComputedStyle(head).borderBottomColor;
+          return { label: head.textContent, stroke: colour, width: 2, dash: dashes[i], points: { show: log, size: 5, fill: colour }, spanGaps: log };
+        }),
+      ],
+    };
+  };
+
   // plot draws a plot, and returns what draws it again.
   const plot = (box) => {
     const table = document.getElementById(box.dataset.table).closest("table");
     const log = "log" in box.dataset;
     let drawn = null;
-    const size = () => ({ width: box.clientWidth, height: 200 });
-    const make = () => {
-      const css = getComputedStyle(box);
-      const axis = { stroke: css.color, grid: { stroke: css.borderTopColor, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-      const dashes = [[], [6, 3], [2, 3]]; // colours alone do not tell them apart
-      const heads = [...table.tHead.rows[0].cells].slice(1);
-      return {
-        ...size(), tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"), cursor: { y: false, drag: { x: false, y: false } },
-        scales: { x: { range: (_, first, last) => [Math.min(first, last - 60), last] }, y: log ? { distr: 3 } : { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-        axes: [{ ...axis, space: 70, incrs: [60, 120, 300], values: (_, times) => times.map((s) => new Date(s * 1000).toISOString().slice(11, 16)) }, { ...axis, size: 56 }],
-        series: [{ label: "UTC", value: (_, s) => s === null ? "" : new Date(s * 1000).toISOString().slice(11, 19) }, ...heads.map((head, i) => {
-          const colour = getComputedStyle(head).getPropertyValue("border-bottom-color");
-          return { label: head.textContent, stroke: colour, width: 2, dash: dashes[i], points: { show: log, size: 5, fill: colour }, spanGaps: log };
-        })],
-        legend: { live: true },
-      };
-    };
     const draw = () => {
       const data = read(table);
       if (data[0].length === 0) return;
-      if (drawn === null) drawn = new uPlot(make(), data, box);
+      if (drawn === null) drawn = new uPlot(settings(box, table, log), data, box);
       else drawn.setData(data);
-      if (drawn.cursor.idx == null) drawn.setLegend({ idx: data[0].length - 1 });
+      // It draws, and looks where the mouse is, a little later than now.
+      queueMicrotask(() => { if (drawn.cursor.idx == null) drawn.setLegend({ idx: data[0].length - 1 }); });
     };
     const again = () => { if (drawn !== null) { drawn.destroy(); drawn = null; } draw(); };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-    new ResizeObserver(() => { if (drawn !== null) drawn.setSize(size()); }).observe(box);
+    new ResizeObserver(() => { if (drawn !== null) drawn.setSize({ width: box.clientWidth, height: 200 }); }).observe(box);
     draw();
     return draw;
   };
