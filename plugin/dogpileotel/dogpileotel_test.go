@@ -97,7 +97,8 @@ func hooks(t testing.TB, o dogpileotel.Options) *dogpile.Hooks {
 func TestMetricsTellWhatHappened(t *testing.T) {
 	m := newMeter()
 	synctest.Test(t, func(t *testing.T) {
-		if _, err := tallytest.Run(t.Context(), hooks(t, dogpileotel.Options{Meter: m})); err != nil {
+		shop, bytes := tallytest.Regions()
+		if err := tallytest.Run(t.Context(), hooks(t, dogpileotel.Options{Meter: m}), shop, bytes); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -73,7 +73,8 @@ func TestSpansTellWhatHappened(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tr := newTracer()
 			synctest.Test(t, func(t *testing.T) {
-				if _, err := tallytest.Run(t.Context(), hooks(t, dogpileotel.Options{Tracer: tr, Details: details})); err != nil {
+				shop, bytes := tallytest.Regions()
+				if err := tallytest.Run(t.Context(), hooks(t, dogpileotel.Options{Tracer: tr, Details: details}), shop, bytes); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -90,21 +91,21 @@ func flat(families map[string]*dto.MetricFamily) map[string]string {
 	return all
 }
 
-// load runs the load of tallytest.
-func load(t *testing.T, c *dogpileprom.Collector) (regions []*dogpile.Region) {
+// load returns a Collector that was told of the load of tallytest.
+func load(t *testing.T) (c *dogpileprom.Collector, shop *dogpile.Region) {
 	t.Helper()
+	shop, bytes := tallytest.Regions()
+	c = dogpileprom.NewCollector(shop, bytes)
 	synctest.Test(t, func(t *testing.T) {
-		var err error
-		if regions, err = tallytest.Run(t.Context(), c.Hooks()); err != nil {
+		if err := tallytest.Run(t.Context(), c.Hooks(), shop, bytes); err != nil {
 			t.Fatal(err)
 		}
 	})
-	return regions
+	return c, shop
 }
 
 func TestScrapeTellsWhatHappened(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, region := load(t)
 	got := flat(scrape(t, register(t, c)))
 	for series, want := range tallytest.Want {
 		if got[series] != want {
@@ -125,7 +126,7 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 			t.Errorf("no call of the backend: %s", op)
 		}
 	}
-	shop := regions[0].Stats()
+	shop := region.Stats()
 	for series, n := range map[string]int64{"stores": shop.Stores, "deletes": shop.Deletes, "invalidations": shop.Invalidations, "early.creations": 0, "pending.deletes": 0, "flights": 0, "creators": 0} {
 		if series += "{region=shop}"; got[series] != fmt.Sprint(n) {
 			t.Errorf("%s = %q, want %d", series, got[series], n)
@@ -137,10 +138,8 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 }
 
 func TestLinterHasNoProblem(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	problems, err := testutil.GatherAndLint(register(t, c))
-	runtime.KeepAlive(regions)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
@@ -148,8 +147,7 @@ func TestLinterHasNoProblem(t *testing.T) {
 
 // TestDocumentationNamesAllMetrics, and no other.
 func TestDocumentationNamesAllMetrics(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	source, err := os.ReadFile("dogpileprom.go")
 	if err != nil {
 		t.Fatal(err)
@@ -160,15 +158,12 @@ func TestDocumentationNamesAllMetrics(t *testing.T) {
 	if exported := slices.Sorted(maps.Keys(scrape(t, register(t, c)))); !slices.Equal(documented, exported) {
 		t.Errorf("documented: %v\nexported: %v", documented, exported)
 	}
-	runtime.KeepAlive(regions)
 }
 
 // TestNoLabelHoldsAKey: whatever keys, tags and errors look like.
 func TestNoLabelHoldsAKey(t *testing.T) {
-	c := dogpileprom.NewCollector()
-	regions := load(t, c)
+	c, _ := load(t)
 	families := scrape(t, register(t, c))
-	runtime.KeepAlive(regions)
 	for name, family := range families {
 		if strings.Contains(family.String(), tallytest.Secret) {
 			t.Errorf("%s has a key: %v", name, family)
@@ -300,6 +295,40 @@ func TestRegionsThatAreGiven(t *testing.T) {
 	}
 	if after := flat(scrape(t, reg)); !maps.Equal(got, after) {
 		t.Errorf("closed regions tell %v, and %v before", after, got)
+	}
+}
+
+// TestCollectorKeepsNoRegion that was not given to it, nor any goroutine.
+func TestCollectorKeepsNoRegion(t *testing.T) {
+	c := dogpileprom.NewCollector()
+	reg := register(t, c)
+	before := runtime.NumGoroutine()
+	region := func() weak.Pointer[dogpile.Region] {
+		b, err := memory.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := dogpile.NewRegion("short-lived")
+		if err := r.Configure(b, &dogpile.Options{Hooks: c.Hooks()}); err != nil {
+			t.Fatal(err)
+		}
+		_, _, _ = dogpile.NewCache[int](r, nil).Get(bg, "k")
+		if _, err := reg.Gather(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(bg); err != nil {
+			t.Fatal(err)
+		}
+		return weak.Make(r)
+	}()
+	for began := time.Now(); region.Value() != nil || runtime.NumGoroutine() > before; runtime.GC() {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("the region is kept: %v; %d goroutines, %d before", region.Value() != nil, runtime.NumGoroutine(), before)
+		}
+	}
+	got := flat(scrape(t, reg))
+	if _, left := got["stores{region=short-lived}"]; left || got["requests{name=,region=short-lived,result=miss}"] != "1" {
+		t.Errorf("afterwards it tells %v", got)
 	}
 }
 

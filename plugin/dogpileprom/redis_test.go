@@ -21,7 +21,9 @@ func openRegion(t *testing.T, url string, o dogpile.Options) *dogpile.Region {
 	b, err := redis.Open(t.Context(), url, nil)
 	backendtest.OK(t, err)
 	t.Cleanup(func() { b.Close() })
-	return backendtest.Region(t, "users", b, &o)
+	r := backendtest.Region(t, "users", b, &o)
+	t.Cleanup(func() { _ = r.Close(bg) })
+	return r
 }
 
 // TestRedis: hits of copies, leases that another process takes away, and a server that dies.

@@ -83,32 +83,37 @@ type load struct {
 	err         error
 }
 
-// Run runs the load, in a bubble of synctest, under ctx, and returns its regions. Both are over
+// Regions returns the regions of a load.
+func Regions() (shop, bytes *dogpile.Region) {
+	return dogpile.NewRegion("shop"), dogpile.NewRegion("bytes")
+}
+
+// Run runs the load, in a bubble of synctest, under ctx, and closes the regions. Both are over
 // backends whose kind is "memory".
-func Run(ctx context.Context, hooks *dogpile.Hooks) (regions []*dogpile.Region, err error) {
-	l := &load{ctx: ctx, shop: dogpile.NewRegion("shop"), bytes: dogpile.NewRegion("bytes")}
+func Run(ctx context.Context, hooks *dogpile.Hooks, shop, bytes *dogpile.Region) error {
+	l := &load{ctx: ctx, shop: shop, bytes: bytes}
 	objects, err := memory.New(nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	copies, err := memory.New(&memory.Options{Copy: true})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.raw = &failing{Proxy: driver.Proxy{Backend: copies}}
 	quiet := slog.New(slog.DiscardHandler)
 	o := dogpile.Options{Expiration: time.Minute, CreateTimeout: 10 * time.Second, Hooks: hooks, Logger: quiet}
 	if err := errors.Join(l.shop.Configure(objects, &o), l.bytes.Configure(l.raw, &o)); err != nil {
-		return nil, err
+		return err
 	}
 	l.user = dogpile.NewCache(l.shop, &dogpile.CacheOptions[int]{Name: "user"})
 	l.page = dogpile.NewCache(l.shop, &dogpile.CacheOptions[int]{Name: "page", Tags: func(string) []string { return []string{key("tag")} }})
 	for _, step := range []func(){l.hits, l.stale, l.waits, l.failures, l.invalidations, l.lost, l.background, l.trouble} {
 		if step(); l.err != nil {
-			return nil, l.err
+			return l.err
 		}
 	}
-	return []*dogpile.Region{l.shop, l.bytes}, nil
+	return errors.Join(shop.Close(ctx), bytes.Close(ctx))
 }
 
 func (l *load) check(what string, err, want error) {
