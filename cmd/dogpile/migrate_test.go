@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestMigrateOfAPyramidApplication: all of it, as it is shown in docs/command.md.
+// TestMigrateOfAPyramidApplication: what a whole file becomes, comments included.
 func TestMigrateOfAPyramidApplication(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
