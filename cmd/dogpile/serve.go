@@ -108,7 +108,7 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 		return failure{fmt.Errorf("--addr: %w", err)}
 	}
 	defer listener.Close()
-	handler, region, err := s.handler(b, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+	handler, region, err := s.handler(ctx, b, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 	if err != nil {
 		return err
 	}
@@ -130,10 +130,15 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 // patience is how long what goes on may take to end, once the process is to end.
 const patience = 5 * time.Second
 
-// handler returns what is served, and the region that it is served through.
-func (s *server) handler(b driver.Backend, logger *slog.Logger) (http.Handler, *dogpile.Region, error) {
+// handler returns what is served, and the region that it is served through. ctx ends with the
+// process.
+func (s *server) handler(ctx context.Context, b driver.Backend, logger *slog.Logger) (http.Handler, *dogpile.Region, error) {
 	region := dogpile.NewRegion("tiles")
-	board := dashboard.New(&dashboard.Options{Regions: []*dogpile.Region{region}, Actions: s.actions, HideValues: true})
+	var tileMap *tiles.Map
+	board := dashboard.New(&dashboard.Options{
+		Regions: []*dogpile.Region{region}, Actions: s.actions, HideValues: true,
+		Renew: func(ctx context.Context, _ *dogpile.Region, key string) error { return tileMap.Renew(ctx, key) },
+	})
 	metrics := dogpileprom.NewCollector(region)
 	o := &dogpile.Options{
 		Expiration: s.expiration,
@@ -154,7 +159,9 @@ func (s *server) handler(b driver.Backend, logger *slog.Logger) (http.Handler, *
 	}
 	mux := http.NewServeMux()
 	about := fmt.Sprintf("%s; tiles expire after %v", driver.CapsOf(b).Name, s.expiration)
-	mux.Handle("/", tiles.New(region, s.delay, s.name, about))
+	tileMap = tiles.New(region, s.delay, s.name, about)
+	go board.Watch(ctx) // who comes to look finds what has happened before
+	mux.Handle("/", tileMap)
 	mux.Handle("/dashboard/", http.StripPrefix("/dashboard", board))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux, region, nil

@@ -97,9 +97,22 @@ func TestWatchOfAServerThatGoesAndComes(t *testing.T) {
 	seen(t, s, "the backend has not answered for")
 	seen(t, s, "below is what it has said before that")
 	has("unknown")
+	unanswered := func() time.Duration {
+		_, rest, _ := strings.Cut(s.Text(), "has not answered for ")
+		text, _, _ := strings.Cut(rest, ":")
+		d, _ := time.ParseDuration(strings.ReplaceAll(text, " ", ""))
+		return d
+	}
+	eventually(t, "a second without an answer", func() bool { return unanswered() > time.Second })
 	server.Start(t)
 	eventually(t, "an answer", func() bool { return !strings.Contains(s.Text(), "has not answered") })
 	has("not there", "ago") // this server has forgotten everything
+	killed := time.Now()
+	server.Kill()
+	seen(t, s, "has not answered for")
+	if d := unanswered(); d <= 0 || d > time.Since(killed)+time.Second/2 {
+		t.Errorf("for the second time it has not answered for %v of %v", d, time.Since(killed))
+	}
 	ok(t, s.Resize(40, 12))
 	eventually(t, "a narrow screen", func() bool {
 		for line := range strings.SplitSeq(s.Text(), "\n") {

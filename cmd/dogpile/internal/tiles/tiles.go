@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -69,22 +70,47 @@ var from = map[dogpile.From]string{
 	dogpile.Hit: "hit", dogpile.StaleHit: "stale", dogpile.Created: "created", dogpile.Waited: "waited", dogpile.StoodIn: "stale",
 }
 
-// tile answers with a tile. The header Server-Timing tells where it comes from, and Age how many
-// seconds old it is.
-func (m *Map) tile(w http.ResponseWriter, r *http.Request) {
-	var at [3]int
-	for i, name := range []string{"zoom", "x", "y"} {
-		n, err := strconv.Atoi(r.PathValue(name))
-		// One tile has one address, and so one key.
-		if err != nil || strconv.Itoa(n) != r.PathValue(name) || n < 0 || i == 0 && n > origin.Deepest || i > 0 && int64(n) >= 1<<at[0] {
-			http.NotFound(w, r)
-			return
+// place is a zoom, x and y.
+type place [3]int
+
+// placeOf returns where a tile is. One tile has one address, and so one key.
+func placeOf(zoom, x, y string) (at place, ok bool) {
+	for i, text := range []string{zoom, x, y} {
+		n, err := strconv.Atoi(text)
+		if err != nil || strconv.Itoa(n) != text || n < 0 || i == 0 && n > origin.Deepest || i > 0 && int64(n) >= 1<<at[0] {
+			return at, false
 		}
 		at[i] = n
 	}
-	key := fmt.Sprintf("%d/%d/%d", at[0], at[1], at[2])
+	return at, true
+}
+
+func (p place) key() string { return fmt.Sprintf("%d/%d/%d", p[0], p[1], p[2]) }
+
+// Renew draws the tile of a key of the region anew.
+func (m *Map) Renew(ctx context.Context, key string) error {
+	parts := strings.Split(key, "/")
+	if len(parts) != 3 {
+		return fmt.Errorf("%q is no tile", key)
+	}
+	at, ok := placeOf(parts[0], parts[1], parts[2])
+	if !ok {
+		return fmt.Errorf("%q is no tile", key)
+	}
+	_, err := m.cache.Refresh(ctx, key, func(ctx context.Context) ([]byte, error) { return m.draw(ctx, at) })
+	return err
+}
+
+// tile answers with a tile. The header Server-Timing tells where it comes from, and Age how many
+// seconds old it is.
+func (m *Map) tile(w http.ResponseWriter, r *http.Request) {
+	at, ok := placeOf(r.PathValue("zoom"), r.PathValue("x"), r.PathValue("y"))
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
 	began := time.Now()
-	e, err := m.cache.GetOrCreateEntry(r.Context(), key, func(ctx context.Context) ([]byte, error) { return m.draw(ctx, at) })
+	e, err := m.cache.GetOrCreateEntry(r.Context(), at.key(), func(ctx context.Context) ([]byte, error) { return m.draw(ctx, at) })
 	took := float64(time.Since(began)) / float64(time.Millisecond)
 	if err != nil {
 		http.Error(w, "There is no such tile at the moment.", http.StatusServiceUnavailable)
@@ -98,7 +124,7 @@ func (m *Map) tile(w http.ResponseWriter, r *http.Request) {
 	w.Write(e.Value)
 }
 
-func (m *Map) draw(ctx context.Context, at [3]int) ([]byte, error) {
+func (m *Map) draw(ctx context.Context, at place) ([]byte, error) {
 	timer := time.NewTimer(m.delay)
 	defer timer.Stop()
 	select {

@@ -54,5 +54,12 @@ func TestWhereATileComesFrom(t *testing.T) {
 		want("stale", "11")
 		time.Sleep(2 * time.Second) // it is drawn behind the scenes
 		want("hit", "1")
+		ok(t, m.Renew(t.Context(), "3/1/2"))
+		want("hit", "0")
+		for _, key := range []string{"", "3/1", "3/1/8", "3/1/2/0", "03/1/2"} {
+			if err := m.Renew(t.Context(), key); err == nil {
+				t.Errorf("%q is renewed", key)
+			}
+		}
 	})
 }
