@@ -33,7 +33,7 @@ func (s *state) stamp(t *token) *token {
 		}
 	}
 	if s.near.claims() {
-		add(claim{s.near.lag, s.near.exact, time.Now().Add(claimFor).Unix()})
+		add(s.near.claim(time.Now().Add(claimFor).Unix()))
 	}
 	// One that ended long ago is left out, however the clock of its process goes.
 	long := time.Now().Add(-24 * time.Hour).Unix()
@@ -42,23 +42,27 @@ func (s *state) stamp(t *token) *token {
 	return &stamped
 }
 
-// own returns what is known of the claim of this process.
-func (s *state) own() (own heardClaim) {
+// claim returns the claim of this process, with an end.
+func (n *near) claim(until int64) claim { return claim{n.lag, n.exact, until} }
+
+// own returns what is known of the claim of this process, whose end is 0 if nothing is.
+func (s *state) own() heardClaim {
+	own := s.near.claim(0)
 	if known := s.claims.Load(); known != nil {
 		for _, c := range *known {
-			if c.like(claim{Lag: s.near.lag, Exact: s.near.exact}) {
-				own = c
+			if c.like(own) {
+				return c
 			}
 		}
 	}
-	return own
+	return heardClaim{claim: own}
 }
 
 // lacks reports whether t, which was read, does not carry the claim of this process as it was
 // carried before.
 func (s *state) lacks(t *token) bool {
 	own := s.own()
-	i := slices.IndexFunc(t.Claims, claim{Lag: s.near.lag, Exact: s.near.exact}.like)
+	i := slices.IndexFunc(t.Claims, own.like)
 	return i < 0 || t.Claims[i].Until < own.Until
 }
 
@@ -112,7 +116,7 @@ func (s *state) putOff(ctx context.Context, read []*token) error {
 	all := s.regionTokens()
 	ending := s.ending()
 	// Another end than before is news to everybody, whatever the clock of its writer says.
-	own := claim{s.near.lag, s.near.exact, max(time.Now().Add(claimFor).Unix(), s.own().Until+1)}
+	own := s.near.claim(max(time.Now().Add(claimFor).Unix(), s.own().Until+1))
 	due := func(t *token) bool {
 		i := slices.IndexFunc(t.Claims, own.like)
 		return s.lacks(t) || ending && t.Claims[i].Until < own.Until

@@ -25,8 +25,8 @@ import (
 // W has to know the Lag of R, which may be another process. So the region's version tokens
 // carry claims: each says what some processes do, and for how long that holds. Every process
 // with copies sees to it that its own claim is there, with an end one to two minutes ahead.
-// Whoever writes a token writes the claims that it has heard of as well, with the ends that
-// they have. So no process takes away what another one has said, and a claim goes when
+// A process that writes a token writes the claims that it has heard of as well, with the ends
+// that they have. So no process takes away what another one has said, and a claim goes when
 // nobody puts off its end any more.
 
 // claimFor is how long a claim holds after it was written.
@@ -129,14 +129,10 @@ func (s *state) waitForCopies(ctx context.Context) error {
 	case lag == 0:
 		return nil
 	}
-	timer := time.NewTimer(lag + lag/64 + time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !sleeps(ctx, lag+lag/64+time.Millisecond) {
 		return fmt.Errorf("done, but other processes may serve copies from before for up to %v: %w", lag, ctx.Err())
 	}
+	return nil
 }
 
 // lagOfCopies returns the Lag that is to be waited for; 0: no process is Exact.

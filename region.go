@@ -239,9 +239,9 @@ func (r *Region) Invalidate(ctx context.Context, mode Mode) error {
 	if mode != Hard && mode != Soft {
 		return r.wrap("invalidate", "", fmt.Errorf("unknown mode %d", mode))
 	}
+	_ = s.listen(ctx) // what is not known then is asked for again
 	// Forgetting first lets no creation in progress store what it has made from old
 	// data. Forgetting again lets no later caller wait for one that began in between.
-	_ = s.listen(ctx) // what is not known then is asked for again
 	s.flights.ForgetAll(ctx)
 	began := s.pending.now()
 	done := false

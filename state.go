@@ -384,8 +384,8 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 	if err != nil {
 		return err
 	}
-	s.flights.Forget(mangled...)
 	_ = s.listen(ctx) // what is not known then is asked for again
+	s.flights.Forget(mangled...)
 	began := s.pending.now()
 	bounded, cancel := s.bound(ctx)
 	defer cancel()

@@ -26,7 +26,7 @@ import (
 //  4. W changes the entry. R looks at other counters than W counts in.
 //
 // So W looks inside its transaction whether its lock file is where it was, and opens the cache
-// anew if not. Whoever opens a lock file as the first waits for the transactions that are
+// anew if not. A process that opens a lock file as the first waits for the transactions that are
 // under way: at 3 those are over that began, and looked, before 2.
 const (
 	changesAt   = 4096 // in the lock file

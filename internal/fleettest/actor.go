@@ -87,11 +87,24 @@ func act(k task) error {
 	all.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	// Close tries only once more what has failed, and a breaker may still be open then.
+	for a.pending() && ctx.Err() == nil {
+		pause(time.Millisecond)
+	}
 	err = a.region.Close(ctx)
 	if a.levels != nil {
 		err = errors.Join(err, a.levels.close(ctx, b))
 	}
 	return errors.Join(err, driver.Close(b))
+}
+
+// pending reports whether there are changes that have failed and are tried again.
+func (a *actor) pending() bool {
+	regions := []*dogpile.Region{a.region}
+	if a.levels != nil {
+		regions = append(regions, a.levels.regions...)
+	}
+	return slices.ContainsFunc(regions, func(r *dogpile.Region) bool { return r.Stats().Pending > 0 })
 }
 
 func (a *actor) configure(b driver.Backend) error {
