@@ -280,7 +280,9 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 // Wait implements flight.Source.
 func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) {
 	k := &cr.keys[at]
+	stop := cr.watch(ctx, k)
 	err = cr.s.wait(ctx, k.mangled)
+	stop()
 	switch {
 	case err == nil || gaveUp(ctx, err):
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/scan"
@@ -25,19 +26,54 @@ func (r *Region) Holder(ctx context.Context, key string) (h driver.Holder, held 
 	if err != nil || s.caps.Discards {
 		return h, false, err
 	}
-	bounded, cancel := s.bound(ctx)
-	defer cancel()
-	began := s.calls()
-	if hs, ok := s.locker.(driver.Holders); ok {
-		h, held, err = hs.Holder(bounded, k)
-	} else {
-		held, err = s.locker.Locked(bounded, k)
-	}
-	s.called(bounded, "holder", began, nil, err)
+	h, held, err = s.holder(ctx, k)
 	if err != nil {
 		return driver.Holder{}, false, r.backendError(ctx, "holder", key, err)
 	}
 	return h, held, nil
+}
+
+// holder tells who holds the lease on a mangled key.
+func (s *state) holder(ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	began := s.calls()
+	if hs, ok := s.locker.(driver.Holders); ok {
+		h, held, err = hs.Holder(ctx, key)
+	} else {
+		held, err = s.locker.Locked(ctx, key)
+	}
+	s.called(ctx, "holder", began, nil, err)
+	return h, held, err
+}
+
+// longWait is what the log says of a lease that others hold for long. It is no error: their
+// creator may take its time.
+type longWait struct{ holder driver.Holder }
+
+func (w *longWait) Error() string { return "it is held by " + w.holder.String() }
+
+// watch has the log tell who holds the lease that a creation waits for, once it has waited for
+// as long as a lease lasts. Then its holder is alive, as it has renewed the lease, and slow. stop
+// ends it.
+func (cr *creation[V]) watch(ctx context.Context, k *creationKey[V]) (stop func()) {
+	s := cr.s
+	ctx, cancel := context.WithCancel(ctx)
+	s.usage.hold() // before it can begin: the wait may be over then, and the region closed
+	timer := time.AfterFunc(s.o.LockTTL, func() {
+		defer s.usage.leave()
+		defer s.contain(ctx, "holder")
+		h, held, err := s.holder(ctx, k.mangled)
+		if held && err == nil {
+			s.log(ctx, Event{Op: "wait", Name: cr.c.o.Name, Key: k.key, Err: &longWait{h}})
+		}
+	})
+	return func() {
+		cancel()
+		if timer.Stop() {
+			s.usage.leave()
+		}
+	}
 }
 
 // Scan calls found with each entry of the region and with each lease on one, as

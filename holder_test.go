@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -329,4 +331,73 @@ func ExampleRegion_Scan() {
 	// 42: entry
 	// 43: lease, of this process: true
 	// <nil>
+}
+
+// TestTheLogTellsWhoIsWaitedFor has two regions share entries, as two processes do.
+func TestTheLogTellsWhoIsWaitedFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		takes time.Duration // the creation in the other region
+		asks  func(ctx context.Context, c *dogpile.Cache[string], create func(context.Context) (string, error)) error
+		want  []time.Duration
+	}{
+		"a lease that is renewed": {25 * time.Second, getOrCreateK, []time.Duration{10 * time.Second}},
+		"a creation of several keys": {25 * time.Second, func(ctx context.Context, c *dogpile.Cache[string], create func(context.Context) (string, error)) error {
+			_, err := c.GetOrCreateMulti(ctx, []string{"k"}, func(ctx context.Context, _ []string) (map[string]string, error) {
+				v, err := create(ctx)
+				return map[string]string{"k": v}, err
+			})
+			return err
+		}, []time.Duration{10 * time.Second}},
+		"a short creation": {9 * time.Second, getOrCreateK, nil},
+		"a caller that leaves before, which the creation does not": {25 * time.Second, func(ctx context.Context, c *dogpile.Cache[string], create func(context.Context) (string, error)) error {
+			ctx, cancel := context.WithTimeout(ctx, 9*time.Second)
+			defer cancel()
+			if err := getOrCreateK(ctx, c, create); !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("the call = %w", err)
+			}
+			return nil
+		}, []time.Duration{10 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, book := newMemory(t), newLogbook()
+				other := newRegion(t, b, &dogpile.Options{Prefix: "p:", LockTTL: 10 * time.Second})
+				this := newRegion(t, b, &dogpile.Options{Prefix: "p:", LockTTL: 10 * time.Second, Logger: slog.New(book)})
+				done := make(chan error)
+				whileCreating(t, other, "k", func() {
+					go func() {
+						done <- tt.asks(t.Context(), dogpile.NewCache[string](this, nil), func(context.Context) (string, error) {
+							return "", errors.New("another creator")
+						})
+					}()
+					time.Sleep(tt.takes)
+				})
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				records, _ := book.all()
+				var at []time.Duration
+				for _, r := range records {
+					at = append(at, r.at)
+					who, _ := r.attrs["holder"].(string)
+					if !strings.HasPrefix(who, fmt.Sprintf("process %d on ", os.Getpid())) || r.attrs["key"] != "k" ||
+						r.message != "dogpile: wait takes long" || r.level != slog.LevelWarn {
+						t.Errorf("a record is %+v", r)
+					}
+				}
+				if !slices.Equal(at, tt.want) {
+					t.Errorf("there are records after %v, want %v", at, tt.want)
+				}
+				if n := this.Stats().Errors; n != 0 {
+					t.Errorf("it counts as %d errors", n)
+				}
+			})
+		})
+	}
+}
+
+func getOrCreateK(ctx context.Context, c *dogpile.Cache[string], create func(context.Context) (string, error)) error {
+	_, err := c.GetOrCreate(ctx, "k", create)
+	return err
 }
