@@ -46,6 +46,7 @@ type creationKey[V any] struct {
 
 	last    *lookup[V] // what was read last; never nil
 	lease   holding
+	hidden  bool        // what was under the key as the lease was taken is to be taken as missing
 	offline bool        // the backend has failed: create without it
 	err     error       // the backend has failed, and it has to be there
 	ran     atomic.Bool // the creator was run here
@@ -163,9 +164,12 @@ func (cr *creation[V]) note(ctx context.Context, at []int, lookups []*lookup[V],
 			}
 			continue
 		}
-		if before := k.last; l.unjudged && (!before.found || before.state == Invalidated || !slices.EqualFunc(before.tags, l.tags, sameTag)) {
-			// Nobody knows whether it was invalidated by a tag, so that nobody is shown it.
-			l.state, l.use, l.ifError = Invalidated, flight.Missing, false
+		before := k.last
+		// Nobody knows whether it was invalidated by a tag.
+		doubtful := l.unjudged && (!before.found || before.state == Invalidated || !slices.EqualFunc(before.tags, l.tags, sameTag))
+		if doubtful || k.hidden && k.lease.current() != nil {
+			// Nobody is shown it.
+			l.state, l.use, l.ifError, l.early = Invalidated, flight.Missing, false, false
 		}
 		k.last, k.err = l, nil
 		if known := l.knownTags(); known != nil {
@@ -257,6 +261,10 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 	if k.offline {
 		return true, nil // among the callers of this process there is a lock already
 	}
+	// A backend may read the entry as it gives the lease, so that the reading begins here:
+	// 1. The old entry is read with the lease.  2. A delete that had failed is done at last,
+	// and no longer kept.  3. Read answers with 1.
+	hidden := cr.s.pending.keeps(k.mangled)
 	l, err := cr.s.tryLock(ctx, k.mangled)
 	switch {
 	case err != nil && (cr.strict() || gaveUp(ctx, err)):
@@ -274,6 +282,7 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 	// From here on the lease is given back once, by Unlock: also if the flight has timed
 	// out while the backend was asked.
 	k.lease.take(l)
+	k.hidden = hidden
 	return true, nil
 }
 

@@ -45,6 +45,8 @@ type fake struct {
 	slow func(ctx context.Context, op string) error // called before and after each operation; nil: not
 	down string                                     // a key whose shard of the cluster is down
 
+	reads bool // see like
+
 	mu      sync.Mutex
 	calls   map[string]int
 	trouble trouble
@@ -65,6 +67,7 @@ type like struct {
 	bytes    bool // keeps bytes
 	unshared bool // one process
 	lockless bool
+	reads    bool // reads the entry as it gives the lease, and answers a Get under it with that
 	maxValue int
 }
 
@@ -74,7 +77,7 @@ func newFake(t *testing.T, l like) *fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{Proxy: driver.Proxy{Backend: b}, calls: make(map[string]int)}
+	f := &fake{Proxy: driver.Proxy{Backend: b}, calls: make(map[string]int), reads: l.reads}
 	f.caps = f.Proxy.Caps()
 	f.caps.Shared, f.caps.Locks = !l.unshared, !l.lockless
 	f.caps.MaxValue = l.maxValue
@@ -164,6 +167,11 @@ func (f *fake) Get(ctx context.Context, items []driver.Item) error {
 	if err := f.through(items, func(own []driver.Item) error { return f.Proxy.Get(ctx, own) }); err != nil {
 		return err
 	}
+	for i := range items {
+		if l, ok := items[i].Lease.(*fakeLease); ok && l.entry != nil {
+			items[i].Data, items[i].Object, l.entry = l.entry.Data, l.entry.Object, nil
+		}
+	}
 	return f.slowly(ctx, "get")
 }
 
@@ -195,10 +203,18 @@ func (f *fake) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	if l == nil || err != nil {
 		return nil, err
 	}
+	fl := &fakeLease{Lease: l, f: f, key: key}
+	if f.reads {
+		entry := []driver.Item{{Key: key}}
+		if err := f.Proxy.Get(ctx, entry); err != nil {
+			return nil, err
+		}
+		fl.entry = &entry[0]
+	}
 	if err := f.slowly(ctx, "lock"); err != nil {
 		return nil, err // and the lease stays until it runs out
 	}
-	return &fakeLease{l, f, key}, nil
+	return fl, nil
 }
 
 func (f *fake) Wait(ctx context.Context, key string) error {
@@ -217,8 +233,9 @@ func (f *fake) Locked(ctx context.Context, key string) (bool, error) {
 
 type fakeLease struct {
 	driver.Lease
-	f   *fake
-	key string
+	f     *fake
+	key   string
+	entry *driver.Item // what was read with it, until that is asked for; nil: nothing was
 }
 
 func (l *fakeLease) Extend(ctx context.Context, ttl time.Duration) error {

@@ -184,9 +184,17 @@ func (ts *tokens) forget() {
 	ts.last.Store(nil)
 }
 
-func (ts *tokens) read(ctx context.Context, l driver.Lease) (*token, error) {
+func (ts *tokens) read(ctx context.Context) (*token, error) {
+	return ts.readSince(ctx, nil, now())
+}
+
+// readSince reads the token, under a lease if there is one, for which the backend was asked
+// at a moment of the clock of now. It may have read the token as it gave the lease:
+//
+//  1. T is read with the lease.  2. T is deleted, and forgotten; the call of that returns.
+//  3. The backend answers with 1: later callers must not trust it.
+func (ts *tokens) readSince(ctx context.Context, l driver.Lease, asked int64) (*token, error) {
 	items := []driver.Item{{Key: ts.key, Lease: l, Keep: ts.s.near != nil && l == nil}}
-	asked := now()
 	if err := ts.s.get(ctx, items); err != nil {
 		return nil, err
 	}
@@ -251,7 +259,7 @@ func (ts *tokens) current(ctx context.Context) (*token, error) {
 		return t, nil
 	}
 	return ts.inTurn(ctx, now(), func() (*token, error) {
-		t, err := ts.read(ctx, nil)
+		t, err := ts.read(ctx)
 		if t == nil && err == nil {
 			t, err = ts.make(ctx, ts.first)
 		}
@@ -352,7 +360,7 @@ func (ts *tokens) update(ctx context.Context, change func(old *token) *token) (*
 		if err := ts.s.wait(ctx, ts.key); err != nil {
 			return nil, err
 		}
-		if t, err := ts.read(ctx, nil); err != nil || t != nil && change(t) == nil {
+		if t, err := ts.read(ctx); err != nil || t != nil && change(t) == nil {
 			return t, err
 		}
 	}
@@ -361,12 +369,13 @@ func (ts *tokens) update(ctx context.Context, change func(old *token) *token) (*
 // tryUpdate is one attempt; not done means that another held the lease, or took
 // it.
 func (ts *tokens) tryUpdate(ctx context.Context, change func(old *token) *token) (t *token, done bool, err error) {
+	asked := now()
 	l, err := ts.s.tryLock(ctx, ts.key)
 	if l == nil || err != nil {
 		return nil, false, err
 	}
 	defer ts.s.release(l, Event{Op: "unlock"})
-	old, err := ts.read(ctx, l)
+	old, err := ts.readSince(ctx, l, asked)
 	if err != nil {
 		return nil, false, err
 	}

@@ -206,6 +206,39 @@ func TestReadingWhileADeleteIsDoneAtLast(t *testing.T) {
 	})
 }
 
+// TestLockingWhileADeleteIsDoneAtLast: 1. The old entry is read with the lease.  2. The delete
+// is done.  3. What was read must not be returned.
+func TestLockingWhileADeleteIsDoneAtLast(t *testing.T) {
+	for name, get := range map[string]func(c *dogpile.Cache[int]) (int, error){
+		"GetOrCreate": func(c *dogpile.Cache[int]) (int, error) {
+			return c.GetOrCreate(bg, "k", func(context.Context) (int, error) { return 2, nil })
+		},
+		"GetOrCreateMulti": func(c *dogpile.Cache[int]) (int, error) {
+			vals, err := c.GetOrCreateMulti(bg, []string{"k"}, func(context.Context, []string) (map[string]int, error) {
+				return map[string]int{"k": 2}, nil
+			})
+			return vals["k"], err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newFake(t, like{reads: true})
+				r, c := failedDelete(t, b, dogpile.Options{}, "k")
+				var locks atomic.Int64
+				b.slow = func(_ context.Context, op string) error {
+					if op == "lock" && locks.Add(1) == 2 { // the lease is there
+						heals(t, b, r)
+					}
+					return nil
+				}
+				if v, err := get(c); v != 2 || err != nil {
+					t.Errorf("%s = %v, %v", name, v, err)
+				}
+			})
+		})
+	}
+}
+
 // TestReadingWhileAnInvalidationIsDoneAtLast: 1. The old entry is read, and is missing because
 // an invalidation is pending.  2. That is done.  3. The flight has its lease and reads again.
 // The token of 1 must not judge what is read then.
