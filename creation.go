@@ -46,6 +46,8 @@ type creationKey[V any] struct {
 
 	last    *lookup[V] // what was read last; never nil
 	lease   holding
+	waits   time.Time   // since when it waits for others; zero: it has not
+	waitLog bool        // the log has told of that
 	hidden  bool        // what was under the key as the lease was taken is to be taken as missing
 	offline bool        // the backend has failed: create without it
 	err     error       // the backend has failed, and it has to be there
@@ -289,9 +291,8 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 // Wait implements flight.Source.
 func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) {
 	k := &cr.keys[at]
-	stop := cr.watch(ctx, k)
+	defer cr.watch(ctx, k)()
 	err = cr.s.wait(ctx, k.mangled)
-	stop()
 	switch {
 	case err == nil || gaveUp(ctx, err):
 		return false, err

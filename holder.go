@@ -53,14 +53,20 @@ type longWait struct{ holder driver.Holder }
 
 func (w *longWait) Error() string { return "it is held by " + w.holder.String() }
 
-// watch has the log tell who holds the lease that a creation waits for, once it has waited for
-// as long as a lease lasts. Then its holder is alive, as it has renewed the lease, and slow. stop
-// ends it.
+// watch has the log tell, once, who holds the lease that a creation waits for, when it has
+// waited for as long as a lease lasts: for one holder, which has renewed the lease, or for one
+// after the other. stop ends the watch when the wait is over.
 func (cr *creation[V]) watch(ctx context.Context, k *creationKey[V]) (stop func()) {
 	s := cr.s
+	if k.waits.IsZero() {
+		k.waits = time.Now()
+	}
+	if k.waitLog {
+		return func() {}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s.usage.hold() // before it can begin: the wait may be over then, and the region closed
-	timer := time.AfterFunc(s.o.LockTTL, func() {
+	timer := time.AfterFunc(s.o.LockTTL-time.Since(k.waits), func() {
 		defer s.usage.leave()
 		defer s.contain(ctx, "holder")
 		h, held, err := s.holder(ctx, k.mangled)
@@ -72,6 +78,8 @@ func (cr *creation[V]) watch(ctx context.Context, k *creationKey[V]) (stop func(
 		cancel()
 		if timer.Stop() {
 			s.usage.leave()
+		} else {
+			k.waitLog = true
 		}
 	}
 }

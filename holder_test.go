@@ -401,3 +401,95 @@ func getOrCreateK(ctx context.Context, c *dogpile.Cache[string], create func(con
 	_, err := c.GetOrCreate(ctx, "k", create)
 	return err
 }
+
+// TestTheLogTellsOfAWaitInParts: what one waits for changes hands, or is waited for together
+// with other keys, of which some are freed before.
+func TestTheLogTellsOfAWaitInParts(t *testing.T) {
+	create := func(takes time.Duration, err error) func(context.Context) (string, error) {
+		return func(context.Context) (string, error) {
+			time.Sleep(takes)
+			return "v", err
+		}
+	}
+	multi := func(_ context.Context, keys []string) (map[string]string, error) {
+		vals := make(map[string]string)
+		for _, key := range keys {
+			vals[key] = "v"
+		}
+		return vals, nil
+	}
+	for name, tt := range map[string]struct {
+		others func(c *dogpile.Cache[string], b driver.Locker)
+		keys   []string
+		want   []time.Duration
+	}{
+		"three holders, one after the other": {func(_ *dogpile.Cache[string], b driver.Locker) {
+			for range 3 {
+				l, _ := b.TryLock(bg, "p:k", time.Minute)
+				time.Sleep(9 * time.Second)
+				_ = l.Release(bg)
+				for l = nil; l == nil; { // the next holder is faster than the one who waits
+					l, _ = b.TryLock(bg, "p:k", time.Minute)
+				}
+				_ = l.Release(bg)
+			}
+		}, []string{"k"}, []time.Duration{10 * time.Second}},
+		"several keys, of which one is freed": {func(c *dogpile.Cache[string], _ driver.Locker) {
+			go c.GetOrCreate(bg, "fails", create(9*time.Second, errors.New("no value")))
+			_, _ = c.GetOrCreate(bg, "k", create(28*time.Second, nil))
+		}, []string{"k", "fails"}, []time.Duration{10 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, book := newMemory(t), newLogbook()
+				other := newRegion(t, b, &dogpile.Options{Prefix: "p:", Logger: slog.New(slog.DiscardHandler)})
+				this := newRegion(t, b, &dogpile.Options{Prefix: "p:", LockTTL: 10 * time.Second, Logger: slog.New(book)})
+				go tt.others(dogpile.NewCache[string](other, nil), b)
+				synctest.Wait()
+				vals, err := dogpile.NewCache[string](this, nil).GetOrCreateMulti(bg, tt.keys, multi)
+				if len(vals) != len(tt.keys) || err != nil {
+					t.Errorf("the call = %v, %v", vals, err)
+				}
+				synctest.Wait()
+				records, _ := book.all()
+				var at []time.Duration
+				for _, r := range records {
+					at = append(at, r.at.Round(time.Second))
+				}
+				if !slices.Equal(at, tt.want) {
+					t.Errorf("there are records after %v, want %v", at, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// impatient has leases for which nobody can wait.
+type impatient struct{ *memory.Backend }
+
+func (impatient) Wait(context.Context, string) error { panic("nobody can wait") }
+
+// TestWatchEndsWhereWaitPanics: a Wait that panics must not keep the region from being closed.
+func TestWatchEndsWhereWaitPanics(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newMemory(t)
+		r := dogpile.NewRegion("panics")
+		wantErr(t, "Configure", r.Configure(impatient{b}, &dogpile.Options{Prefix: "p:", LockTTL: time.Hour}), nil)
+		l, err := b.TryLock(bg, "p:k", time.Minute)
+		if l == nil {
+			t.Fatal(err)
+		}
+		_, err = dogpile.NewCache[int](r, nil).GetOrCreate(bg, "k", func(context.Context) (int, error) { return 1, nil })
+		if !strings.Contains(fmt.Sprint(err), "nobody can wait") {
+			t.Errorf("GetOrCreate = %v", err)
+		}
+		wantErr(t, "Release", l.Release(bg), nil)
+		began := time.Now()
+		wantErr(t, "Reconfigure", r.Reconfigure(newMemory(t), nil), nil)
+		wantErr(t, "Close", r.Close(bg), nil)
+		synctest.Wait()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
