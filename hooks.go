@@ -41,7 +41,7 @@ type Hooks struct {
 	// from settings and is replaced.
 	Error func(ctx context.Context, e Event)
 
-	// Backend is told of each call of the backend, whoever gets its error: Op is "get", "set",
+	// Backend is told of each call of the backend, also where a caller gets its error: Op is "get", "set",
 	// "delete", "lock", "wait", "extend", "unlock", "locked", "holder" or "scan", and there are a Duration, an
 	// Err, which may be that of one of several keys, and in Size the bytes that were read or
 	// written. A "lock" that finds that another has the lease is no error. A look into the

@@ -26,8 +26,8 @@ func (w watch) hooks() *dogpile.Hooks {
 	return dogpile.JoinHooks(w.board.Hooks(), w.metrics.Hooks())
 }
 
-// handler serves the dashboard, and metrics for Prometheus. It has an address of its own, since
-// customers must not reach it: whoever does can delete entries.
+// handler serves the dashboard, which can delete entries, and metrics for Prometheus. It has an
+// address of its own, since customers must not reach it.
 func (w watch) handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(w.metrics)
