@@ -38,11 +38,12 @@ func ParseExpecting(data []byte, version, schema string) (m Meta, payload []byte
 	if p.written() {
 		return p.meta, data[bar+1:], nil
 	}
+	// It has set some of Meta before it found that the entry is none of its own.
 	p = parser{in: data[:bar], version: version, schema: schema}
 	if !p.header() || p.seen&sawV == 0 {
 		return Meta{}, nil, ErrMalformed
 	}
-	if p.otherVersion {
+	if p.otherVersion { // before bad: what another version means by our keys is its own affair
 		return Meta{}, nil, ErrVersion
 	}
 	if p.bad || p.seen&sawCT == 0 {
@@ -191,6 +192,7 @@ func (p *parser) member() bool {
 	if !ok || !p.colon() {
 		return false
 	}
+	// Python may have written a key of ours with escapes. The longest has two characters.
 	var buf [2 * len(`\u0000`)]byte
 	if escaped && len(raw) <= len(buf) {
 		raw = unquote(buf[:0], raw)
@@ -220,7 +222,7 @@ func (p *parser) member() bool {
 	default:
 		return p.skip(maxDepth)
 	}
-	if p.seen&bit != 0 {
+	if p.seen&bit != 0 { // readers of JSON do not agree on which of two counts
 		return false
 	}
 	p.seen |= bit
@@ -240,6 +242,7 @@ func (p *parser) member() bool {
 		p.setNumber(bit, p.in[start:p.pos])
 		return true
 	}
+	// Another version may follow, whose values of our keys may be of any type.
 	p.pos, p.bad = start, true
 	return p.skip(maxDepth)
 }
@@ -256,7 +259,7 @@ func (p *parser) setString(bit uint16, raw []byte, escaped bool) {
 	if escaped {
 		raw = unquote(make([]byte, 0, len(raw)), raw)
 	}
-	if *into = expected; string(raw) != expected {
+	if *into = expected; string(raw) != expected { // a comparison takes no memory
 		*into = string(raw)
 	}
 }
@@ -368,6 +371,7 @@ func (p *parser) string() (raw []byte, escaped, ok bool) {
 		case c == '"':
 			raw = p.in[start:p.pos]
 			p.pos++
+			// Append writes ASCII, of which nothing has to be looked at twice.
 			return raw, escaped, ascii || utf8.Valid(raw)
 		case c == '\\':
 			escaped = true
