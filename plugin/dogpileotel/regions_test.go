@@ -82,6 +82,26 @@ func (u *undeletable) Delete(ctx context.Context, keys []string) error {
 	return u.Proxy.Delete(ctx, keys)
 }
 
+// keepBusy makes all counters of a region move, and leaves a delete that is pending.
+func keepBusy(t *testing.T, r *dogpile.Region, c *dogpile.Cache[int], b *undeletable) {
+	t.Helper()
+	for i := range 5 {
+		if err := c.Set(bg, fmt.Sprint(i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(c.Delete(bg, "0"), r.Invalidate(bg, dogpile.Soft), r.InvalidateTags(bg, dogpile.Hard, "a tag"), c.Set(bg, "k", 1)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Second)
+	_, _ = c.GetOrCreate(bg, "k", create) // ahead of the expiration
+	synctest.Wait()
+	b.is.Store(true)
+	if err := c.Delete(bg, "k"); !errors.Is(err, dogpile.ErrPending) {
+		t.Fatal(err)
+	}
+}
+
 // TestRegionsTellWhatTheyCount, and what goes on in them.
 func TestRegionsTellWhatTheyCount(t *testing.T) {
 	m := newMeter()
@@ -99,21 +119,7 @@ func TestRegionsTellWhatTheyCount(t *testing.T) {
 		}
 		observe(t, m, r)
 		c := dogpile.NewCache[int](r, nil)
-		for i := range 5 {
-			if err := c.Set(bg, fmt.Sprint(i), 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := errors.Join(c.Delete(bg, "0"), r.Invalidate(bg, dogpile.Soft), r.InvalidateTags(bg, dogpile.Hard, "a tag"), c.Set(bg, "k", 1)); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(50 * time.Second)
-		_, _ = c.GetOrCreate(bg, "k", create) // ahead of the expiration
-		synctest.Wait()
-		b.is.Store(true)
-		if err := c.Delete(bg, "k"); !errors.Is(err, dogpile.ErrPending) {
-			t.Fatal(err)
-		}
+		keepBusy(t, r, c, b)
 		goOn := make(chan struct{})
 		for range 3 {
 			go func() { _, _ = c.GetOrCreate(bg, "slow", func(context.Context) (int, error) { <-goOn; return 1, nil }) }()
