@@ -102,13 +102,7 @@ func (d *Dashboard) Watch(ctx context.Context) {
 // look takes a sample of all regions if it is time for one, and waits a moment for their
 // backends to answer, which may take until asking ends.
 func (d *Dashboard) look(ctx, asking context.Context) {
-	var asked []<-chan struct{}
-	d.mu.Lock()
-	if now := time.Now(); now.Sub(d.sampled) >= between {
-		d.sampled = now
-		asked = d.sample(asking, now)
-	}
-	d.mu.Unlock()
+	asked := d.sample(asking, time.Now())
 	timeout := time.After(patient)
 	for _, answered := range asked {
 		select {
@@ -121,9 +115,15 @@ func (d *Dashboard) look(ctx, asking context.Context) {
 	}
 }
 
-// sample takes a sample of all regions, asks their backends whether they are there, and
-// returns what is closed when these have answered. d.mu is held.
+// sample takes a sample of all regions if it is time for one, asks their backends whether they
+// are there, and returns what is closed when these have answered.
 func (d *Dashboard) sample(ctx context.Context, now time.Time) (asked []<-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Sub(d.sampled) < between {
+		return nil
+	}
+	d.sampled = now
 	before, names := d.histories, make(map[string]bool)
 	d.histories = make(map[weak.Pointer[dogpile.Region]]*history, len(before))
 	for _, r := range d.regions() {
