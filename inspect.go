@@ -19,7 +19,9 @@ type Stored struct {
 	// Size is what the entry takes in the backend, in bytes; 0 where that keeps objects.
 	Size int
 	// TTL is what is left until the backend drops the entry; 0: no time ends it. Where the
-	// backend does not tell, it is reckoned from the options of the region.
+	// backend does not tell, it is reckoned from the options of the region. An entry that is
+	// still there though it should be gone by them, since a cache with an expiration of its
+	// own has stored it, has a nanosecond left.
 	TTL time.Duration
 	// Took is how long the creation took; 0: nobody knows.
 	Took time.Duration
@@ -60,13 +62,16 @@ func (r *Region) Inspect(ctx context.Context, key string) (found Stored, ok bool
 	}, true, nil
 }
 
-// left returns what is left of the TTL of what was found.
+// left returns what is left of the TTL of what was found; 0: it has none.
 func (s *state) left(l *lookup[any]) time.Duration {
 	if l.left > 0 {
 		return l.left
 	}
 	ttl := s.ttl(s.o.Expiration, &stored.Meta{ExpireIn: l.expireIn, StaleFor: l.staleFor, StaleIfError: l.standIn, NotFound: l.notFound})
-	return max(ttl-l.age, 0)
+	if ttl == 0 {
+		return 0
+	}
+	return max(ttl-l.age, 1)
 }
 
 // rawCodec leaves bytes as they are.

@@ -170,3 +170,44 @@ func ExampleRegion_Inspect() {
 	// true <nil> fresh [user:42]
 	// {"Name":"Ann"}
 }
+
+// TestInspectOfAnEntryThatShouldBeGone: a TTL of 0 has one meaning, that no time ends the entry.
+func TestInspectOfAnEntryThatShouldBeGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRegion(t, untimed{newMemory(t)}, &dogpile.Options{Expiration: time.Minute})
+		c := dogpile.NewCache(r, &dogpile.CacheOptions[product]{Expiration: time.Hour})
+		wantErr(t, "Set", c.Set(bg, "k", product{}), nil)
+		for _, row := range []struct {
+			after time.Duration
+			want  time.Duration
+		}{{0, 2 * time.Minute}, {90 * time.Second, 30 * time.Second}, {30 * time.Second, 1}, {time.Minute, 1}} {
+			pass(row.after)
+			if got, ok, err := r.Inspect(bg, "k"); !ok || err != nil || got.TTL != row.want {
+				t.Errorf("TTL %v at the age of %v, want %v; %v, %v", got.TTL, got.Age(), row.want, ok, err)
+			}
+		}
+		for name, o := range map[string]dogpile.Options{"no Expiration": {}, "StaleFor": {Expiration: time.Minute, StaleFor: dogpile.Never}} {
+			ever := newRegion(t, untimed{newMemory(t)}, &o)
+			wantErr(t, "Set", dogpile.NewCache[product](ever, nil).Set(bg, "k", product{}), nil)
+			pass(time.Hour)
+			if got, ok, err := ever.Inspect(bg, "k"); !ok || err != nil || got.TTL != 0 {
+				t.Errorf("%s: TTL %v; %v, %v", name, got.TTL, ok, err)
+			}
+		}
+	})
+}
+
+// untimed is a backend that does not tell what is left of a TTL.
+type untimed struct{ driver.Backend }
+
+// Get implements driver.Backend.
+func (u untimed) Get(ctx context.Context, items []driver.Item) error {
+	err := u.Backend.Get(ctx, items)
+	for i := range items {
+		items[i].TTL = 0
+	}
+	return err
+}
+
+// Caps implements driver.Describer.
+func (u untimed) Caps() driver.Caps { return driver.CapsOf(u.Backend) }

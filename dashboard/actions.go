@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/dogpile-go/dogpile"
 )
@@ -31,26 +35,30 @@ var errUnknownAction = errors.New("the form asks for nothing that can be done he
 // act does what a form asks for, and shows the page again.
 func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, change action) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if !d.known(r.Host) {
+		d.fail(w, r, http.StatusForbidden, "The dashboard is not known as "+r.Host+". If it should be, the program has to say so: Options.Hosts.")
+		return
+	}
 	// The browser tells that the form is from here, in most cases; the token tells it in all.
 	if err := d.cross.Check(r); err != nil {
-		d.fail(w, http.StatusForbidden, "The form is from another site.")
+		d.fail(w, r, http.StatusForbidden, "The form is from another site.")
 		return
 	}
 	if subtle.ConstantTimeCompare([]byte(r.FormValue("token")), []byte(d.token)) != 1 {
-		d.fail(w, http.StatusForbidden, "The form is not from here, or from before a restart. Go back, load the page again, and repeat.")
+		d.fail(w, r, http.StatusForbidden, "The form is not from here, or from before a restart. Go back, load the page again, and repeat.")
 		return
 	}
 	p, ok := d.find(r)
 	if !ok {
-		d.fail(w, http.StatusNotFound, "There is no such region.")
+		d.fail(w, r, http.StatusNotFound, "There is no such region.")
 		return
 	}
 	did, err := change(r.Context(), p, r.Form)
 	switch {
 	case errors.Is(err, errUnknownAction):
-		d.fail(w, http.StatusBadRequest, err.Error())
+		d.fail(w, r, http.StatusBadRequest, err.Error())
 	case err != nil:
-		d.fail(w, http.StatusBadGateway, err.Error())
+		d.fail(w, r, http.StatusBadGateway, err.Error())
 	default:
 		at := p.at("region", "did", did)
 		if q := r.URL.Query(); q.Has("key") {
@@ -61,6 +69,21 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, change action) {
 		w.Header().Set("Location", at)
 		w.WriteHeader(http.StatusSeeOther)
 	}
+}
+
+// known reports whether host is one that pages may be served as when they change something. A
+// page of another site whose name is made to lead here (DNS rebinding) is of the same origin to
+// the browser, and could read the token: its name gives it away.
+func (d *Dashboard) known(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+		slices.ContainsFunc(d.o.Hosts, func(known string) bool { return strings.EqualFold(known, host) })
 }
 
 // changeRegion invalidates a region, or a tag.

@@ -1,6 +1,7 @@
 package dashboard_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"html"
@@ -68,7 +69,7 @@ func TestAnActionWorks(t *testing.T) {
 func post(t *testing.T, h http.Handler, at string, form url.Values, header http.Header) *http.Response {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, at, strings.NewReader(form.Encode()))
-	r.Host = "cache.example"
+	r.Host = cmp.Or(header.Get("Host"), "127.0.0.1:8080")
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for name, values := range header {
 		r.Header[name] = values
@@ -90,6 +91,9 @@ func token(t *testing.T, h http.Handler) string {
 	return html.UnescapeString(found[1])
 }
 
+// form returns a form that asks for something.
+func form(token, action string) url.Values { return url.Values{"action": {action}, "token": {token}} }
+
 // body returns the text of a page.
 func body(t *testing.T, h http.Handler, at string) string {
 	t.Helper()
@@ -103,7 +107,7 @@ func body(t *testing.T, h http.Handler, at string) string {
 
 // TestFormsOfOthersAreRefused: without the token, with another, and from another origin.
 func TestFormsOfOthersAreRefused(t *testing.T) {
-	ours := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://cache.example"}}
+	ours := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://127.0.0.1:8080"}}
 	for name, row := range map[string]struct {
 		change func(form url.Values)
 		header http.Header
@@ -126,7 +130,7 @@ func TestFormsOfOthersAreRefused(t *testing.T) {
 			t.Parallel()
 			s := newScene(t, dashboard.Options{Actions: true}, dogpile.Options{})
 			s.get(t, "k")
-			form := url.Values{"action": {"delete"}, "token": {token(t, s.board)}}
+			form := form(token(t, s.board), "delete")
 			if row.change != nil {
 				row.change(form)
 			}
@@ -136,6 +140,33 @@ func TestFormsOfOthersAreRefused(t *testing.T) {
 			}
 			_, there, err := s.c.Get(bg, "k")
 			if deleted := row.want == http.StatusSeeOther; there == deleted || err != nil {
+				t.Errorf("the entry is there: %v, %v", there, err)
+			}
+		})
+	}
+}
+
+// TestFormsUnderANameOfOthersAreRefused: a name of another site may be made to lead here (DNS
+// rebinding), and the browser takes its pages for ours.
+func TestFormsUnderANameOfOthersAreRefused(t *testing.T) {
+	for host, want := range map[string]int{
+		"127.0.0.1": http.StatusSeeOther, "10.1.2.3:8081": http.StatusSeeOther, "[::1]": http.StatusSeeOther, "[fe80::1]:8081": http.StatusSeeOther,
+		"localhost": http.StatusSeeOther, "LOCALHOST:8081": http.StatusSeeOther, "shop.localhost:8081": http.StatusSeeOther,
+		"cache.internal": http.StatusSeeOther, "Cache.Internal.:8081": http.StatusSeeOther,
+		"evil.example": http.StatusForbidden, "evil.example:8081": http.StatusForbidden, "cache.internal.evil.example": http.StatusForbidden,
+		"notlocalhost": http.StatusForbidden, "127.0.0.1.evil.example": http.StatusForbidden, ":8081": http.StatusForbidden,
+	} {
+		t.Run(host, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, dashboard.Options{Actions: true, Hosts: []string{"cache.internal"}}, dogpile.Options{})
+			s.get(t, "k")
+			header := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://" + host}, "Host": {host}}
+			res := post(t, s.board, query("key", "region", "products", "key", "k"), form(token(t, s.board), "delete"), header)
+			if res.StatusCode != want {
+				t.Errorf("the answer is %s", res.Status)
+			}
+			_, there, err := s.c.Get(bg, "k")
+			if deleted := want == http.StatusSeeOther; there == deleted || err != nil {
 				t.Errorf("the entry is there: %v, %v", there, err)
 			}
 		})
@@ -189,8 +220,7 @@ func TestAnActionThatFailsSaysSo(t *testing.T) {
 	s := newScene(t, dashboard.Options{Actions: true, Renew: func(context.Context, *dogpile.Region, string) error {
 		return fmt.Errorf("the origin is down since %s", "noon")
 	}}, dogpile.Options{BackendTimeout: time.Second})
-	form := url.Values{"action": {"renew"}, "token": {token(t, s.board)}}
-	res := post(t, s.board, query("key", "region", "products", "key", "k"), form, nil)
+	res := post(t, s.board, query("key", "region", "products", "key", "k"), form(token(t, s.board), "renew"), nil)
 	text, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusBadGateway || !strings.Contains(string(text), "the origin is down since noon") {
 		t.Errorf("%s: %s", res.Status, text)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -132,22 +133,23 @@ func (tb *tab) fault(format string, args ...any) {
 	tb.faults = append(tb.faults, fmt.Sprintf(format, args...))
 }
 
-// forgive takes back the faults whose text contains what is expected, and checks that there
-// is one.
+// forgive takes back the faults whose text contains what is expected, and waits for one: the
+// browser tells of them when it likes.
 func (tb *tab) forgive(what string) {
 	tb.t.Helper()
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	var others []string
-	for _, f := range tb.faults {
-		if !strings.Contains(f, what) {
-			others = append(others, f)
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		tb.mu.Lock()
+		all := len(tb.faults)
+		tb.faults = slices.DeleteFunc(tb.faults, func(f string) bool { return strings.Contains(f, what) })
+		others := slices.Clone(tb.faults)
+		tb.mu.Unlock()
+		if len(others) < all {
+			return
+		}
+		if time.Now().After(end) {
+			tb.t.Fatalf("nothing was said of %q: %q", what, others)
 		}
 	}
-	if len(others) == len(tb.faults) {
-		tb.t.Errorf("nothing was said of %q: %q", what, tb.faults)
-	}
-	tb.faults = others
 }
 
 func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {

@@ -24,9 +24,11 @@ import (
 	"context"
 	"crypto/rand"
 	"embed"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,11 +40,19 @@ import (
 // Options says what a [Dashboard] shows and may do. The zero value is ready to use: all
 // regions, and nothing can be changed.
 type Options struct {
-	// Regions are those that are shown. nil: what [dogpile.Regions] returns at the time.
+	// Regions are those that are shown; a nil among them is left out. nil: what
+	// [dogpile.Regions] returns at the time.
 	Regions []*dogpile.Region
 	// Actions lets people delete entries, and invalidate regions and tags. Requests of pages
-	// from other origins are refused. false: every POST is refused.
+	// from other origins are refused, and so are those under a name that is not among Hosts.
+	// false: every POST is refused.
 	Actions bool
+	// Hosts are the names under which the dashboard can be reached, without ports, that may
+	// change something: "cache.internal". IP addresses, "localhost" and names that end in
+	// ".localhost" always may. Otherwise a page of another site whose name is made to lead
+	// here could send forms. It matters for Actions alone: to keep such a page from reading,
+	// ask for a password.
+	Hosts []string
 	// Renew creates the entry of key anew, for a button on the page of a key; it goes with
 	// Actions. It has to find the function that the key belongs to and call its Refresh.
 	// nil: there is no button, as a region does not know its creators.
@@ -51,10 +61,12 @@ type Options struct {
 	HideValues bool
 }
 
-// Dashboard is an [http.Handler] that shows regions. While somebody looks it takes a sample of
-// each region every two seconds or so, of which it keeps those of the last ten minutes, about
-// 200 KiB for each region, and asks the region's backend whether it is there. It has no
-// goroutine of its own, and needs no closing. All methods may be called from many goroutines.
+// Dashboard is an [http.Handler] that shows regions. While somebody looks, or [Dashboard.Watch]
+// runs, it takes a sample of each region, two seconds after the last one, and asks the region's
+// backend whether it is there. It keeps the samples of the last ten minutes, which take up to
+// 400 KiB for each region. It needs no closing: no goroutine of it is left three seconds after
+// the last page, unless a backend does not return when it is told to. All methods may be called
+// from many goroutines.
 type Dashboard struct {
 	o     Options
 	token string // without which nothing is changed
@@ -64,6 +76,8 @@ type Dashboard struct {
 	mu        sync.Mutex
 	sampled   time.Time
 	histories map[weak.Pointer[dogpile.Region]]*history // of the regions that are shown
+	numbers   map[weak.Pointer[dogpile.Region]]int      // of those regions
+	next      map[string]int                            // the number of the next region, by names
 }
 
 // New returns a Dashboard; o may be nil. It copies o, though not the regions in it.
@@ -95,9 +109,10 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// where a form comes from, not even to us.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-	if r.URL.Path == "" {
+	defer d.contain(w, r)
+	// The prefix may have been taken off with the slash at its end, or without.
+	if asked, _, _ := strings.Cut(r.RequestURI, "?"); r.URL.Path == "" && !strings.HasSuffix(asked, "/") {
 		// The links of the page are relative to a directory.
-		asked, _, _ := strings.Cut(r.RequestURI, "?")
 		h.Set("Location", "./"+path.Base(asked)+"/")
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
@@ -112,7 +127,19 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(name, "static/") && name != "static/":
 		http.ServeFileFS(w, r, static, name)
 	default:
-		d.fail(w, http.StatusNotFound, "There is no such page.")
+		d.fail(w, r, http.StatusNotFound, "There is no such page.")
+	}
+}
+
+// contain shows a panic of something that is called for a page: a proxy, a mangler, Options.Renew.
+// A page is written when it is whole, so nothing of it is there yet.
+func (d *Dashboard) contain(w http.ResponseWriter, r *http.Request) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		d.fail(w, r, http.StatusInternalServerError, fmt.Sprintf("This panics: %v", p))
 	}
 }
 
@@ -125,16 +152,16 @@ func (d *Dashboard) serve(w http.ResponseWriter, r *http.Request, show func(http
 		d.act(w, r, change)
 	default:
 		w.Header().Set("Allow", "GET, HEAD")
-		d.fail(w, http.StatusMethodNotAllowed, "Nothing can be changed here.")
+		d.fail(w, r, http.StatusMethodNotAllowed, "Nothing can be changed here.")
 	}
 }
 
 // regions returns the regions to show.
 func (d *Dashboard) regions() []*dogpile.Region {
-	if d.o.Regions != nil {
-		return d.o.Regions
+	if d.o.Regions == nil {
+		return dogpile.Regions()
 	}
-	return dogpile.Regions()
+	return slices.DeleteFunc(slices.Clone(d.o.Regions), func(r *dogpile.Region) bool { return r == nil })
 }
 
 // place is where a region is in an address: several may have one name.
@@ -143,18 +170,33 @@ type place struct {
 	Query  url.Values
 }
 
-// places returns the places of all regions.
+// places returns the places of all regions. Each region has a number among those of its name, from
+// when it is first seen, so that the address of one that is gone is not that of another. Numbers
+// begin anew only when there is no region of the name.
 func (d *Dashboard) places() []place {
-	seen := make(map[string]int)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	numbers, next := make(map[weak.Pointer[dogpile.Region]]int), make(map[string]int)
 	var all []place
 	for _, r := range d.regions() {
-		q := url.Values{"region": {r.Name()}}
-		if n := seen[r.Name()]; n > 0 {
+		p, name := weak.Make(r), r.Name()
+		next[name] = max(next[name], d.next[name])
+		n, seen := d.numbers[p]
+		if !seen {
+			n, seen = numbers[p] // it is among Options.Regions twice
+		}
+		if !seen {
+			n = next[name]
+			next[name]++
+		}
+		numbers[p] = n
+		q := url.Values{"region": {name}}
+		if n > 0 {
 			q.Set("nth", number(n))
 		}
-		seen[r.Name()]++
 		all = append(all, place{r, q})
 	}
+	d.numbers, d.next = numbers, next
 	return all
 }
 

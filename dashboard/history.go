@@ -2,20 +2,18 @@ package dashboard
 
 import (
 	"context"
-	"errors"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 	"weak"
 
 	"github.com/dogpile-go/dogpile"
-	"github.com/dogpile-go/dogpile/internal/breaker"
 )
 
 const (
-	between = time.Second // two samples, at least
-	window  = lately      // of the samples that are kept
+	pause   = 2 * time.Second              // of Watch, and of pages
+	between = pause - 100*time.Millisecond // two samples, at least, whoever looks
+	window  = lately                       // of the samples that are kept
 	patient = 250 * time.Millisecond
 )
 
@@ -87,12 +85,13 @@ type history struct {
 }
 
 // Watch takes the samples, and asks the backends, also while nobody looks, until ctx ends. So
-// those who come to look find what has happened in the last ten minutes.
+// those who come to look find what has happened in the last ten minutes. It returns at once
+// then, and gives up the questions that have no answer yet.
 func (d *Dashboard) Watch(ctx context.Context) {
-	ticker := time.NewTicker(2 * time.Second)
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		d.look(ctx)
+		d.look(ctx, ctx)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -101,15 +100,9 @@ func (d *Dashboard) Watch(ctx context.Context) {
 }
 
 // look takes a sample of all regions if it is time for one, and waits a moment for their
-// backends to answer.
-func (d *Dashboard) look(ctx context.Context) {
-	var asked []<-chan struct{}
-	d.mu.Lock()
-	if now := time.Now(); now.Sub(d.sampled) >= between {
-		d.sampled = now
-		asked = d.sample(now)
-	}
-	d.mu.Unlock()
+// backends to answer, which may take until asking ends.
+func (d *Dashboard) look(ctx, asking context.Context) {
+	asked := d.sample(asking, time.Now())
 	timeout := time.After(patient)
 	for _, answered := range asked {
 		select {
@@ -122,9 +115,15 @@ func (d *Dashboard) look(ctx context.Context) {
 	}
 }
 
-// sample takes a sample of all regions, asks their backends whether they are there, and
-// returns what is closed when these have answered. d.mu is held.
-func (d *Dashboard) sample(now time.Time) (asked []<-chan struct{}) {
+// sample takes a sample of all regions if it is time for one, asks their backends whether they
+// are there, and returns what is closed when these have answered.
+func (d *Dashboard) sample(ctx context.Context, now time.Time) (asked []<-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Sub(d.sampled) < between {
+		return nil
+	}
+	d.sampled = now
 	before, names := d.histories, make(map[string]bool)
 	d.histories = make(map[weak.Pointer[dogpile.Region]]*history, len(before))
 	for _, r := range d.regions() {
@@ -147,7 +146,7 @@ func (d *Dashboard) sample(now time.Time) (asked []<-chan struct{}) {
 		}
 		// What others have of the slice does not change: all of it is before or beyond it.
 		h.samples = append(h.samples[past:], s)
-		asked = append(asked, h.health.ask(r, now))
+		asked = append(asked, h.health.ask(ctx, r, now))
 	}
 	d.told.keep(names)
 	return asked
@@ -162,65 +161,4 @@ func (d *Dashboard) of(r *dogpile.Region) ([]sample, condition) {
 		return nil, condition{}
 	}
 	return h.samples, h.health.now()
-}
-
-// health is whether a backend answers.
-type health struct {
-	mu       sync.Mutex
-	answered chan struct{} // closed once the question that is open is answered; nil: none is
-	asked    time.Time
-	last     condition
-}
-
-// condition is what a backend has answered last.
-type condition struct {
-	Word string // "answers", "silent", "open" or "failing"; "": it was never asked
-	Took time.Duration
-	Text string // what it has failed with
-}
-
-// ask asks r's backend whether it is there, unless the last question is open still.
-func (h *health) ask(r *dogpile.Region, now time.Time) (answered <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.answered == nil {
-		done := make(chan struct{})
-		h.answered, h.asked = done, now
-		// The region sees to it that this ends: see Options.BackendTimeout.
-		go func() {
-			defer close(done)
-			err := r.Ping(context.Background())
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.last, h.answered = conditionOf(time.Since(now), err), nil
-		}()
-		return done
-	}
-	return h.answered
-}
-
-func conditionOf(took time.Duration, err error) condition {
-	c := condition{Word: "answers", Took: took}
-	if err == nil {
-		return c
-	}
-	c.Word = "failing"
-	if errors.Is(err, breaker.ErrOpen) {
-		c.Word = "open"
-	}
-	if op := (*dogpile.OpError)(nil); errors.As(err, &op) {
-		err = op.Err
-	}
-	c.Text = cut(err.Error(), maxText)
-	return c
-}
-
-// now returns how the backend is. One that takes its time is silent.
-func (h *health) now() condition {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if past := time.Since(h.asked); h.answered != nil && past > time.Second {
-		return condition{Word: "silent", Took: past}
-	}
-	return h.last
 }

@@ -2,10 +2,8 @@ package dashboard
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +15,9 @@ import (
 // long creations and waits take, why entries were not fresh, the errors, and which keys are
 // asked for most and which take longest. They go into [dogpile.Options.Hooks], with others by
 // [dogpile.JoinHooks]; the same ones may be given to all regions. Those of one name are taken
-// for one. What they keep is bounded: at most 128 keys for each of the two lists, keys of more
-// than 16 KiB left out, and all of it fades within minutes.
+// for one. What they keep is bounded: at most 128 keys for each of the two lists and 20 errors,
+// keys of more than 16 KiB left out, and all of it fades within minutes. Errors are those that no
+// caller got, those of creators, and those of calls that were to store, delete or invalidate.
 func (d *Dashboard) Hooks() *dogpile.Hooks {
 	return &dogpile.Hooks{
 		Hit:    func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).hot.add(e.Key) },
@@ -27,6 +26,18 @@ func (d *Dashboard) Hooks() *dogpile.Hooks {
 		Wait:   func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).waits.add(e.Duration) },
 		Create: func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).created(e) },
 		Error:  func(_ context.Context, e dogpile.Event) { d.told.of(e.Region).failed(e) },
+
+		Store:      d.changed,
+		Delete:     d.changed,
+		Invalidate: d.changed,
+	}
+}
+
+// changed notes a change that has failed, and of which a caller was told so. What comes of the
+// "store" of a creation no caller is told: where it has failed it is an Error as well.
+func (d *Dashboard) changed(_ context.Context, e dogpile.Event) {
+	if e.Err != nil && e.Op != "store" {
+		d.told.of(e.Region).failed(e)
 	}
 }
 
@@ -35,7 +46,8 @@ type told struct {
 	mu  sync.Mutex
 	all atomic.Pointer[map[string]*teller] // replaced with each new name, so that a hit takes no lock
 
-	crowd teller // of regions beyond maxRegions, which nobody looks at
+	full  atomic.Bool // there are maxRegions, so that hits of others take no lock either
+	crowd teller      // of regions beyond maxRegions, which nobody looks at
 }
 
 // maxRegions bounds the names of regions that something is kept of while nobody looks.
@@ -54,7 +66,11 @@ type teller struct {
 // reasons are those that are counted, in the order in which they are shown.
 var reasons = [...]dogpile.Reason{
 	dogpile.ReasonAbsent, dogpile.ReasonExpired, dogpile.ReasonInvalidated, dogpile.ReasonTagged, dogpile.ReasonDamaged,
+	unknown,
 }
+
+// unknown stands for no reason: none was looked for, or the backend could not tell.
+const unknown = "unknown"
 
 // known returns what was told of a region; nil: nothing was.
 func (t *told) known(region string) *teller {
@@ -69,6 +85,9 @@ func (t *told) of(region string) *teller {
 	if k := t.known(region); k != nil {
 		return k
 	}
+	if t.full.Load() {
+		return &t.crowd
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k := t.known(region); k != nil {
@@ -76,13 +95,14 @@ func (t *told) of(region string) *teller {
 	}
 	more := make(map[string]*teller)
 	if all := t.all.Load(); all != nil {
-		if len(*all) == maxRegions {
-			return &t.crowd
+		if len(*all) >= maxRegions {
+			return &t.crowd // 1. There was room.  2. Another took it, and the lock before us.
 		}
 		maps.Copy(more, *all)
 	}
 	more[region] = new(teller)
 	t.all.Store(&more)
+	t.full.Store(len(more) >= maxRegions)
 	return more[region]
 }
 
@@ -98,15 +118,18 @@ func (t *told) keep(live map[string]bool) {
 	maps.DeleteFunc(kept, func(name string, _ *teller) bool { return !live[name] })
 	if len(kept) < len(*all) {
 		t.all.Store(&kept)
+		t.full.Store(len(kept) >= maxRegions)
 	}
 }
 
 // notFresh notes a key for which there was no fresh entry.
 func (t *teller) notFresh(e dogpile.Event) {
 	t.hot.add(e.Key)
-	if i := slices.Index(reasons[:], e.Reason); i >= 0 {
-		t.why[i].Add(1)
+	i := slices.Index(reasons[:], e.Reason)
+	if i < 0 {
+		i = len(reasons) - 1
 	}
+	t.why[i].Add(1)
 }
 
 // created notes that a creator has run.
@@ -136,78 +159,4 @@ func (t *teller) failed(e dogpile.Event) {
 		key = e.Keys[0]
 	}
 	t.trouble.add(e.Op, key, e.Err, time.Now())
-}
-
-// fault is something that has failed, once or often.
-type fault struct {
-	Op, Key, Text string    // of the last time
-	cause         string    // what the error wraps last
-	At            time.Time // the last time
-	Times         int
-}
-
-// causeOf returns what err wraps last. Errors of one cause may differ around it, by the key
-// say, or since when a breaker is open.
-func causeOf(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if all, joined := err.(interface{ Unwrap() []error }); joined && len(all.Unwrap()) > 0 {
-			inner = all.Unwrap()[0]
-		}
-		if inner == nil {
-			return cut(err.Error(), maxText)
-		}
-		err = inner
-	}
-}
-
-const (
-	maxFaults = 20
-	maxText   = 1000             // bytes of an error
-	breath    = time.Second / 10 // within which errors of one step are taken for one
-)
-
-// trouble is the faults of late, the newest last.
-type trouble struct {
-	mu  sync.Mutex
-	all []fault
-}
-
-// add notes a fault. In an outage there are very many, and to count those that come at the
-// same moment is not worth a wait.
-func (t *trouble) add(op, key string, err error, now time.Time) {
-	if err == nil || len(key) > maxKey || !t.mu.TryLock() {
-		return
-	}
-	defer t.mu.Unlock()
-	same := slices.IndexFunc(t.all, func(f fault) bool { return f.Op == op && now.Sub(f.At) < breath })
-	f := fault{Op: op}
-	if same < 0 {
-		// They may be part of something large.
-		f.Key, f.Text, f.cause = strings.Clone(key), strings.Clone(cut(err.Error(), maxText)), strings.Clone(causeOf(err))
-		same = slices.IndexFunc(t.all, func(g fault) bool { return g.Op == op && g.cause == f.cause })
-	}
-	switch {
-	case same >= 0 && f.Text == "":
-		f = t.all[same]
-	case same >= 0:
-		f.Times = t.all[same].Times
-	case len(t.all) == maxFaults:
-		same = 0
-	}
-	if same >= 0 {
-		t.all = slices.Delete(t.all, same, same+1)
-	}
-	f.At = now
-	f.Times++
-	t.all = append(t.all, f)
-}
-
-// list returns the faults of late, the newest first.
-func (t *trouble) list(now time.Time) []fault {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := slices.Clone(t.all)
-	slices.Reverse(all)
-	return slices.DeleteFunc(all, func(f fault) bool { return now.Sub(f.At) >= lately })
 }

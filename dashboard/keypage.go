@@ -22,8 +22,11 @@ type keyPage struct {
 	Found  bool
 	Entry  dogpile.Stored
 	Tags   []tag
+	Schema *shownKey // nil: there is none
 	Value  shownValue
 	Hidden bool // values are not shown
+
+	Overdue bool // it is there longer than the settings of the region tell
 
 	Lock     lock
 	CanRenew bool
@@ -62,6 +65,12 @@ func (d *Dashboard) keyPage(r *http.Request, p place) keyPage {
 	v.Lock = lockOf(r.Context(), p.region, key)
 	if !v.Found {
 		return v
+	}
+	// A moment is what is left where the backend does not tell what is.
+	v.Overdue = v.Entry.TTL == 1
+	if s := v.Entry.Schema; s != "" {
+		shown := showKey(s, keyInTable)
+		v.Schema = &shown
 	}
 	for _, name := range v.Entry.Tags {
 		v.Tags = append(v.Tags, tag{showKey(name, keyInTable), p.at("key", "key", key, "tag", name)})

@@ -2,10 +2,12 @@ package dashboard
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -16,18 +18,17 @@ var files embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"span": span, "size": size, "rate": rate, "group": group,
-	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") },
-	"date":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"stamp": func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
-	"ago":   func(t time.Time) string { return span(time.Since(t)) },
-	"float": func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
-	"millis": func(d time.Duration) string {
-		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'g', 3, 64)
-	},
+	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"date":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
+	"ago":    func(t time.Time) string { return span(time.Since(t)) },
+	"float":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
+	"millis": millis,
 }).ParseFS(files, "templates/*.html"))
 
 // page is what all pages have.
 type page struct {
+	Root    string // the way to the overview from here; "": it is in the same directory
 	Title   string
 	Now     time.Time
 	Live    bool   // it is kept up to date
@@ -53,11 +54,12 @@ func (d *Dashboard) render(w http.ResponseWriter, status int, name string, data 
 }
 
 // fail says that something is not to be had.
-func (d *Dashboard) fail(w http.ResponseWriter, status int, problem string) {
+func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, status int, problem string) {
+	under := strings.Count(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	d.render(w, status, "problem.html", struct {
 		page
 		Problem string
-	}{page{Title: http.StatusText(status), Now: time.Now()}, visible(cut(problem, 4*maxText))})
+	}{page{Root: strings.Repeat("../", under), Title: http.StatusText(status), Now: time.Now()}, visible(cut(problem, 4*maxText))})
 }
 
 // summary is a region in few words.
@@ -70,6 +72,8 @@ type summary struct {
 	Stats     dogpile.Stats
 	Known     bool  // there are two samples at least
 	Lately    rates // of the last seconds
+	Lost      int64 // leases, in the last minutes
+	Creators  int   // that run now
 	Spark     []area
 }
 
@@ -95,13 +99,14 @@ func (d *Dashboard) summary(p place) (summary, []sample) {
 	if n := len(samples); n > 0 {
 		s.Stats, s.Known = samples[n-1].stats, n > 1
 		s.Lately = ratesSince(samples, 10*time.Second)
+		s.Lost = s.Stats.LeasesLost - samples[0].stats.LeasesLost
 	}
 	return s, samples
 }
 
 // overview shows all regions.
 func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) {
-	d.look(r.Context())
+	d.look(r.Context(), context.Background())
 	v := struct {
 		page
 		Regions  []summary
@@ -112,8 +117,10 @@ func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) {
 	for _, p := range d.places() {
 		s, samples := d.summary(p)
 		s.Spark = spark(samples)
+		creating := p.creating()
+		s.Creators = len(creating)
 		v.Regions = append(v.Regions, s)
-		v.Creating = append(v.Creating, p.creating()...)
+		v.Creating = append(v.Creating, creating...)
 	}
 	v.Creating, v.More = oldest(v.Creating)
 	d.render(w, http.StatusOK, "overview.html", v)
@@ -123,17 +130,19 @@ func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) {
 func (d *Dashboard) region(w http.ResponseWriter, r *http.Request) {
 	p, ok := d.find(r)
 	if !ok {
-		d.fail(w, http.StatusNotFound, "There is no such region, or not any more.")
+		d.fail(w, r, http.StatusNotFound, "There is no such region, or not any more.")
 		return
 	}
-	d.look(r.Context())
+	d.look(r.Context(), context.Background())
 	v := regionPage{page: d.page(r, name(p.region))}
 	v.Live = true
 	var samples []sample
 	v.summary, samples = d.summary(p)
 	v.Points = points(samples)
 	v.Settings, v.Near = settings(p.region.Options()), p.region.Options().Near != nil
-	v.Creating, v.More = oldest(p.creating())
+	creating := p.creating()
+	v.Creators = len(creating)
+	v.Creating, v.More = oldest(creating)
 	v.told(d, samples)
 	d.render(w, http.StatusOK, "region.html", v)
 }
@@ -142,7 +151,7 @@ func (d *Dashboard) region(w http.ResponseWriter, r *http.Request) {
 func (d *Dashboard) key(w http.ResponseWriter, r *http.Request) {
 	p, ok := d.find(r)
 	if !ok {
-		d.fail(w, http.StatusNotFound, "There is no such region, or not any more.")
+		d.fail(w, r, http.StatusNotFound, "There is no such region, or not any more.")
 		return
 	}
 	d.render(w, http.StatusOK, "key.html", d.keyPage(r, p))

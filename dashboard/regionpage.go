@@ -35,7 +35,6 @@ type regionPage struct {
 	Hot     []hotKey
 	Slow    []slowKey
 	Trouble []faultOf
-	Lost    int64 // leases, in the last minutes
 }
 
 // rates is how often something was done in a second.
@@ -187,9 +186,6 @@ type reason struct {
 
 // told fills in what the hooks have told.
 func (v *regionPage) told(d *Dashboard, samples []sample) {
-	if len(samples) > 0 {
-		v.Lost = v.Stats.LeasesLost - samples[0].stats.LeasesLost
-	}
 	t := d.told.known(v.region.Name())
 	if v.Told = t != nil; !v.Told || len(samples) == 0 {
 		return
@@ -218,8 +214,14 @@ func (v *regionPage) told(d *Dashboard, samples []sample) {
 	}
 }
 
-// backend returns what a region is kept in, in a word.
-func backend(r *dogpile.Region) string {
+// backend returns what a region is kept in, in a word. A backend that panics when it is asked for
+// that takes no page with it.
+func backend(r *dogpile.Region) (kind string) {
+	defer func() {
+		if recover() != nil {
+			kind = "a backend"
+		}
+	}()
 	if b := r.Backend(); b != nil {
 		return cmp.Or(driver.CapsOf(b).Name, "a backend")
 	}

@@ -33,7 +33,7 @@ type sketch struct {
 	looked int // in this tick
 	began  time.Time
 	aged   time.Time
-	counts map[string]count
+	counts map[string]*count // changed in place: to store a key that is there would keep the caller's
 }
 
 // count is how often a key was asked for: at most all, and at least all less what others have
@@ -53,18 +53,18 @@ func (s *sketch) add(key string) {
 		s.mask.Store(mask<<1 | 1)
 	}
 	if s.counts == nil {
-		s.counts = make(map[string]count, counted)
+		s.counts = make(map[string]*count, counted)
 	}
-	c, known := s.counts[key]
-	if !known {
-		key = strings.Clone(key) // it may be part of something large
+	c := s.counts[key]
+	if c == nil {
+		c = new(count)
 		if len(s.counts) == counted {
 			c.left = s.makeRoom()
 			c.all = c.left
 		}
+		s.counts[strings.Clone(key)] = c // it may be part of something large
 	}
 	c.all += float64(mask) + 1
-	s.counts[key] = c
 }
 
 // makeRoom forgets the key that was asked for least, and returns its count. s.mu is held.
@@ -89,8 +89,9 @@ func (s *sketch) age(now time.Time) {
 		s.began, past = now, 0
 	}
 	fades := math.Exp2(-float64(past) / float64(halfLife))
-	for k, c := range s.counts {
-		s.counts[k] = count{c.all * fades, c.left * fades}
+	for _, c := range s.counts {
+		c.all *= fades
+		c.left *= fades
 	}
 	if mask := s.mask.Load(); s.looked < perTick/2 || past > 2*tick {
 		s.mask.Store(mask >> 1)

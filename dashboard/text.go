@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ const (
 	keyInTitle = 300      // bytes of the key that a page is about
 	maxValue   = 16 << 10 // bytes of a value
 	maxDump    = 2 << 10  // bytes of one that is no text
+	maxMarshal = 1 << 20  // bytes of the JSON of a Go value, about, before it is cut
+	maxDepth   = 200      // of what is in it
 )
 
 func number(n int) string { return strconv.Itoa(n) }
@@ -97,6 +100,9 @@ func showValue(v any) shownValue {
 		return showBytes([]byte(v))
 	}
 	kind := fmt.Sprintf("%T, as JSON", v)
+	if budget := maxMarshal; !within(reflect.ValueOf(v), &budget, 0) {
+		return shownValue{Kind: kind, Note: "It cannot be shown: it is too large, or nested too deep"}
+	}
 	data, err := marshal(v)
 	if err != nil {
 		return shownValue{Kind: kind, Note: "It cannot be shown: " + cut(err.Error(), maxText)}
@@ -116,6 +122,71 @@ func marshal(v any) (data []byte, err error) {
 	return json.Marshal(v)
 }
 
+// within reports whether the JSON of v is of a size that budget allows for, roughly: what methods
+// of types write is not known before. Like JSON it looks at exported fields alone. What has no end
+// is too deep.
+func within(v reflect.Value, budget *int, depth int) bool {
+	if *budget -= 8; *budget < 0 || depth > maxDepth {
+		return false
+	}
+	switch v.Kind() {
+	case reflect.String:
+		*budget -= v.Len()
+	case reflect.Pointer, reflect.Interface:
+		return v.IsNil() || within(v.Elem(), budget, depth+1)
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			*budget -= v.Len()
+			break
+		}
+		for i := range v.Len() {
+			if !within(v.Index(i), budget, depth+1) {
+				return false
+			}
+		}
+	case reflect.Map:
+		for each := v.MapRange(); each.Next(); {
+			if !within(each.Key(), budget, depth+1) || !within(each.Value(), budget, depth+1) {
+				return false
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if shown := (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-"; shown && !within(v.Field(i), budget, depth+1) {
+				return false
+			}
+		}
+	}
+	return *budget >= 0
+}
+
+// indents reports whether JSON that is indented by two blanks is of no more than most bytes. Each
+// level of nesting indents all that is in it, and json.Indent would write it all.
+func indents(data []byte, most int) bool {
+	depth, n, quoted := 0, 0, false
+	for i := 0; i < len(data) && n <= most; i++ {
+		n++
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+			n++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			n += 1 + 2*depth
+		case c == ',':
+			n += 1 + 2*depth
+		case c == '}' || c == ']':
+			depth--
+			n += 1 + 2*depth
+		}
+	}
+	return n <= most
+}
+
 func showBytes(data []byte) shownValue {
 	if !utf8.Valid(data) {
 		v := shownValue{Kind: "bytes, in hexadecimal", Text: hex.Dump(data[:min(len(data), maxDump)])}
@@ -131,7 +202,7 @@ func showBytes(data []byte) shownValue {
 		}
 	}
 	var pretty bytes.Buffer
-	if json.Indent(&pretty, data, "", "  ") == nil && pretty.Len() <= 4*maxValue {
+	if indents(data, 4*maxValue) && json.Indent(&pretty, data, "", "  ") == nil {
 		return shownValue{Kind: "JSON", Text: visible(pretty.String())}
 	}
 	return shownValue{Kind: "text", Text: visible(string(data))}
@@ -208,6 +279,15 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d h %d min", h, m)
 	}
 	return fmt.Sprintf("%d min %d s", m, s)
+}
+
+// millis returns a duration in milliseconds, as a program can read it.
+func millis(d time.Duration) string {
+	ms := float64(d) / float64(time.Millisecond)
+	if ms >= 100 {
+		return strconv.FormatFloat(ms, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(ms, 'g', 3, 64)
 }
 
 func digits(f float64) string {

@@ -158,6 +158,14 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	hooks := s.board.Hooks()
 	before := heap()
 	huge := strings.Repeat("x", 1<<20)
+	for i := range 200 { // each key twice, and each time as part of something large of its own
+		key := (fmt.Sprintf("%08d", i/2) + huge)[:8]
+		hooks.Hit(bg, dogpile.Event{Region: "products", Key: key})
+		hooks.Create(bg, dogpile.Event{Region: "products", Key: key, Duration: time.Hour, Err: errors.New(key)})
+	}
+	if grown := int64(heap()) - int64(before); grown > 2<<20 {
+		t.Errorf("keys keep %d KiB that they are part of", grown>>10)
+	}
 	for i := range 20_000 {
 		e := dogpile.Event{Region: "products", Key: fmt.Sprint(huge[:i%1000], i), Duration: time.Duration(i), Err: errors.New(huge[:i%5000])}
 		hooks.Hit(bg, e)
@@ -227,7 +235,7 @@ func BenchmarkHit(b *testing.B) {
 // look and go.
 func TestABackendThatHangsHoldsNoPageUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, dashboard.Options{}, dogpile.Options{BackendTimeout: 3 * time.Second})
+		s := newScene(t, dashboard.Options{}, dogpile.Options{BackendTimeout: 2500 * time.Millisecond})
 		s.b.be(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		ctx, leave := context.WithCancel(bg)
 		for range 10 {
@@ -317,6 +325,13 @@ func TestHiddenValues(t *testing.T) {
 	}
 }
 
+// leftOut has fields that JSON leaves out, whatever their size.
+type leftOut struct {
+	Shown bool
+	Self  []product `json:"-"`
+	own   []product
+}
+
 // TestValuesOfAnyKind: as they are kept, and no more than can be read.
 func TestValuesOfAnyKind(t *testing.T) {
 	type node struct {
@@ -343,7 +358,19 @@ func TestValuesOfAnyKind(t *testing.T) {
 		"much": {func(r *dogpile.Region) error {
 			return dogpile.NewCache[string](r, nil).Set(bg, "k", strings.Repeat("é", 50_000))
 		}, []string{"text. The first 16 KiB of 97 KiB. é"}},
-		"what has no end":   {func(r *dogpile.Region) error { return dogpile.NewCache[*node](r, nil).Set(bg, "k", loop) }, []string{"*dashboard_test.node, as JSON. It cannot be shown: json: unsupported value"}},
+		"what is too large": {func(r *dogpile.Region) error {
+			return dogpile.NewCache[map[string][]product](r, nil).Set(bg, "k", map[string][]product{"all": make([]product, 100_000)})
+		}, []string{"map[string][]dashboard_test.product, as JSON. It cannot be shown: it is too large"}},
+		"what is deep": {func(r *dogpile.Region) error {
+			return dogpile.NewCache[string](r, nil).Set(bg, "k", strings.Repeat("[", 8000)+strings.Repeat("]", 8000))
+		}, []string{"Value text [[[["}},
+		"what JSON leaves out": {func(r *dogpile.Region) error {
+			return dogpile.NewCache[leftOut](r, nil).Set(bg, "k", leftOut{Shown: true, Self: make([]product, 100_000), own: make([]product, 100_000)})
+		}, []string{"leftOut, as JSON", `"Shown": true }`}},
+		"quotes and brackets": {func(r *dogpile.Region) error {
+			return dogpile.NewCache[[]byte](r, nil).Set(bg, "k", []byte(`{"a\\":"\"[[[`+strings.Repeat("[", 5000)+`","b":[1,2]}`))
+		}, []string{`JSON { "a\\": "\"[[[`, `"b": [ 1, 2 ]`}},
+		"what has no end":   {func(r *dogpile.Region) error { return dogpile.NewCache[*node](r, nil).Set(bg, "k", loop) }, []string{"*dashboard_test.node, as JSON. It cannot be shown: it is too large, or nested too deep"}},
 		"what is not there": {func(r *dogpile.Region) error { return r.Delete(bg, "k") }, []string{"missing Nothing is stored under this key."}},
 		"not found": {func(r *dogpile.Region) error {
 			none := errors.New("none")

@@ -64,11 +64,13 @@ func exported(t *testing.T) map[string]*metric {
 	}
 	h.Create(lost, e)
 	h.Wait(ctx, e)
-	for _, e.Op = range []string{"get", "set", "delete", "lock", "wait", "extend", "unlock", "locked"} {
+	for _, e.Op = range []string{"get", "set", "delete", "lock", "wait", "extend", "unlock", "locked", "holder", "scan"} {
 		for _, e.Err = range []error{nil, errFailed, dogpile.ErrLeaseLost} {
 			h.Backend(ctx, e)
 			h.Backend(left, e)
 		}
+	}
+	for _, e.Op = range []string{"get", "decode", "version", "lock", "extend", "unlock", "create", "store", "delete", "invalidate", "close"} {
 		h.Error(ctx, e)
 	}
 	reg := prometheus.NewPedanticRegistry()
@@ -192,11 +194,15 @@ func (c *checker) selector(e *parser.VectorSelector, ranged bool) map[string]boo
 	return of
 }
 
-// values checks that each alternative of a matcher is a value that there is.
+// values checks that each alternative of a matcher is a value that there is, and that it leaves
+// something out.
 func (c *checker) values(name string, m *labels.Matcher, values []string) {
 	c.t.Helper()
 	if strings.HasPrefix(m.Value, "$") { // of a variable of the dashboard
 		return
+	}
+	if m.Type == labels.MatchRegexp && (m.Value == ".*" || m.Value == ".+") {
+		c.errorf("%s of %s may be anything", m.Name, name)
 	}
 	for value := range strings.SplitSeq(m.Value, "|") {
 		one, err := regexp.Compile("^(?:" + value + ")$")
@@ -357,6 +363,10 @@ func TestCheckerFindsFaults(t *testing.T) {
 		`histogram_quantile(0.9, sum(rate(dogpile_wait_duration_seconds_bucket[5m])))`: "no buckets",
 		`sum(dogpile_creators) / sum by (region) (dogpile_creators)`:                   "never match",
 		`sum(dogpile_creators`:                                                         "unclosed",
+		`sum(rate(dogpile_backend_duration_seconds_count{op=~"holder|scan"}[5m]))`:     "",
+		`sum(rate(dogpile_backend_duration_seconds_count{backend=~".+"}[5m]))`:         "may be anything",
+		`sum(rate(dogpile_errors_total{op=~"decode|version|close"}[5m]))`:              "",
+		`sum(rate(dogpile_errors_total{op="holder"}[5m]))`:                             `never "holder"`,
 	} {
 		var said strings.Builder
 		c := newChecker(t)

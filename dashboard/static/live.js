@@ -8,12 +8,16 @@
   const button = document.getElementById("pause");
   let paused = false, failures = 0, timer = 0;
 
+  // refusals tell of answers that have nothing of the page.
+  const refusals = { 401: "Refused since", 403: "Refused since", 404: "Not there any more since" };
+
   // say tells a screen reader only what is new.
   const say = (text) => { if (link.textContent !== text) link.textContent = text; };
 
-  // put replaces what is in an element. What has the focus there keeps it, and what somebody
-  // has selected stays.
+  // put replaces what is in an element, and the time that it stands for. What has the focus
+  // there keeps it, and what somebody has selected stays.
   const put = (old, fresh) => {
+    if (fresh.dateTime !== undefined) old.dateTime = fresh.dateTime;
     if (old.innerHTML === fresh.innerHTML) return;
     const selection = getSelection();
     if (!selection.isCollapsed && selection.containsNode(old, true)) return;
@@ -27,25 +31,30 @@
 
   const refresh = async () => {
     timer = 0;
+    let problem = "";
     try {
       const response = await fetch(location.href, { signal: AbortSignal.timeout(longest) });
-      if (!response.ok) throw new Error(response.statusText);
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       if (paused) return;
-      for (const old of document.querySelectorAll("[data-live]")) {
-        const fresh = page.getElementById(old.id);
-        if (fresh) put(old, fresh);
-      }
-      // A part that the page did not have before.
-      if (page.querySelectorAll("[data-live]").length !== document.querySelectorAll("[data-live]").length) location.reload();
-      plots.forEach((draw) => draw());
-      failures = 0;
-      say("Live,");
+      if (response.ok) show(page);
+      else problem = refusals[response.status] ?? `Error ${response.status} since`;
     } catch {
-      failures++;
-      say("No connection since");
+      problem = "No connection since";
     }
+    if (paused) return;
+    failures = problem === "" ? 0 : failures + 1;
+    say(problem === "" ? "Live," : problem);
     next();
+  };
+
+  const show = (page) => {
+    for (const old of document.querySelectorAll("[data-live]")) {
+      const fresh = page.getElementById(old.id);
+      if (fresh) put(old, fresh);
+    }
+    // A part that the page did not have before.
+    if (page.querySelectorAll("[data-live]").length !== document.querySelectorAll("[data-live]").length) location.reload();
+    plots.forEach((draw) => draw());
   };
 
   const next = () => {

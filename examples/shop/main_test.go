@@ -131,6 +131,29 @@ func TestInside(t *testing.T) {
 	}
 }
 
+// TestASecondShopHasAddressesOfItsOwn: those that the README tells are not those of the first.
+func TestASecondShopHasAddressesOfItsOwn(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile("`--listen ([0-9.:]+) --inside ([0-9.:]+)`").FindSubmatch(readme)
+	if told == nil {
+		t.Fatal("the README tells of no second shop")
+	}
+	help, err := exec.CommandContext(t.Context(), os.Args[0], "-h").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{string(told[1]): true, string(told[2]): true}
+	for _, address := range regexp.MustCompile(`default "(127[0-9.:]+)"`).FindAllSubmatch(help, -1) {
+		all[string(address[1])] = true
+	}
+	if len(all) != 4 {
+		t.Errorf("two shops are to listen on %v", all)
+	}
+}
+
 // do sends a request and returns what is answered.
 func (s *shop) do(method, path, body string) (status int, answer string) {
 	s.t.Helper()

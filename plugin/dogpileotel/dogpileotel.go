@@ -7,7 +7,9 @@
 //	…
 //	err = users.Configure(backend, &dogpile.Options{Hooks: hooks, …})
 //
-// One call of [Hooks] is enough for all regions of a program. [dogpile.JoinHooks] adds them to
+//	_, err = dogpileotel.ObserveRegions(otel.Meter("example.com/shop"))
+//
+// One call of each is enough for all regions of a program. [dogpile.JoinHooks] adds the hooks to
 // others.
 //
 // # Metrics
@@ -23,6 +25,16 @@
 //	dogpile.leases.lost {region}                  values that were not stored as their lease was lost
 //	dogpile.errors {region, op}                   errors that no caller got; op is told at dogpile.Hooks
 //
+// The rest is read from the regions themselves when metrics are collected, by [ObserveRegions]:
+//
+//	dogpile.early.creations {region}              creations ahead of the expiration
+//	dogpile.stores, dogpile.deletes, dogpile.invalidations {region}
+//	dogpile.flights {region}                      creations, or waits for those of other processes, under way
+//	dogpile.pending.deletes {region}              deletes and invalidations that failed and are tried again
+//	dogpile.creators {region}                     keys whose creators run
+//	dogpile.creation.waiters {region}             callers that wait for them
+//	dogpile.creation.oldest {region}              for how long the one that began first has run, in seconds; 0: there is none
+//
 // Durations are histograms, in seconds. The attribute name is that of a cache or function, see
 // [dogpile.CacheOptions]. Keys are in no attribute of a metric.
 //
@@ -31,7 +43,8 @@
 // There is a span for each run of a creator, "dogpile.create", in which the spans of what the
 // creator does are nested; for each wait for another's creation, "dogpile.wait"; and for a call
 // of the backend that has failed or was slow, "dogpile.backend.get" or whatever was called. A hit
-// has none.
+// has none. The attribute dogpile.outcome is as in the metrics. A caller who leaves while it waits,
+// or has no more time, is "canceled", which is no error.
 //
 // The span of a creation is a child of that of the caller who has brought the creator. That of
 // one in the background, which may go on when the caller has long had its answer, begins a trace

@@ -78,6 +78,14 @@ func flat(t testing.TB, metrics []metricdata.Metrics) map[string]string {
 			for _, p := range data.DataPoints {
 				all[series(m, p.Attributes)] = fmt.Sprint(p.Count, " in ", time.Duration(p.Sum*float64(time.Second)).Round(time.Millisecond))
 			}
+		case metricdata.Gauge[int64]:
+			for _, p := range data.DataPoints {
+				all[series(m, p.Attributes)] = fmt.Sprint(p.Value)
+			}
+		case metricdata.Gauge[float64]:
+			for _, p := range data.DataPoints {
+				all[series(m, p.Attributes)] = fmt.Sprint(p.Value)
+			}
 		default:
 			t.Errorf("%s is a %T", m.Name, m.Data)
 		}

@@ -52,11 +52,7 @@ func (s *spans) created(ctx context.Context, e dogpile.Event) {
 }
 
 func (s *spans) waited(ctx context.Context, e dogpile.Event) {
-	outcome := tally.OK
-	if e.Err != nil {
-		outcome = tally.Failed
-	}
-	s.past(ctx, "dogpile.wait", e, outcome)
+	s.past(ctx, "dogpile.wait", e, tally.Wait(ctx, e))
 }
 
 func (s *spans) called(ctx context.Context, e dogpile.Event) {
@@ -76,7 +72,7 @@ func (s *spans) past(ctx context.Context, name string, e dogpile.Event, outcome 
 
 func (s *spans) end(span trace.Span, e dogpile.Event, outcome string) {
 	span.SetAttributes(attribute.String("dogpile.outcome", outcome))
-	if e.Err != nil {
+	if e.Err != nil && outcome != tally.Canceled { // a caller who leaves is no error of ours
 		description := outcome
 		if s.details {
 			description = tally.Label(e.Err.Error())

@@ -275,6 +275,52 @@ func TestCallsWithSpans(t *testing.T) {
 	}
 }
 
+// TestACallerWhoLeavesIsNoError, when it waits for another's creation; one that is given an error is.
+func TestACallerWhoLeavesIsNoError(t *testing.T) {
+	boom := errors.New("boom")
+	for name, row := range map[string]struct {
+		leave   func(context.Context) (context.Context, context.CancelFunc)
+		err     error
+		outcome string
+		status  codes.Code
+	}{
+		"it is given a value":   {context.WithCancel, nil, "ok", codes.Unset},
+		"it is given an error":  {context.WithCancel, boom, "error", codes.Error},
+		"it leaves":             {func(ctx context.Context) (context.Context, context.CancelFunc) { return cancelAfter(ctx, nil) }, nil, "canceled", codes.Unset},
+		"it leaves for a cause": {func(ctx context.Context) (context.Context, context.CancelFunc) { return cancelAfter(ctx, boom) }, nil, "canceled", codes.Unset},
+		"it has no more time": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 10*time.Second)
+		}, nil, "canceled", codes.Unset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTracer()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, "waits", &dogpile.Options{Hooks: hooks(t, dogpileotel.Options{Tracer: tr})})
+				go func() {
+					_, _ = c.GetOrCreate(bg, "k", func(context.Context) (int, error) { time.Sleep(20 * time.Second); return 1, row.err })
+				}()
+				synctest.Wait()
+				ctx, cancel := row.leave(bg)
+				defer cancel()
+				_, _ = c.GetOrCreate(ctx, "k", create)
+				time.Sleep(time.Minute)
+			})
+			waits := tr.take(t)["dogpile.wait"]
+			if len(waits) != 1 || attr(waits[0], "dogpile.outcome") != row.outcome || waits[0].Status.Code != row.status ||
+				(attr(waits[0], "error.type") != "") != (row.status == codes.Error) {
+				t.Errorf("%v", waits)
+			}
+		})
+	}
+}
+
+// cancelAfter returns a context that ends for a cause after ten seconds.
+func cancelAfter(ctx context.Context, cause error) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	time.AfterFunc(10*time.Second, func() { cancel(cause) })
+	return ctx, func() { cancel(nil) }
+}
+
 // TestHitHasNoSpan: and it asks for none.
 func TestHitHasNoSpan(t *testing.T) {
 	h := hooks(t, dogpileotel.Options{Tracer: newTracer()})

@@ -36,7 +36,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,7 +51,7 @@ type Collector struct {
 	MaxNames int
 
 	limit                   sync.Once // sets the table's Names
-	regions                 []*dogpile.Region
+	regions                 *tally.Regions
 	table                   tally.Table
 	creation, wait, backend *prometheus.HistogramVec
 	errors                  *prometheus.CounterVec
@@ -60,8 +59,9 @@ type Collector struct {
 
 // NewCollector returns a Collector that reads what it does not learn by hooks from regions, or
 // without any, when it is scraped, from those that [dogpile.Regions] returns then. Regions of one
-// name are added up. Of a region that is closed only those that were given here are read on. It
-// panics if one of regions is nil.
+// name are added up. What they have counted does not go down when one of them is closed: it is as
+// it was at the last scrape, or at the end if something refers to the region still. It panics if
+// one of regions is nil.
 func NewCollector(regions ...*dogpile.Region) *Collector {
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
@@ -70,7 +70,7 @@ func NewCollector(regions ...*dogpile.Region) *Collector {
 		panic("dogpileprom: NewCollector: a region is nil")
 	}
 	return &Collector{
-		regions:  slices.Clone(regions),
+		regions:  tally.NewRegions(slices.Clone(regions)),
 		creation: histogram("dogpile_creation_duration_seconds", "How long creators ran.", tally.Creations, "region", "name", "outcome"),
 		wait:     histogram("dogpile_wait_duration_seconds", "How long callers waited for the creation of another.", tally.Creations, "region", "name"),
 		backend:  histogram("dogpile_backend_duration_seconds", "How long calls of the backend took.", tally.Calls, "backend", "op", "outcome"),
@@ -142,77 +142,46 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectRegions(metrics)
 }
 
-// figure is what is read from a region.
+// figure is what is read from regions of one name.
 type figure struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
-	of   func(*reading) float64
-}
-
-// reading is what regions of one name say of themselves.
-type reading struct {
-	dogpile.Stats
-	creators, waiters int
-	oldest            time.Duration
+	of   func(*tally.Reading) float64
 }
 
 var figures = []figure{
-	counter("leases_lost_total", "Values that were not stored, as their lease was lost.", func(r *reading) int64 { return r.LeasesLost }),
-	counter("early_creations_total", "Creations ahead of the expiration.", func(r *reading) int64 { return r.Early }),
-	counter("stores_total", "Values that were stored.", func(r *reading) int64 { return r.Stores }),
-	counter("deletes_total", "Keys that were deleted.", func(r *reading) int64 { return r.Deletes }),
-	counter("invalidations_total", "Invalidations of the region and of tags.", func(r *reading) int64 { return r.Invalidations }),
-	gauge("flights", "Creations under way, and waits for those of other processes.", func(r *reading) float64 { return float64(r.Running) }),
-	gauge("pending_deletes", "Deletes and invalidations that have failed and are tried again.", func(r *reading) float64 { return float64(r.Pending) }),
-	gauge("creators", "Keys whose creators run.", func(r *reading) float64 { return float64(r.creators) }),
-	gauge("creation_waiters", "Callers that wait for creators that run.", func(r *reading) float64 { return float64(r.waiters) }),
-	gauge("creation_oldest_seconds", "How long the creator that began first has run.", func(r *reading) float64 { return r.oldest.Seconds() }),
+	counter("leases_lost_total", "Values that were not stored, as their lease was lost.", func(c *tally.Counts) int64 { return c.LeasesLost }),
+	counter("early_creations_total", "Creations ahead of the expiration.", func(c *tally.Counts) int64 { return c.Early }),
+	counter("stores_total", "Values that were stored.", func(c *tally.Counts) int64 { return c.Stores }),
+	counter("deletes_total", "Keys that were deleted.", func(c *tally.Counts) int64 { return c.Deletes }),
+	counter("invalidations_total", "Invalidations of the region and of tags.", func(c *tally.Counts) int64 { return c.Invalidations }),
+	gauge("flights", "Creations under way, and waits for those of other processes.", func(n *tally.Now) float64 { return float64(n.Flights) }),
+	gauge("pending_deletes", "Deletes and invalidations that have failed and are tried again.", func(n *tally.Now) float64 { return float64(n.Pending) }),
+	gauge("creators", "Keys whose creators run.", func(n *tally.Now) float64 { return float64(n.Creators) }),
+	gauge("creation_waiters", "Callers that wait for creators that run.", func(n *tally.Now) float64 { return float64(n.Waiters) }),
+	gauge("creation_oldest_seconds", "How long the creator that began first has run.", func(n *tally.Now) float64 { return n.Oldest.Seconds() }),
 }
 
-func counter(name, help string, of func(*reading) int64) figure {
-	f := gauge(name, help, func(r *reading) float64 { return float64(of(r)) })
-	f.kind = prometheus.CounterValue
-	return f
+func describe(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("dogpile_"+name, help, []string{"region"}, nil)
 }
 
-func gauge(name, help string, of func(*reading) float64) figure {
-	return figure{prometheus.NewDesc("dogpile_"+name, help, []string{"region"}, nil), prometheus.GaugeValue, of}
+func counter(name, help string, of func(*tally.Counts) int64) figure {
+	return figure{describe(name, help), prometheus.CounterValue, func(r *tally.Reading) float64 { return float64(of(&r.Counts)) }}
 }
 
-// collectRegions reads the regions. Those of one name are one: a label is all that tells them
-// apart.
+func gauge(name, help string, of func(*tally.Now) float64) figure {
+	return figure{describe(name, help), prometheus.GaugeValue, func(r *tally.Reading) float64 { return of(r.Now) }}
+}
+
+// collectRegions reads the regions. Of a name that no region has any more only what was counted
+// is left.
 func (c *Collector) collectRegions(metrics chan<- prometheus.Metric) {
-	regions := c.regions
-	if len(regions) == 0 {
-		regions = dogpile.Regions()
-	}
-	all := make(map[string]*reading)
-	for _, r := range regions {
-		name := tally.Label(r.Name())
-		if all[name] == nil {
-			all[name] = new(reading)
-		}
-		all[name].add(r)
-	}
-	for name, r := range all {
+	for name, r := range c.regions.Read() {
 		for _, f := range figures {
-			metrics <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(r), name)
+			if r.Now != nil || f.kind == prometheus.CounterValue {
+				metrics <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(&r), name)
+			}
 		}
-	}
-}
-
-func (r *reading) add(region *dogpile.Region) {
-	s := region.Stats()
-	r.LeasesLost += s.LeasesLost
-	r.Early += s.Early
-	r.Stores += s.Stores
-	r.Deletes += s.Deletes
-	r.Invalidations += s.Invalidations
-	r.Running += s.Running
-	r.Pending += s.Pending
-	for _, cr := range region.Creating() {
-		r.creators++
-		r.waiters += cr.Waiters
-		r.oldest = max(r.oldest, time.Since(cr.Since))
 	}
 }

@@ -298,6 +298,67 @@ func TestRegionsThatAreGiven(t *testing.T) {
 	}
 }
 
+// TestCountersDoNotGoDown when one of the regions of a name is closed or collected, nor when another
+// takes its name.
+func TestCountersDoNotGoDown(t *testing.T) {
+	c := dogpileprom.NewCollector()
+	reg := register(t, c)
+	const series = "stores{region=twin}"
+	// stores is a region that stores so many values, and that nobody refers to but the caller.
+	stores := func(n int) *dogpile.Region {
+		b, err := memory.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := dogpile.NewRegion("twin")
+		if err := r.Configure(b, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if err := dogpile.NewCache[int](r, nil).Set(bg, fmt.Sprint(i), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r
+	}
+	wants := func(when, want string) {
+		t.Helper()
+		if got := flat(scrape(t, reg))[series]; got != want {
+			t.Errorf("%s: %s = %q, want %q", when, series, got, want)
+		}
+	}
+	one, two := stores(100), stores(10)
+	wants("two regions", "110")
+	if err := dogpile.NewCache[int](one, nil).Set(bg, "more", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	wants("one is closed, which has stored one value more", "111")
+	gone := weak.Make(one)
+	one = nil
+	for began := time.Now(); gone.Value() != nil; runtime.GC() {
+		if time.Since(began) > time.Minute {
+			t.Fatal("the region is kept")
+		}
+	}
+	wants("it is collected", "111")
+	if err := dogpile.NewCache[int](two, nil).Set(bg, "more", 1); err != nil {
+		t.Fatal(err)
+	}
+	wants("the other goes on", "112")
+	if err := two.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	wants("both are closed", "112")
+	three := stores(5)
+	wants("another has the name", "117")
+	if err := three.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCollectorKeepsNoRegion that was not given to it, nor any goroutine.
 func TestCollectorKeepsNoRegion(t *testing.T) {
 	c := dogpileprom.NewCollector()
@@ -327,7 +388,7 @@ func TestCollectorKeepsNoRegion(t *testing.T) {
 		}
 	}
 	got := flat(scrape(t, reg))
-	if _, left := got["stores{region=short-lived}"]; left || got["requests{name=,region=short-lived,result=miss}"] != "1" {
+	if _, left := got["flights{region=short-lived}"]; left || got["requests{name=,region=short-lived,result=miss}"] != "1" || got["stores{region=short-lived}"] != "0" {
 		t.Errorf("afterwards it tells %v", got)
 	}
 }

@@ -15,7 +15,7 @@ const (
 	Panicked  = "panic"      // of a creator: it did not return
 	TimedOut  = "timeout"    // of a creation: it took longer than Options.CreateTimeout
 	LeaseLost = "lease_lost" // another may have created, or deleted, meanwhile
-	Canceled  = "canceled"   // of a call of the backend: the caller had no time
+	Canceled  = "canceled"   // of a call of the backend or a wait: the caller had no time
 )
 
 // Creation returns the outcome of a creation, of which Hooks.Create was told.
@@ -47,6 +47,17 @@ func Call(ctx context.Context, e dogpile.Event) string {
 		return Failed // these have a time of their own, not the caller's
 	}
 	return Canceled
+}
+
+// Wait returns the outcome of a wait for a creation, of which Hooks.Wait was told.
+func Wait(ctx context.Context, e dogpile.Event) string {
+	switch {
+	case e.Err == nil:
+		return OK
+	case ctx.Err() != nil && (errors.Is(e.Err, ctx.Err()) || errors.Is(e.Err, context.Cause(ctx))):
+		return Canceled
+	}
+	return Failed
 }
 
 // Bounds of histograms, in seconds: those of creations and of waits for them, and those of calls
