@@ -45,7 +45,9 @@ type Hooks struct {
 	// "delete", "lock", "wait", "extend", "unlock", "locked", "holder" or "scan", and there are a Duration, an
 	// Err, which may be that of one of several keys, and in Size the bytes that were read or
 	// written. A "lock" that finds that another has the lease is no error. A look into the
-	// memory of this process for a fresh entry is no call.
+	// memory of this process for a fresh entry is no call, and neither is a Scan of a backend
+	// that cannot list what it has. The Duration of a "scan" is without the time that the
+	// caller's function takes.
 	Backend func(ctx context.Context, e Event)
 }
 
