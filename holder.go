@@ -131,7 +131,7 @@ func (r *Region) Scan(ctx context.Context, found func(driver.Found) bool) error 
 		s.called(ctx, "scan", began, nil, err)
 	}
 	if g, here := s.backend.(*guarded); here && err == nil && !stopped && !ended {
-		err = scan.Each(ctx, g.Leases(prefix), each)
+		err = scan.Each(ctx, s.inUse.Err, g.Leases(prefix), each)
 	}
 	switch {
 	case ended || err != nil && s.inUse.Err() != nil:
