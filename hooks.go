@@ -44,7 +44,7 @@ type Hooks struct {
 	// Backend is told of each call of the backend, whoever gets its error: Op is "get", "set",
 	// "delete", "lock", "wait", "extend", "unlock", "locked", "holder" or "scan", and there are a Duration, an
 	// Err, which may be that of one of several keys, and in Size the bytes that were read or
-	// written. A "lock" that finds that another has the lease is no error. A look into the
+	// written, before proxies. A "lock" that finds that another has the lease is no error. A look into the
 	// memory of this process for a fresh entry is no call, and neither is a Scan of a backend
 	// that cannot list what it has. The Duration of a "scan" is without the time that the
 	// caller's function takes.
@@ -68,8 +68,9 @@ type Event struct {
 	// Age is that of the entry that was found, counted from the end of its creation; 0: there
 	// was none.
 	Age time.Duration
-	// Size is what an entry that was read or stored takes in the backend, in bytes. It is 0
-	// where the backend keeps objects, and for what a copy in this process has answered.
+	// Size is how many bytes an entry that was read or stored has as the codec has written it,
+	// with what the library adds, before proxies: one that compresses keeps less in the backend.
+	// It is 0 where the backend keeps objects, and for what a copy in this process has answered.
 	Size int
 
 	// Background tells of a creation, and of its store and its error, that no caller
@@ -103,7 +104,7 @@ func (l *lookup[V]) reason() Reason {
 		return ""
 	case l.damaged:
 		return ReasonDamaged
-	case !l.found:
+	case !l.found && !l.lapsed:
 		return ReasonAbsent
 	case l.tagged:
 		return ReasonTagged
@@ -119,7 +120,7 @@ func (l *lookup[V]) tells(e *Event) {
 		return
 	}
 	e.Near, e.Reason, e.Size = l.near, l.reason(), l.size
-	if l.found {
+	if l.found || l.lapsed {
 		e.Age = l.age
 	}
 }

@@ -2,6 +2,7 @@ package dogpile_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // TestEventsTellWhy: for what was found instead of a fresh entry, its age and its size.
@@ -66,6 +68,51 @@ func TestEventsTellWhy(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestReasonsWhereThereWasNoValue: the answer that there is none is an entry too, with a reason of
+// its own for not being believed any more.
+func TestReasonsWhereThereWasNoValue(t *testing.T) {
+	for name, row := range map[string]struct {
+		before func(t *testing.T, r *dogpile.Region)
+		want   dogpile.Reason
+		age    time.Duration
+	}{
+		"expired":            {func(*testing.T, *dogpile.Region) { pass(90 * time.Second) }, dogpile.ReasonExpired, 90 * time.Second},
+		"invalidated":        {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Hard), nil) }, dogpile.ReasonInvalidated, 0},
+		"invalidated softly": {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Soft), nil) }, dogpile.ReasonInvalidated, 0},
+		"tagged": {func(t *testing.T, r *dogpile.Region) {
+			wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Soft, "t"), nil)
+		}, dogpile.ReasonTagged, 0},
+		"deleted": {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Delete", r.Delete(bg, "k"), nil) }, dogpile.ReasonAbsent, 0},
+	} {
+		for kind, bytes := range map[string]bool{"objects": false, "bytes": true} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					rec := new(recorder)
+					r := newRegion(t, unending{driver.Proxy{Backend: newFake(t, like{bytes: bytes})}}, &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
+					c := dogpile.NewCache(r, notFoundFor(time.Minute))
+					none := func(context.Context) (v product, err error) { return v, sql.ErrNoRows }
+					_, err := c.GetOrCreate(bg, "k", none)
+					wantErr(t, "GetOrCreate", err, sql.ErrNoRows)
+					row.before(t, r)
+					rec.take("miss")
+					for call, do := range map[string]func(){
+						"Get":      func() { _, _, _ = c.Get(bg, "k") },
+						"GetMulti": func() { _, _ = c.GetMulti(bg, []string{"k"}) },
+						"GetOrCreate": func() {
+							_, _ = c.GetOrCreate(bg, "k", func(context.Context) (v product, err error) { return v, errOrigin })
+						},
+					} {
+						do()
+						if es := rec.take("miss"); len(es) != 1 || es[0].Reason != row.want || es[0].Age != row.age {
+							t.Errorf("%s: %+v, want %q and the age %v", call, es, row.want, row.age)
+						}
+					}
+				})
+			})
+		}
 	}
 }
 
