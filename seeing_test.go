@@ -322,13 +322,68 @@ func TestRegionsAreListed(t *testing.T) {
 	wantErr(t, "Close", second.Close(bg), nil)
 }
 
+// TestCreatingCountsItsOwnWaiters: and not those of another creation of the same key.
+func TestCreatingCountsItsOwnWaiters(t *testing.T) {
+	for name, forget := range map[string]func(c *dogpile.Cache[int], r *dogpile.Region) error{
+		"Delete":     func(_ *dogpile.Cache[int], r *dogpile.Region) error { return r.Delete(bg, "k") },
+		"Set":        func(c *dogpile.Cache[int], _ *dogpile.Region) error { return c.Set(bg, "k", 0) },
+		"Invalidate": func(_ *dogpile.Cache[int], r *dogpile.Region) error { return r.Invalidate(bg, dogpile.Hard) },
+		"Refresh":    func(*dogpile.Cache[int], *dogpile.Region) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRegion(t, newFake(t, like{}), nil)
+				c := dogpile.NewCache[int](r, nil)
+				calls := crowd(3, get(c, "k", counting(30*time.Second).create))
+				wantWaiters(t, r, "before", 3)
+				pass(time.Second)
+				wantErr(t, name, forget(c, r), nil)
+				wantWaiters(t, r, "when it is forgotten", 3)
+				call, want := get(c, "k", counting(30*time.Second).create), []int{3, 2}
+				refresh := func() (int, error) { return c.Refresh(bg, "k", counting(30*time.Second).create) }
+				switch name {
+				case "Set": // the second waits for the first to end, and then begins anew
+					call, want = refresh, []int{3, 1}
+				case "Refresh": // as it does for what was not forgotten
+					call, want = refresh, []int{3}
+				}
+				calls = append(calls, crowd(2, call)...)
+				pass(time.Second)
+				wantWaiters(t, r, "and another begins", want...)
+				ctx, cancel := context.WithCancel(bg)
+				leaver := start(func() (int, error) { return c.GetOrCreate(dogpile.Bypass(ctx), "k", counting(30*time.Second).create) })
+				pass(time.Second)
+				wantWaiters(t, r, "and one that is shared with nobody", append(want, 1)...)
+				cancel()
+				<-leaver
+				wantWaiters(t, r, "which is left", append(want, 0)...)
+				for _, call := range calls {
+					<-call
+				}
+			})
+		})
+	}
+}
+
+// wantWaiters compares how many wait for each creation, the oldest first.
+func wantWaiters(t *testing.T, r *dogpile.Region, when string, want ...int) {
+	t.Helper()
+	var got []int
+	for _, cr := range r.Creating() {
+		got = append(got, cr.Waiters)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %v wait, want %v", when, got, want)
+	}
+}
+
 // TestCreatingListsWhatRuns: with its waiters, until it is over.
 func TestCreatingListsWhatRuns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRegion(t, newFake(t, like{}), nil)
 		c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "n"})
 		began := time.Now()
-		one := crowd(3, get(c, "k", counting(time.Minute).create))
+		one := crowd(3, get(c, "k", counting(30*time.Second).create))
 		pass(time.Second)
 		several := start(func() (map[string]int, error) {
 			return c.GetOrCreateMulti(bg, []string{"b", "a"}, func(ctx context.Context, _ []string) (map[string]int, error) {
