@@ -334,13 +334,13 @@ func TestCreatingCountsItsOwnWaiters(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRegion(t, newFake(t, like{}), nil)
 				c := dogpile.NewCache[int](r, nil)
-				calls := crowd(3, get(c, "k", counting(30*time.Second).create))
+				calls := crowd(3, get(c, "k", counting(20*time.Second).create))
 				wantWaiters(t, r, "before", 3)
 				pass(time.Second)
 				wantErr(t, name, forget(c, r), nil)
 				wantWaiters(t, r, "when it is forgotten", 3)
-				call, want := get(c, "k", counting(30*time.Second).create), []int{3, 2}
-				refresh := func() (int, error) { return c.Refresh(bg, "k", counting(30*time.Second).create) }
+				call, want := get(c, "k", counting(20*time.Second).create), []int{3, 2}
+				refresh := func() (int, error) { return c.Refresh(bg, "k", counting(20*time.Second).create) }
 				switch name {
 				case "Set": // the second waits for the first to end, and then begins anew
 					call, want = refresh, []int{3, 1}
@@ -351,7 +351,7 @@ func TestCreatingCountsItsOwnWaiters(t *testing.T) {
 				pass(time.Second)
 				wantWaiters(t, r, "and another begins", want...)
 				ctx, cancel := context.WithCancel(bg)
-				leaver := start(func() (int, error) { return c.GetOrCreate(dogpile.Bypass(ctx), "k", counting(30*time.Second).create) })
+				leaver := start(func() (int, error) { return c.GetOrCreate(dogpile.Bypass(ctx), "k", counting(20*time.Second).create) })
 				pass(time.Second)
 				wantWaiters(t, r, "and one that is shared with nobody", append(want, 1)...)
 				cancel()
@@ -383,7 +383,7 @@ func TestCreatingListsWhatRuns(t *testing.T) {
 		r := newRegion(t, newFake(t, like{}), nil)
 		c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "n"})
 		began := time.Now()
-		one := crowd(3, get(c, "k", counting(30*time.Second).create))
+		one := crowd(3, get(c, "k", counting(20*time.Second).create))
 		pass(time.Second)
 		several := start(func() (map[string]int, error) {
 			return c.GetOrCreateMulti(bg, []string{"b", "a"}, func(ctx context.Context, _ []string) (map[string]int, error) {
