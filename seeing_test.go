@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -294,6 +295,79 @@ func TestJoinHooks(t *testing.T) {
 	}()
 	if len(order) != 1 {
 		t.Errorf("after a panic %v", order)
+	}
+}
+
+// TestAPanicLosesNoContextOfOtherHooks: a span that one has begun is ended, whichever of the others
+// panics.
+func TestAPanicLosesNoContextOfOtherHooks(t *testing.T) {
+	for name, row := range map[string]struct {
+		panics []int // of three hooks
+		errors int64
+	}{
+		"none": {nil, 0}, "the first": {[]int{0}, 1}, "the second": {[]int{1}, 1}, "the last": {[]int{2}, 1},
+		"the first two": {[]int{0, 1}, 2}, "all but the second": {[]int{0, 2}, 2}, "all": {[]int{0, 1, 2}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type span int
+			var begun, ended []int
+			var hooks []*dogpile.Hooks
+			for i := range 3 {
+				hooks = append(hooks, &dogpile.Hooks{
+					Creating: func(ctx context.Context, _ dogpile.Event) context.Context {
+						if slices.Contains(row.panics, i) {
+							panic("boom")
+						}
+						begun = append(begun, i)
+						return context.WithValue(ctx, span(i), true)
+					},
+					Create: func(ctx context.Context, _ dogpile.Event) {
+						if ctx.Value(span(i)) != nil {
+							ended = append(ended, i)
+						}
+					},
+				})
+			}
+			joined := map[string]*dogpile.Hooks{
+				"joined at once":  dogpile.JoinHooks(hooks...),
+				"joined before":   dogpile.JoinHooks(dogpile.JoinHooks(hooks[:2]...), hooks[2]),
+				"joined behind":   dogpile.JoinHooks(hooks[0], dogpile.JoinHooks(hooks[1:]...)),
+				"joined with nil": dogpile.JoinHooks(nil, hooks[0], &dogpile.Hooks{}, hooks[1], hooks[2], nil),
+			}
+			for how, h := range joined {
+				begun, ended = nil, nil
+				book := newLogbook()
+				r := newRegion(t, newFake(t, like{}), &dogpile.Options{Hooks: h, Logger: slog.New(book)})
+				var inside []int
+				_, err := dogpile.NewCache[int](r, nil).GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
+					for i := range 3 {
+						if ctx.Value(span(i)) != nil {
+							inside = append(inside, i)
+						}
+					}
+					return 1, nil
+				})
+				wantErr(t, "GetOrCreate", err, nil)
+				if len(begun) != 3-len(row.panics) || !slices.Equal(begun, ended) || !slices.Equal(begun, inside) {
+					t.Errorf("%s: spans were begun by %v, ended by %v, and the creator has those of %v", how, begun, ended, inside)
+				}
+				if n := r.Stats().Errors; n != row.errors {
+					t.Errorf("%s: %d errors are counted, want %d", how, n, row.errors)
+				}
+				records, _ := book.all()
+				if logged := len(records) > 0; logged != (row.errors > 0) {
+					t.Errorf("%s: the log has %+v", how, records)
+				}
+				func() {
+					defer func() {
+						if p := recover(); (p != nil) != (row.errors > 0) || p != nil && !strings.Contains(fmt.Sprint(p), "boom") {
+							t.Errorf("%s: without a region it panics with %v", how, p)
+						}
+					}()
+					h.Creating(bg, dogpile.Event{})
+				}()
+			}
+		})
 	}
 }
 
