@@ -3,6 +3,7 @@ package dogpile_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/dogpile-go/dogpile/backend/memory"
 	"github.com/dogpile-go/dogpile/backend/null"
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // vast is a backend in which nothing is the region's, and which is so large that a Scan of it
@@ -148,6 +150,25 @@ func TestScanAsACallOfTheBackend(t *testing.T) {
 			t.Errorf("of a call that takes a second: %+v", told)
 		}
 	})
+}
+
+// TestSizesAreThoseBeforeAndAfterProxies: hooks and Inspect tell what the codec has written, and Scan
+// what there is in the backend.
+func TestSizesAreThoseBeforeAndAfterProxies(t *testing.T) {
+	t.Parallel()
+	rec := new(recorder)
+	r := newRegion(t, newFake(t, like{bytes: true}), &dogpile.Options{
+		Proxies: []func(driver.Backend) driver.Backend{proxy.Compress(nil)}, Hooks: rec.hooks(),
+	})
+	wantErr(t, "Set", dogpile.NewCache[string](r, nil).Set(bg, "k", strings.Repeat("x", 100_000)), nil)
+	got, _, err := r.Inspect(bg, "k")
+	wantErr(t, "Inspect", err, nil)
+	wantErr(t, "Scan", r.Scan(bg, func(f driver.Found) bool {
+		if told := rec.take("store")[0].Size; told < 100_000 || got.Size != told || f.Size == 0 || f.Size > 10_000 {
+			t.Errorf("the sizes are %d as it is stored, %d for Inspect, and %d in the backend", told, got.Size, f.Size)
+		}
+		return true
+	}), nil)
 }
 
 // slowly takes a second for a Scan.
