@@ -78,11 +78,7 @@ func (cr *creation[V]) run(ctx context.Context, at []int, keys []string) (v V, v
 	if cr.one == nil {
 		e.Keys = keys
 	}
-	mangled := make([]string, len(at))
-	for n, i := range at {
-		mangled[n] = cr.keys[i].mangled
-	}
-	defer cr.s.running.add(&runs{Creating{Name: e.Name, Background: e.Background}, keys, mangled})()
+	defer cr.s.running.add(&runs{Creating{Name: e.Name, Background: e.Background}, keys, at, flight.Waiters(ctx)})()
 	err = cr.s.observed(ctx, e, func(ctx context.Context) (err error) {
 		if cr.one != nil {
 			v, err = cr.one(ctx)

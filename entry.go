@@ -119,6 +119,7 @@ type lookup[V any] struct {
 	early   bool // it is fresh, and to be renewed in the background
 
 	notFound bool  // there is an answer, that there is no value
+	lapsed   bool  // there was such an answer, which is not believed any more: it is not found
 	unsure   bool  // it is made of what has tags whose versions nobody knows
 	verdict  State // of the invalidator
 	again    bool  // it was read before, and now under the lease
@@ -195,6 +196,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	if l.notFound && l.state != Fresh {
 		// That there is no value is believed for as long as NotFoundFor says, and not
 		// while somebody asks again.
+		l.lapsed = true
 		l.found, l.notFound, l.use, l.ifError = false, false, flight.Missing, false
 	}
 }

@@ -88,8 +88,7 @@ func (e *entry[V]) tell(ctx context.Context, s *state, name, key string, age tim
 // sc.key. It allocates nothing. age is how old that is; 0: it did not matter.
 func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (_ *entry[V], age time.Duration, ok bool) {
 	if s.near != nil {
-		e, ok := c.nearHit(ctx, s, sc, creates)
-		return e, 0, ok
+		return c.nearHit(ctx, s, sc, creates)
 	}
 	object, left, err := s.lookup(ctx, sc, sc.text())
 	if err != nil {

@@ -87,9 +87,11 @@ func (cr *creation[V]) watch(ctx context.Context, k *creationKey[V]) (stop func(
 // Scan calls found with each entry of the region and with each lease on one, as
 // [driver.Scanner] says: in no order, some perhaps twice, in the caller's goroutine, until found
 // returns false. Entries that are stale or invalid are among them. Keys are the caller's, and
-// what the library keeps for itself is left out. ctx alone limits the time that it takes,
-// and Close ends it with [ErrClosed]. It is for tools; a backend that cannot list what it has,
-// as memcached, is an error in which errors.Is finds [errors.ErrUnsupported].
+// what the library keeps for itself is left out; the Size is that in the backend, after
+// proxies. ctx alone limits the time that it takes. Close and Reconfigure end it with
+// [ErrClosed], wherever it is: a backend that is not used any more is not kept open for a list.
+// It is for tools; a backend that cannot list what it has, as memcached, is an error in which
+// errors.Is finds [errors.ErrUnsupported].
 //
 // A Mangler may have changed keys so that the region's prefix is lost, by hashing them. Then
 // the keys are given as they are stored, and with them everything else that is in the backend
@@ -111,35 +113,41 @@ func (r *Region) Scan(ctx context.Context, found func(driver.Found) bool) error 
 	if err != nil {
 		return r.wrap("scan", "", err)
 	}
-	var ended error
-	stopped := false
+	// Also where nothing is found, for long, the backend is to see the end.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.inUse, cancel)()
+	began, stopped, ended := s.calls(), false, false
 	each := func(f driver.Found) bool {
-		if r.current.Load() == nil {
-			ended = ErrClosed
-		} else if f.Key, ok = own(f.Key); ok {
-			stopped = !found(f)
+		if ended = s.inUse.Err() != nil; ended {
+			return false // the end of ctx comes a moment later
 		}
-		return ended == nil && !stopped
+		if f.Key, ok = own(f.Key); ok {
+			asked := s.calls()
+			stopped = !found(f)
+			began += s.calls() - asked // what found does is no call of the backend
+		}
+		return !stopped
 	}
-	began := s.calls()
 	prefix := s.o.Prefix
 	if s.mangle != nil {
 		prefix = ""
 	}
 	err = sc.Scan(ctx, prefix, each)
-	s.called(ctx, "scan", began, nil, err)
+	unsupported := errors.Is(err, errors.ErrUnsupported)
+	if !unsupported { // otherwise there was no call
+		s.called(ctx, "scan", began, nil, err)
+	}
+	if g, here := s.backend.(*guarded); here && err == nil && !stopped && !ended {
+		err = scan.Each(ctx, s.inUse.Err, g.Leases(prefix), each)
+	}
 	switch {
-	case ended != nil:
-		return r.wrap("scan", "", ended)
-	case errors.Is(err, errors.ErrUnsupported):
-		return r.wrap("scan", "", err) // it is not that the backend has failed
-	case err != nil:
-		return r.backendError(ctx, "scan", "", err)
+	case ended || err != nil && s.inUse.Err() != nil:
+		return r.wrap("scan", "", ErrClosed)
+	case err == nil || unsupported:
+		return r.wrap("scan", "", err)
 	}
-	if g, here := s.backend.(*guarded); here && !stopped {
-		err = scan.Each(ctx, g.Leases(prefix), each)
-	}
-	return r.wrap("scan", "", errors.Join(ended, err))
+	return r.backendError(ctx, "scan", "", err)
 }
 
 // scanned returns what makes the caller's key of one of the backend's. It returns false for
@@ -157,9 +165,11 @@ func (s *state) scanned() (own func(stored string) (key string, is bool), err er
 		if reserved(stored) || slices.Contains(tokens, stored) {
 			return "", false
 		}
-		// A mangler may keep the key, and put something in front of it.
-		if at := strings.Index(stored, prefix); at >= 0 {
-			if key := stored[at+len(prefix):]; s.mangle(prefix+key) == stored {
+		// A mangler may keep the key, and put something in front of it, in which there may be
+		// the prefix too.
+		for at := range len(stored) + 1 {
+			key, is := strings.CutPrefix(stored[at:], prefix)
+			if is && s.mangle(prefix+key) == stored {
 				return key, !reserved(key)
 			}
 		}

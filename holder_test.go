@@ -162,13 +162,15 @@ func TestScanGivesTheCallersKeys(t *testing.T) {
 		want  []string
 		lease string
 	}{
-		"with a prefix":        {dogpile.Options{}, false, keys, "lease"},
-		"with an odd prefix":   {dogpile.Options{Prefix: "a*[b]?\\:"}, false, keys, "lease"},
-		"without one":          {dogpile.Options{Prefix: dogpile.NoPrefix}, true, keys, "lease"},
-		"with one behind":      {dogpile.Options{Mangler: dogpile.Prefix("v2:")}, true, keys, "lease"},
-		"long ones are hashed": {dogpile.Options{Mangler: dogpile.IfLonger(60, dogpile.SHA1)}, true, append(sha("users:", long), keys[:4]...), "lease"},
-		"all hashed":           {dogpile.Options{Mangler: dogpile.SHA1}, true, sha("users:", keys...), sha("users:", "lease")[0]},
-		"kept by this process": {dogpile.Options{Invalidator: &dogpile.LocalInvalidator{}}, false, keys, "lease"},
+		"with a prefix":                       {dogpile.Options{}, false, keys, "lease"},
+		"with an odd prefix":                  {dogpile.Options{Prefix: "a*[b]?\\:"}, false, keys, "lease"},
+		"without one":                         {dogpile.Options{Prefix: dogpile.NoPrefix}, true, keys, "lease"},
+		"with one behind":                     {dogpile.Options{Mangler: dogpile.Prefix("v2:")}, true, keys, "lease"},
+		"with another mangler's prefix alone": {dogpile.Options{Prefix: dogpile.NoPrefix, Mangler: dogpile.Prefix("v2:")}, true, keys, "lease"},
+		"with the same one twice":             {dogpile.Options{Prefix: "a:", Mangler: dogpile.Prefix("a:")}, true, keys, "lease"},
+		"long ones are hashed":                {dogpile.Options{Mangler: dogpile.IfLonger(60, dogpile.SHA1)}, true, append(sha("users:", long), keys[:4]...), "lease"},
+		"all hashed":                          {dogpile.Options{Mangler: dogpile.SHA1}, true, sha("users:", keys...), sha("users:", "lease")[0]},
+		"kept by this process":                {dogpile.Options{Invalidator: &dogpile.LocalInvalidator{}}, false, keys, "lease"},
 	} {
 		for kind, wrap := range map[string]func(driver.Backend) driver.Backend{
 			"memory": func(b driver.Backend) driver.Backend { return b },

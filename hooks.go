@@ -3,6 +3,7 @@ package dogpile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dogpile-go/dogpile/internal/flight"
@@ -44,8 +45,10 @@ type Hooks struct {
 	// Backend is told of each call of the backend, also where a caller gets its error: Op is "get", "set",
 	// "delete", "lock", "wait", "extend", "unlock", "locked", "holder" or "scan", and there are a Duration, an
 	// Err, which may be that of one of several keys, and in Size the bytes that were read or
-	// written. A "lock" that finds that another has the lease is no error. A look into the
-	// memory of this process for a fresh entry is no call.
+	// written, before proxies. A "lock" that finds that another has the lease is no error. A look into the
+	// memory of this process for a fresh entry is no call, and neither is a Scan of a backend
+	// that cannot list what it has. The Duration of a "scan" is without the time that the
+	// caller's function takes.
 	Backend func(ctx context.Context, e Event)
 }
 
@@ -66,8 +69,9 @@ type Event struct {
 	// Age is that of the entry that was found, counted from the end of its creation; 0: there
 	// was none.
 	Age time.Duration
-	// Size is what an entry that was read or stored takes in the backend, in bytes. It is 0
-	// where the backend keeps objects, and for what a copy in this process has answered.
+	// Size is how many bytes an entry that was read or stored has as the codec has written it,
+	// with what the library adds, before proxies: one that compresses keeps less in the backend.
+	// It is 0 where the backend keeps objects, and for what a copy in this process has answered.
 	Size int
 
 	// Background tells of a creation, and of its store and its error, that no caller
@@ -101,7 +105,7 @@ func (l *lookup[V]) reason() Reason {
 		return ""
 	case l.damaged:
 		return ReasonDamaged
-	case !l.found:
+	case !l.found && !l.lapsed:
 		return ReasonAbsent
 	case l.tagged:
 		return ReasonTagged
@@ -117,14 +121,14 @@ func (l *lookup[V]) tells(e *Event) {
 		return
 	}
 	e.Near, e.Reason, e.Size = l.near, l.reason(), l.size
-	if l.found {
+	if l.found || l.lapsed {
 		e.Age = l.age
 	}
 }
 
 // JoinHooks returns hooks that tell all of hs, in that order: a context that Creating returns
 // is given to the next. Any of hs may be nil; if all are, so is the result. One that panics
-// does not keep the others from being told.
+// does not keep the others from being told, nor the creator from getting their contexts.
 func JoinHooks(hs ...*Hooks) *Hooks {
 	var joined *Hooks
 	for _, h := range hs {
@@ -178,31 +182,73 @@ func joinCreating(first, then func(context.Context, Event) context.Context) func
 		return first
 	}
 	return func(ctx context.Context, e Event) (inner context.Context) {
-		inner = ctx
+		c := &contexts{inner: ctx}
 		defer func() {
-			if more := then(inner, e); more != nil {
-				inner = more
-			}
+			c.panicked(recover())
+			defer func() {
+				c.panicked(recover())
+				if len(c.panics) > 0 {
+					panic(c)
+				}
+				inner = c.inner
+			}()
+			c.tell(then, e)
 		}()
-		if more := first(ctx, e); more != nil {
-			inner = more
-		}
-		return inner
+		c.tell(first, e)
+		return nil // in the end it is c.inner
 	}
 }
 
+// contexts is what comes of hooks Creating that are told one after the other. If one panics, so do
+// they all together in the end, with the contexts of the others:
+//
+//  1. The first panics.  2. The second begins a span.  3. The creator runs, and Create is told of
+//     it. In the context of 1 the span would never end.
+type contexts struct {
+	inner  context.Context
+	panics []any
+}
+
+func (c *contexts) tell(hook func(context.Context, Event) context.Context, e Event) {
+	if more := hook(c.inner, e); more != nil {
+		c.inner = more
+	}
+}
+
+// panicked notes what a hook has panicked with; nil: it has not.
+func (c *contexts) panicked(p any) {
+	if some, joined := p.(*contexts); joined {
+		c.inner, c.panics = some.inner, append(c.panics, some.panics...)
+	} else if p != nil {
+		c.panics = append(c.panics, p)
+	}
+}
+
+// Error shows the values of the panics, to one who calls joined hooks without a region.
+func (c *contexts) Error() string { return fmt.Sprint(c.panics...) }
+
 // creating tells Hooks.Creating that a creator is about to run, and returns the context for it.
-func (s *state) creating(ctx context.Context, e Event) (inner context.Context) {
+func (s *state) creating(ctx context.Context, e Event) context.Context {
 	if s.o.Hooks.Creating == nil {
 		return ctx
 	}
-	inner = ctx
-	s.event(ctx, func(ctx context.Context, e Event) {
-		if more := s.o.Hooks.Creating(ctx, e); more != nil {
-			inner = more
-		}
+	c := &contexts{inner: ctx}
+	s.event(ctx, func(_ context.Context, e Event) {
+		defer func() {
+			c.panicked(recover())
+			for i, p := range c.panics {
+				if i == len(c.panics)-1 {
+					panic(p) // again, on the stack of the hook
+				}
+				func() {
+					defer s.contain(ctx, "hook")
+					panic(p)
+				}()
+			}
+		}()
+		c.tell(s.o.Hooks.Creating, e)
 	}, e)
-	return inner
+	return c.inner
 }
 
 // ErrAborted is what [Hooks].Create is told of a creator that did not return. Callers get a

@@ -16,7 +16,8 @@ type Stored struct {
 	Entry[any]
 	// Reason tells why the entry is not fresh, or why there is none; empty: it is fresh.
 	Reason Reason
-	// Size is what the entry takes in the backend, in bytes; 0 where that keeps objects.
+	// Size is how many bytes the entry has as the codec has written it, with what the library
+	// adds, before proxies: one that compresses keeps less in the backend. 0: it is an object.
 	Size int
 	// TTL is what is left until the backend drops the entry; 0: no time ends it. Where the
 	// backend does not tell, it is reckoned from the options of the region. An entry that is
@@ -47,18 +48,19 @@ func (r *Region) Inspect(ctx context.Context, key string) (found Stored, ok bool
 	c := &Cache[any]{region: r, raw: true}
 	c.o.Codec = rawCodec{}
 	l, err := c.look(ctx, s, "inspect", key)
-	if err != nil || !l.found {
+	notFound := l != nil && (l.notFound || l.lapsed)
+	if err != nil || !l.found && !l.lapsed {
 		if err == nil {
 			found.Reason = l.reason()
 		}
 		return found, false, err
 	}
-	if l.notFound {
+	if notFound {
 		l.value = nil // that of an object is the zero value of its type
 	}
 	return Stored{
 		Entry: l.entry(0), Reason: l.reason(), Size: l.size, TTL: s.left(l), Took: l.took,
-		Schema: l.schema, NotFound: l.notFound,
+		Schema: l.schema, NotFound: notFound,
 	}, true, nil
 }
 
@@ -67,7 +69,7 @@ func (s *state) left(l *lookup[any]) time.Duration {
 	if l.left > 0 {
 		return l.left
 	}
-	ttl := s.ttl(s.o.Expiration, &stored.Meta{ExpireIn: l.expireIn, StaleFor: l.staleFor, StaleIfError: l.standIn, NotFound: l.notFound})
+	ttl := s.ttl(s.o.Expiration, &stored.Meta{ExpireIn: l.expireIn, StaleFor: l.staleFor, StaleIfError: l.standIn, NotFound: l.notFound || l.lapsed})
 	if ttl == 0 {
 		return 0
 	}

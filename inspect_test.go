@@ -37,7 +37,24 @@ func TestInspectTellsOfEntriesOfAnyType(t *testing.T) {
 			"fresh":       {},
 			"of a schema": {o: &dogpile.CacheOptions[product]{Schema: "2"}},
 			"tagged":      {o: &dogpile.CacheOptions[product]{Tags: func(string) []string { return []string{"t", "u"} }}},
-			"not found":   {o: &dogpile.CacheOptions[product]{NotFound: sql.ErrNoRows, NotFoundFor: time.Minute}, err: sql.ErrNoRows},
+			"not found, and softly invalidated": {
+				o: notFoundFor(time.Minute), err: sql.ErrNoRows,
+				after: func(t *testing.T, r *dogpile.Region) { wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Soft), nil) },
+				state: dogpile.Stale, reason: dogpile.ReasonInvalidated,
+			},
+			"not found, of a tag that is invalidated": {
+				o: notFoundFor(time.Minute), err: sql.ErrNoRows,
+				after: func(t *testing.T, r *dogpile.Region) {
+					wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Hard, "t"), nil)
+				},
+				state: dogpile.Invalidated, reason: dogpile.ReasonTagged,
+			},
+			"not found, long ago": {
+				o: notFoundFor(time.Minute), err: sql.ErrNoRows,
+				after: func(*testing.T, *dogpile.Region) { pass(90 * time.Second) },
+				state: dogpile.Stale, reason: dogpile.ReasonExpired,
+			},
+			"not found": {o: notFoundFor(time.Minute), err: sql.ErrNoRows},
 			"expired": {
 				after: func(*testing.T, *dogpile.Region) { pass(90 * time.Second) },
 				state: dogpile.Stale, reason: dogpile.ReasonExpired,
@@ -53,7 +70,7 @@ func TestInspectTellsOfEntriesOfAnyType(t *testing.T) {
 		} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
-					r := newRegion(t, backend(t), &dogpile.Options{Expiration: time.Minute})
+					r := newRegion(t, unending{driver.Proxy{Backend: backend(t)}}, &dogpile.Options{Expiration: time.Minute})
 					c, want := dogpile.NewCache(r, row.o), product{"lamp", 42}
 					_, err := c.GetOrCreate(bg, "k", func(context.Context) (product, error) { pass(time.Second); return want, row.err })
 					wantErr(t, "GetOrCreate", err, row.err)
@@ -81,6 +98,25 @@ func TestInspectTellsOfEntriesOfAnyType(t *testing.T) {
 			})
 		}
 	}
+}
+
+func notFoundFor(d time.Duration) *dogpile.CacheOptions[product] {
+	return &dogpile.CacheOptions[product]{NotFound: sql.ErrNoRows, NotFoundFor: d, Tags: func(string) []string { return []string{"t"} }}
+}
+
+// unending keeps what it is given for longer than it is told to, as a backend may.
+type unending struct{ driver.Proxy }
+
+func (u unending) Set(ctx context.Context, items []driver.Item) error {
+	kept := slices.Clone(items)
+	for i := range kept {
+		kept[i].TTL = 0
+	}
+	err := u.Proxy.Set(ctx, kept)
+	for i := range items {
+		items[i].Err = kept[i].Err
+	}
+	return err
 }
 
 // wantStored checks what does not change with time.
@@ -131,6 +167,31 @@ func TestInspectOfWhatIsNoEntry(t *testing.T) {
 		_, _, err = new(dogpile.Region).Inspect(bg, "k")
 		wantErr(t, "of a region that is not configured", err, dogpile.ErrNotConfigured)
 	})
+}
+
+// TestInspectTellsWhatIsLeft: 0 means that no time ends the entry, and nothing else.
+func TestInspectTellsWhatIsLeft(t *testing.T) {
+	for name, row := range map[string]struct {
+		expiration, age, want time.Duration
+	}{
+		"some time is left":         {time.Minute, 90 * time.Second, 30 * time.Second},
+		"it has passed":             {time.Minute, time.Hour, 1},
+		"it passes at this instant": {time.Minute, 2 * time.Minute, 1},
+		"no time ends it":           {dogpile.Never, time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := unending{driver.Proxy{Backend: newFake(t, like{bytes: true})}}
+				r := newRegion(t, b, &dogpile.Options{Expiration: row.expiration})
+				wantErr(t, "Set", dogpile.NewCache[int](r, nil).Set(bg, "k", 1), nil)
+				pass(row.age)
+				got, ok, err := r.Inspect(bg, "k")
+				if !ok || err != nil || (got.TTL-row.want).Abs() > time.Microsecond || row.want > 0 && got.TTL == 0 || row.want == 0 && got.TTL != 0 {
+					t.Errorf("TTL = %v, want %v; %v, %v", got.TTL, row.want, ok, err)
+				}
+			})
+		})
+	}
 }
 
 // TestInspectLeavesCopiesAlone: a copy of bytes would be none for those who ask for values.

@@ -63,7 +63,7 @@ type Creating struct {
 	Name       string    // of the cache or function; empty where there is none
 	Key        string    // the user's key; of a creation of several keys there is one for each
 	Since      time.Time // when the creator was called
-	Waiters    int       // callers that wait for the value, with the one that has brought the creator
+	Waiters    int       // callers that wait for what this creator makes, with the one that has brought it
 	Background bool      // no caller waited for it when it began
 }
 
@@ -75,7 +75,7 @@ func (r *Region) Creating() []Creating {
 	r.mu.Unlock()
 	var all []Creating
 	for _, s := range states {
-		all = append(all, s.running.list(s)...)
+		all = append(all, s.running.list()...)
 	}
 	slices.SortStableFunc(all, func(a, b Creating) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Key, b.Key))
@@ -92,7 +92,9 @@ type running struct {
 // runs is one creator that runs.
 type runs struct {
 	Creating
-	keys, mangled []string
+	keys    []string
+	at      []int            // their positions in the call
+	waiters func(at int) int // of each
 }
 
 // add notes a creator that runs until it is over.
@@ -111,13 +113,13 @@ func (rs *running) add(r *runs) (over func()) {
 	}
 }
 
-func (rs *running) list(s *state) (all []Creating) {
+func (rs *running) list() (all []Creating) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for r := range rs.now {
 		for i, key := range r.keys {
 			c := r.Creating
-			c.Key, c.Waiters = key, s.flights.Waiters(r.mangled[i])
+			c.Key, c.Waiters = key, r.waiters(r.at[i])
 			all = append(all, c)
 		}
 	}

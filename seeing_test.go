@@ -2,8 +2,10 @@ package dogpile_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/driver"
 )
 
 // TestEventsTellWhy: for what was found instead of a fresh entry, its age and its size.
@@ -66,6 +69,51 @@ func TestEventsTellWhy(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestReasonsWhereThereWasNoValue: the answer that there is none is an entry too, with a reason of
+// its own for not being believed any more.
+func TestReasonsWhereThereWasNoValue(t *testing.T) {
+	for name, row := range map[string]struct {
+		before func(t *testing.T, r *dogpile.Region)
+		want   dogpile.Reason
+		age    time.Duration
+	}{
+		"expired":            {func(*testing.T, *dogpile.Region) { pass(90 * time.Second) }, dogpile.ReasonExpired, 90 * time.Second},
+		"invalidated":        {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Hard), nil) }, dogpile.ReasonInvalidated, 0},
+		"invalidated softly": {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Invalidate", r.Invalidate(bg, dogpile.Soft), nil) }, dogpile.ReasonInvalidated, 0},
+		"tagged": {func(t *testing.T, r *dogpile.Region) {
+			wantErr(t, "InvalidateTags", r.InvalidateTags(bg, dogpile.Soft, "t"), nil)
+		}, dogpile.ReasonTagged, 0},
+		"deleted": {func(t *testing.T, r *dogpile.Region) { wantErr(t, "Delete", r.Delete(bg, "k"), nil) }, dogpile.ReasonAbsent, 0},
+	} {
+		for kind, bytes := range map[string]bool{"objects": false, "bytes": true} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					rec := new(recorder)
+					r := newRegion(t, unending{driver.Proxy{Backend: newFake(t, like{bytes: bytes})}}, &dogpile.Options{Expiration: time.Minute, Hooks: rec.hooks()})
+					c := dogpile.NewCache(r, notFoundFor(time.Minute))
+					none := func(context.Context) (v product, err error) { return v, sql.ErrNoRows }
+					_, err := c.GetOrCreate(bg, "k", none)
+					wantErr(t, "GetOrCreate", err, sql.ErrNoRows)
+					row.before(t, r)
+					rec.take("miss")
+					for call, do := range map[string]func(){
+						"Get":      func() { _, _, _ = c.Get(bg, "k") },
+						"GetMulti": func() { _, _ = c.GetMulti(bg, []string{"k"}) },
+						"GetOrCreate": func() {
+							_, _ = c.GetOrCreate(bg, "k", func(context.Context) (v product, err error) { return v, errOrigin })
+						},
+					} {
+						do()
+						if es := rec.take("miss"); len(es) != 1 || es[0].Reason != row.want || es[0].Age != row.age {
+							t.Errorf("%s: %+v, want %q and the age %v", call, es, row.want, row.age)
+						}
+					}
+				})
+			})
+		}
 	}
 }
 
@@ -250,6 +298,79 @@ func TestJoinHooks(t *testing.T) {
 	}
 }
 
+// TestAPanicLosesNoContextOfOtherHooks: a span that one has begun is ended, whichever of the others
+// panics.
+func TestAPanicLosesNoContextOfOtherHooks(t *testing.T) {
+	for name, row := range map[string]struct {
+		panics []int // of three hooks
+		errors int64
+	}{
+		"none": {nil, 0}, "the first": {[]int{0}, 1}, "the second": {[]int{1}, 1}, "the last": {[]int{2}, 1},
+		"the first two": {[]int{0, 1}, 2}, "all but the second": {[]int{0, 2}, 2}, "all": {[]int{0, 1, 2}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type span int
+			var begun, ended []int
+			var hooks []*dogpile.Hooks
+			for i := range 3 {
+				hooks = append(hooks, &dogpile.Hooks{
+					Creating: func(ctx context.Context, _ dogpile.Event) context.Context {
+						if slices.Contains(row.panics, i) {
+							panic("boom")
+						}
+						begun = append(begun, i)
+						return context.WithValue(ctx, span(i), true)
+					},
+					Create: func(ctx context.Context, _ dogpile.Event) {
+						if ctx.Value(span(i)) != nil {
+							ended = append(ended, i)
+						}
+					},
+				})
+			}
+			joined := map[string]*dogpile.Hooks{
+				"joined at once":  dogpile.JoinHooks(hooks...),
+				"joined before":   dogpile.JoinHooks(dogpile.JoinHooks(hooks[:2]...), hooks[2]),
+				"joined behind":   dogpile.JoinHooks(hooks[0], dogpile.JoinHooks(hooks[1:]...)),
+				"joined with nil": dogpile.JoinHooks(nil, hooks[0], &dogpile.Hooks{}, hooks[1], hooks[2], nil),
+			}
+			for how, h := range joined {
+				begun, ended = nil, nil
+				book := newLogbook()
+				r := newRegion(t, newFake(t, like{}), &dogpile.Options{Hooks: h, Logger: slog.New(book)})
+				var inside []int
+				_, err := dogpile.NewCache[int](r, nil).GetOrCreate(bg, "k", func(ctx context.Context) (int, error) {
+					for i := range 3 {
+						if ctx.Value(span(i)) != nil {
+							inside = append(inside, i)
+						}
+					}
+					return 1, nil
+				})
+				wantErr(t, "GetOrCreate", err, nil)
+				if len(begun) != 3-len(row.panics) || !slices.Equal(begun, ended) || !slices.Equal(begun, inside) {
+					t.Errorf("%s: spans were begun by %v, ended by %v, and the creator has those of %v", how, begun, ended, inside)
+				}
+				if n := r.Stats().Errors; n != row.errors {
+					t.Errorf("%s: %d errors are counted, want %d", how, n, row.errors)
+				}
+				records, _ := book.all()
+				if logged := len(records) > 0; logged != (row.errors > 0) {
+					t.Errorf("%s: the log has %+v", how, records)
+				}
+				func() {
+					defer func() {
+						if p := recover(); (p != nil) != (row.errors > 0) || p != nil && !strings.Contains(fmt.Sprint(p), "boom") {
+							t.Errorf("%s: without a region it panics with %v", how, p)
+						}
+					}()
+					h.Creating(bg, dogpile.Event{})
+				}()
+			}
+		})
+	}
+}
+
 func TestRegionsAreListed(t *testing.T) {
 	b := newFake(t, like{})
 	listed := func(r *dogpile.Region) bool { return slices.Contains(dogpile.Regions(), r) }
@@ -275,13 +396,68 @@ func TestRegionsAreListed(t *testing.T) {
 	wantErr(t, "Close", second.Close(bg), nil)
 }
 
+// TestCreatingCountsItsOwnWaiters: and not those of another creation of the same key.
+func TestCreatingCountsItsOwnWaiters(t *testing.T) {
+	for name, forget := range map[string]func(c *dogpile.Cache[int], r *dogpile.Region) error{
+		"Delete":     func(_ *dogpile.Cache[int], r *dogpile.Region) error { return r.Delete(bg, "k") },
+		"Set":        func(c *dogpile.Cache[int], _ *dogpile.Region) error { return c.Set(bg, "k", 0) },
+		"Invalidate": func(_ *dogpile.Cache[int], r *dogpile.Region) error { return r.Invalidate(bg, dogpile.Hard) },
+		"Refresh":    func(*dogpile.Cache[int], *dogpile.Region) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRegion(t, newFake(t, like{}), nil)
+				c := dogpile.NewCache[int](r, nil)
+				calls := crowd(3, get(c, "k", counting(20*time.Second).create))
+				wantWaiters(t, r, "before", 3)
+				pass(time.Second)
+				wantErr(t, name, forget(c, r), nil)
+				wantWaiters(t, r, "when it is forgotten", 3)
+				call, want := get(c, "k", counting(20*time.Second).create), []int{3, 2}
+				refresh := func() (int, error) { return c.Refresh(bg, "k", counting(20*time.Second).create) }
+				switch name {
+				case "Set": // the second waits for the first to end, and then begins anew
+					call, want = refresh, []int{3, 1}
+				case "Refresh": // as it does for what was not forgotten
+					call, want = refresh, []int{3}
+				}
+				calls = append(calls, crowd(2, call)...)
+				pass(time.Second)
+				wantWaiters(t, r, "and another begins", want...)
+				ctx, cancel := context.WithCancel(bg)
+				leaver := start(func() (int, error) { return c.GetOrCreate(dogpile.Bypass(ctx), "k", counting(20*time.Second).create) })
+				pass(time.Second)
+				wantWaiters(t, r, "and one that is shared with nobody", append(want, 1)...)
+				cancel()
+				<-leaver
+				wantWaiters(t, r, "which is left", append(want, 0)...)
+				for _, call := range calls {
+					<-call
+				}
+			})
+		})
+	}
+}
+
+// wantWaiters compares how many wait for each creation, the oldest first.
+func wantWaiters(t *testing.T, r *dogpile.Region, when string, want ...int) {
+	t.Helper()
+	var got []int
+	for _, cr := range r.Creating() {
+		got = append(got, cr.Waiters)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %v wait, want %v", when, got, want)
+	}
+}
+
 // TestCreatingListsWhatRuns: with its waiters, until it is over.
 func TestCreatingListsWhatRuns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRegion(t, newFake(t, like{}), nil)
 		c := dogpile.NewCache(r, &dogpile.CacheOptions[int]{Name: "n"})
 		began := time.Now()
-		one := crowd(3, get(c, "k", counting(time.Minute).create))
+		one := crowd(3, get(c, "k", counting(20*time.Second).create))
 		pass(time.Second)
 		several := start(func() (map[string]int, error) {
 			return c.GetOrCreateMulti(bg, []string{"b", "a"}, func(ctx context.Context, _ []string) (map[string]int, error) {

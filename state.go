@@ -33,9 +33,11 @@ type state struct {
 	mangle  Mangler
 	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
-	usage     *usage        // nil: the backend is the user's
-	running   running       // creators
-	flights   *flight.Table // of this configuration alone: another one has other entries
+	inUse     context.Context // ends when it will not be in force any more
+	retired   func()          // ends inUse
+	usage     *usage          // nil: the backend is the user's
+	running   running         // creators
+	flights   *flight.Table   // of this configuration alone: another one has other entries
 	versions  versions
 	tags      *tagScope
 	local     *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
@@ -109,6 +111,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return nil, err
 	}
 	s := &state{region: r, o: complete, chain: b, flights: new(flight.Table), listening: make(chan struct{}, 1)}
+	s.inUse, s.retired = context.WithCancel(context.Background())
 	for i := len(complete.Proxies) - 1; i >= 0; i-- {
 		if s.chain = complete.Proxies[i](s.chain); driver.IsNil(s.chain) {
 			return nil, &optionError{"Proxies", fmt.Sprintf("element %d returned nil", i)}

@@ -75,8 +75,8 @@ type Scanner interface {
 type Found struct {
 	// Key is the key of the entry, or that on which the lease is.
 	Key string
-	// Size is how many bytes the entry has. It is 0 for a lease, and where it is not known,
-	// as for Go values.
+	// Size is how many bytes the entry has in the backend, as the last proxy has written it. It is
+	// 0 for a lease, and where it is not known, as for Go values.
 	Size int
 	// TTL is what is left until the entry is dropped, or the lease runs out. 0: no time ends
 	// it, or it is not known.

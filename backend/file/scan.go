@@ -15,7 +15,7 @@ import (
 // transactions of some rows each. These keep nobody from writing. Values are not read.
 // Options.Timeout bounds each transaction. What was damaged is found like other entries.
 func (b *Backend) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
-	return scanning.Each(ctx, func(yield func([]driver.Found, error) bool) {
+	return scanning.Each(ctx, b.over, func(yield func([]driver.Found, error) bool) {
 		for _, pages := range []iter.Seq2[[]driver.Found, error]{b.pages(ctx, entryPages(prefix)), b.pages(ctx, leasePages(prefix))} {
 			for page, err := range pages {
 				if !yield(page, failed(err)) {
@@ -24,6 +24,14 @@ func (b *Backend) Scan(ctx context.Context, prefix string, found func(driver.Fou
 			}
 		}
 	}, found)
+}
+
+// over returns an error once b is closed.
+func (b *Backend) over() error {
+	if b.ctx.Err() != nil {
+		return errClosed
+	}
+	return nil
 }
 
 // pages calls next again and again, until it returns that nothing is left.

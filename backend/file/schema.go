@@ -10,10 +10,10 @@ import (
 
 // The file is a SQLite database with these numbers in its header, which say that
 // it is a cache and of which version.
-const (
-	applicationID = 0x646f6770 // "dogp"
-	version       = 2
-)
+const applicationID = 0x646f6770 // "dogp"
+
+// version changes when the tables do. It is a variable for tests alone.
+var version int64 = 2
 
 // An entry is found by the hash of its key; the key itself is compared. Times
 // are in milliseconds since 1970, written in nanoseconds. Small columns come
@@ -128,7 +128,7 @@ func (c *conn) inspect() (empty bool, err error) {
 	case id != applicationID:
 		return false, errForeign
 	case v != version:
-		return false, errVersion
+		return false, fmt.Errorf("%w: it has version %d, and this program needs %d", errVersion, v, version)
 	}
 	for name, sql := range tables {
 		switch made, err := c.text(`SELECT sql FROM sqlite_schema WHERE name = '` + name + `'`); {

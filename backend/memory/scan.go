@@ -13,18 +13,23 @@ import (
 // Scan implements driver.Scanner. Without a bound it looks at a 256th of all entries at a time,
 // in which nothing can be stored meanwhile; with one it holds nothing up. Go values have no size.
 func (b *Backend) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
-	return scan.Each(ctx, func(yield func([]driver.Found, error) bool) {
+	return scan.Each(ctx, b.over, func(yield func([]driver.Found, error) bool) {
 		for _, pages := range []iter.Seq2[[]driver.Found, error]{b.entries(prefix), b.leases.Leases(prefix)} {
 			for page, err := range pages {
-				if b.closed.Load() {
-					page, err = nil, errClosed
-				}
 				if !yield(page, err) {
 					return
 				}
 			}
 		}
 	}, found)
+}
+
+// over returns an error once b is closed.
+func (b *Backend) over() error {
+	if b.closed.Load() {
+		return errClosed
+	}
+	return nil
 }
 
 // entries returns the entries whose keys begin with prefix. There are no errors.

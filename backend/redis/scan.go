@@ -22,7 +22,7 @@ var errUnknownNodes = errors.New("redis: no node of the Cluster has told which s
 
 // scan is Backend.Scan.
 func (c *core) scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
-	return scan.Each(ctx, func(yield func([]driver.Found, error) bool) {
+	return scan.Each(ctx, c.life.Err, func(yield func([]driver.Found, error) bool) {
 		nodes, err := c.primaries(ctx)
 		if err != nil {
 			yield(nil, err)
@@ -127,7 +127,7 @@ func (c *core) scanOnce(ctx context.Context, node asks, cursor string, args []st
 	cmd.nargs = copy(cmd.args[:], args)
 	answer, err := node(ctx, cmd).AsScanEntry()
 	if err != nil {
-		return "", nil, c.scanFailed(err)
+		return "", nil, failed(err)
 	}
 	var cmds []command // two for each of page
 	for _, name := range answer.Elements {
@@ -156,7 +156,7 @@ func (c *core) describe(page []driver.Found, results []rueidis.RedisResult) (the
 	for i, f := range page {
 		left, err := results[2*i+1].AsInt64()
 		if err != nil {
-			return nil, c.scanFailed(err)
+			return nil, failed(err)
 		}
 		held := true
 		if f.Holder != nil {
@@ -170,7 +170,7 @@ func (c *core) describe(page []driver.Found, results []rueidis.RedisResult) (the
 		case ok && begins(reply, "WRONGTYPE"):
 			continue
 		case err != nil:
-			return nil, c.scanFailed(err)
+			return nil, failed(err)
 		case !held || left == -2:
 			continue
 		}
@@ -180,14 +180,6 @@ func (c *core) describe(page []driver.Found, results []rueidis.RedisResult) (the
 		there = append(there, f)
 	}
 	return there, nil
-}
-
-// scanFailed is failed, and tells of a Close in the middle.
-func (c *core) scanFailed(err error) error {
-	if c.life.Err() != nil {
-		return errClosed
-	}
-	return failed(err)
 }
 
 // leased returns the key on which name is the key of the lease, or name itself for an entry.

@@ -2,10 +2,12 @@ package drivertest_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -493,7 +495,26 @@ func TestSharedReferenceIsNotCaught(t *testing.T) {
 func shared(wrap func(driver.Backend) *brokenProxy) func(testing.TB) driver.Backend {
 	ref := drivertest.NewReference()
 	ref.SetCaps(driver.Caps{Name: "shared", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Nanosecond})
-	return func(testing.TB) driver.Backend { return wrap(ref) }
+	return func(testing.TB) driver.Backend { return wrap(&client{Proxy: driver.Proxy{Backend: ref}}) }
+}
+
+// client is one of several that share a store. Its Close is not the end of the others.
+type client struct {
+	driver.Proxy
+	closed atomic.Bool
+}
+
+func (c *client) Close() error {
+	c.closed.Store(true)
+	return nil
+}
+
+func (c *client) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	err := c.Proxy.Scan(ctx, prefix, func(f driver.Found) bool { return !c.closed.Load() && found(f) })
+	if c.closed.Load() {
+		return errors.New("the client is closed")
+	}
+	return err
 }
 
 func wantCaught(t *testing.T, rule string, wrap func(driver.Backend) driver.Backend) {

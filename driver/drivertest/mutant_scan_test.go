@@ -180,6 +180,23 @@ var scanMutants = []broken{
 		}
 		return nil
 	}}},
+	{"Close ends it once a page is through", "scan/Close", mutant{scan: func(m *mutant, ctx context.Context, prefix string, found func(driver.Found) bool) error {
+		var page []driver.Found
+		err := m.Reference.Scan(ctx, prefix, func(f driver.Found) bool { page = append(page, f); return true })
+		for _, f := range page {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !found(f) {
+				return nil
+			}
+		}
+		return errors.Join(err, m.Reference.Scan(ctx, prefix, func(driver.Found) bool { return false }))
+	}}},
+	{"Close is the end of the list", "scan/Close", mutant{scan: func(m *mutant, ctx context.Context, prefix string, found func(driver.Found) bool) error {
+		_ = m.Reference.Scan(ctx, prefix, found)
+		return ctx.Err()
+	}}},
 	{"a lock that found runs under", "scan/found may use", mutant{
 		scan: func(m *mutant, ctx context.Context, prefix string, found func(driver.Found) bool) error {
 			return m.alone(func() error { return m.Reference.Scan(ctx, prefix, found) })

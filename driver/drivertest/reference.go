@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strings"
 	"sync"
@@ -136,7 +137,7 @@ func (r *reference) Holder(ctx context.Context, key string) (driver.Holder, bool
 
 // Scan looks at a copy of all entries, as one may that has few.
 func (r *reference) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
-	return scan.Each(ctx, func(yield func([]driver.Found, error) bool) {
+	return scan.Each(ctx, r.over, func(yield func([]driver.Found, error) bool) {
 		if !yield(r.list(prefix), nil) {
 			return
 		}
@@ -146,6 +147,15 @@ func (r *reference) Scan(ctx context.Context, prefix string, found func(driver.F
 			}
 		}
 	}, found)
+}
+
+func (r *reference) over() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed > 0 {
+		return errors.New("the backend is closed")
+	}
+	return nil
 }
 
 func (r *reference) list(prefix string) (page []driver.Found) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -84,6 +85,28 @@ var scanRows = []row{
 			}
 			cancel()
 		}
+	}},
+	{"scan/Close ends it, in the middle of what it has read too", keepsValues, func(e *env) {
+		s := e.scanner()
+		c, ok := e.b.(io.Closer)
+		if !ok {
+			e.Skip("the backend cannot be closed")
+		}
+		e.many(600)
+		n := 0
+		e.returns("Scan, which Close ends,", func() {
+			err := s.Scan(e.ctx, e.space, func(driver.Found) bool {
+				if n++; n == 1 {
+					if err := c.Close(); err != nil {
+						e.Errorf("Close = %v", err)
+					}
+				}
+				return true
+			})
+			if n != 1 || err == nil {
+				e.Errorf("Close came in the first call of %d of found, and Scan returned %v", n, err)
+			}
+		})
 	}},
 	{"scan/found may use the backend", keepsValues, func(e *env) {
 		s := e.scanner()

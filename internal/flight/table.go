@@ -124,17 +124,6 @@ func (t *Table) Busy(key string) bool {
 	return sh.flights[key] != nil || sh.holders[key] != nil || sh.backoffs[key] != nil
 }
 
-// Waiters returns how many callers wait for flights of key that later callers may join.
-func (t *Table) Waiters(key string) (n int) {
-	sh := t.shard(key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for f := sh.flights[key]; f != nil; f = f.next {
-		n += f.waiters
-	}
-	return n
-}
-
 // BackOff makes callers that have a stale value of key return it for the next d,
 // without trying for the lock. A later call counts anew.
 func (t *Table) BackOff(key string, d time.Duration) {
