@@ -185,7 +185,7 @@ func TestDoctorOfMemcached(t *testing.T) {
 		{"no eviction", [][]string{{"-m", "100", "-M"}}, "", []string{"eviction"}},
 		{"two servers, of which one is small", [][]string{{"-m", "100"}, {}}, "", []string{"memory"}},
 		{"leases as Python has them", [][]string{{"-m", "100"}}, "&python_lock=true", []string{"backend"}},
-		{"the binary protocol", [][]string{{"-m", "100"}}, "&protocol=binary", []string{"backend", "server"}},
+		{"the binary protocol", [][]string{{"-m", "100"}}, "&protocol=binary", []string{"backend"}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

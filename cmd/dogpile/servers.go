@@ -49,14 +49,7 @@ const (
 // look asks all servers, and compares what they say to what they said before.
 func (s *servers) look(ctx context.Context) []seenServer {
 	began := time.Now()
-	err := s.Ping(ctx)
-	seen := []seenServer{{name: s.caps.Name, at: time.Now(), err: err, roundTrip: time.Since(began)}}
-	if b, is := driver.As[*redis.Backend](s.Backend()); is && b.Client() != nil {
-		seen = askRedis(ctx, b.Client().Nodes())
-	}
-	if b, is := driver.As[*memcached.Backend](s.Backend()); is {
-		seen = askMemcached(b.Stats(ctx, ""), seen[0].roundTrip)
-	}
+	seen := s.ask(ctx)
 	if s.before == nil {
 		s.before, s.failing = make(map[string]seenServer), make(map[string]time.Time)
 	}
@@ -64,6 +57,37 @@ func (s *servers) look(ctx context.Context) []seenServer {
 		s.compare(&seen[i], began)
 	}
 	return seen
+}
+
+// ask asks all servers at once: one that hangs takes the time of no other.
+func (s *servers) ask(ctx context.Context) (seen []seenServer) {
+	if b, is := driver.As[*memcached.Backend](s.Backend()); is {
+		return askMemcached(b.Stats(ctx, ""))
+	}
+	ping := func() {
+		began := time.Now()
+		err := s.Ping(ctx)
+		seen = []seenServer{{name: s.caps.Name, at: time.Now(), err: err, roundTrip: time.Since(began)}}
+	}
+	b, is := driver.As[*redis.Backend](s.Backend())
+	if !is {
+		ping()
+		return seen
+	}
+	client := b.Client()
+	if client == nil { // it has not connected yet
+		ping()
+		if client = b.Client(); client == nil {
+			return seen
+		}
+		return askRedis(ctx, client.Nodes())
+	}
+	// A client that is of no use any more is replaced by calls of the backend alone.
+	var pinging sync.WaitGroup
+	pinging.Go(ping)
+	nodes := askRedis(ctx, client.Nodes())
+	pinging.Wait()
+	return nodes
 }
 
 func (s *servers) compare(now *seenServer, asked time.Time) {
@@ -120,10 +144,10 @@ func askRedisServer(ctx context.Context, addr string, client rueidis.Client) see
 	return s
 }
 
-func askMemcached(all []memcached.ServerStats, roundTrip time.Duration) (seen []seenServer) {
+func askMemcached(all []memcached.ServerStats) (seen []seenServer) {
 	for _, a := range all {
-		s := seenServer{name: a.Addr, at: time.Now(), err: a.Err, roundTrip: roundTrip}
-		if a.Err == nil {
+		s := seenServer{name: a.Addr, at: time.Now(), err: a.Err, roundTrip: a.RoundTrip}
+		if a.Stats != nil {
 			s.tell(a.Stats, []string{"cmd_get", "cmd_set", "cmd_touch", "cmd_meta", "delete_hits", "delete_misses"},
 				"get_hits", "get_misses", "evictions", "bytes", "limit_maxbytes", "curr_connections")
 		}

@@ -149,6 +149,24 @@ func TestTopOfServers(t *testing.T) {
 	}
 }
 
+// TestTopOfServersOfWhichOneHangs: that one alone does not answer, and none has its round trip.
+func TestTopOfServersOfWhichOneHangs(t *testing.T) {
+	t.Parallel()
+	servers := []*backendtest.Memcached{backendtest.StartMemcached(t), backendtest.StartMemcached(t), backendtest.StartMemcached(t)}
+	url := "memcached://" + servers[0].Addr() + "," + servers[1].Addr() + "," + servers[2].Addr() + "?connect_timeout=20s"
+	servers[0].Stop(t)
+	t.Cleanup(func() { servers[0].Resume(t) })
+	got := tool(t, "top", "--once", "--json", "--interval", "200ms", "--timeout", "5s", "--backend", url)
+	for i, s := range object(t, got.stdout)["servers"].([]any) {
+		s := s.(map[string]any)
+		said, _ := s["error"].(string)
+		took, _ := s["round_trip_s"].(float64)
+		if hangs := i == 0; got.code != 0 || s["server"] != servers[i].Addr() || hangs != (said == "there was none within 5s") || hangs != (took == 0) || took >= 5 {
+			t.Errorf("%v", s)
+		}
+	}
+}
+
 // TestTopOfAServerThatGoesAndComes says so, and goes on.
 func TestTopOfAServerThatGoesAndComes(t *testing.T) {
 	t.Parallel()
