@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -145,9 +146,12 @@ func (c *checker) write(w io.Writer, found *checked, none bool) error {
 func (c *checker) reach(ctx context.Context, s dogpile.Setup, found *checked) error {
 	s.Options = &dogpile.Options{Logger: slog.New(slog.DiscardHandler)}
 	var regions []*dogpile.Region
-	for _, name := range regionsIn(s.Settings, s.Prefix) {
+	names, all := regionsIn(s.Settings, s.Prefix), make(map[string]string)
+	for _, name := range names {
 		regions = append(regions, dogpile.NewRegion(name))
+		maps.Copy(all, settingsOf(s.Settings, s.Prefix, names, name))
 	}
+	s.Settings = all
 	if err := s.Configure(ctx, regions...); err != nil {
 		return failure{err}
 	}

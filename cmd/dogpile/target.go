@@ -222,8 +222,9 @@ func isShared(rest string) bool {
 }
 
 // settingsOf returns the settings of one region and of backends that regions share, but for
-// those that are of no use here: what makes values of bytes is the program's own, and who
-// tries a delete again has to stay.
+// those that are of no use here: what makes values of bytes is the program's own, who tries a
+// delete again has to stay, and one who keeps copies (near) tells all processes of it, and may be
+// refused among them. Who deletes or invalidates waits for the copies of others all the same.
 func settingsOf(settings map[string]string, under string, names []string, name string) map[string]string {
 	of := make(map[string]string)
 	for key, value := range settings {
@@ -238,8 +239,9 @@ func settingsOf(settings map[string]string, under string, names []string, name s
 				ours = false
 			}
 		}
-		switch strings.ToLower(option) {
-		case "codec", "runner", "retry_deletes", "replace_existing_backend":
+		option, _, _ = strings.Cut(strings.ToLower(option), ".") // near.lag is of near
+		switch option {
+		case "codec", "runner", "retry_deletes", "replace_existing_backend", "near":
 			ours = false
 		}
 		if ours || isShared(rest) {
