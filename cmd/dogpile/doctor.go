@@ -47,7 +47,7 @@ reached.`,
 				return err
 			}
 			defer o.close()
-			return t.failed(cmd.Context(), diagnose(ctx, o, cmd.OutOrStdout(), asJSON))
+			return t.failed(cmd.Context(), inTime(ctx, diagnose(ctx, o, cmd.OutOrStdout(), asJSON)))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

@@ -62,11 +62,11 @@ func (s *servers) look(ctx context.Context) []seenServer {
 // ask asks all servers at once: one that hangs takes the time of no other.
 func (s *servers) ask(ctx context.Context) (seen []seenServer) {
 	if b, is := driver.As[*memcached.Backend](s.Backend()); is {
-		return askMemcached(b.Stats(ctx, ""))
+		return askMemcached(ctx, b.Stats(ctx, ""))
 	}
 	ping := func() {
 		began := time.Now()
-		err := s.Ping(ctx)
+		err := inTime(ctx, s.Ping(ctx))
 		seen = []seenServer{{name: s.caps.Name, at: time.Now(), err: err, roundTrip: time.Since(began)}}
 	}
 	b, is := driver.As[*redis.Backend](s.Backend())
@@ -126,7 +126,7 @@ func askRedis(ctx context.Context, nodes map[string]rueidis.Client) []seenServer
 func askRedisServer(ctx context.Context, addr string, client rueidis.Client) seenServer {
 	s := seenServer{name: addr}
 	began := time.Now()
-	s.err = withoutCommand(client.Do(ctx, client.B().Ping().Build()).Error())
+	s.err = inTime(ctx, withoutCommand(client.Do(ctx, client.B().Ping().Build()).Error()))
 	s.at, s.roundTrip = time.Now(), time.Since(began)
 	if s.err != nil {
 		return s
@@ -144,9 +144,9 @@ func askRedisServer(ctx context.Context, addr string, client rueidis.Client) see
 	return s
 }
 
-func askMemcached(all []memcached.ServerStats) (seen []seenServer) {
+func askMemcached(ctx context.Context, all []memcached.ServerStats) (seen []seenServer) {
 	for _, a := range all {
-		s := seenServer{name: a.Addr, at: time.Now(), err: a.Err, roundTrip: a.RoundTrip}
+		s := seenServer{name: a.Addr, at: time.Now(), err: inTime(ctx, a.Err), roundTrip: a.RoundTrip}
 		if a.Stats != nil {
 			s.tell(a.Stats, []string{"cmd_get", "cmd_set", "cmd_touch", "cmd_meta", "delete_hits", "delete_misses"},
 				"get_hits", "get_misses", "evictions", "bytes", "limit_maxbytes", "curr_connections")

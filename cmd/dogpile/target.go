@@ -306,7 +306,7 @@ func (t *target) at(cmd *cobra.Command, do func(ctx context.Context, o *opened) 
 	if err := o.shared(); err != nil {
 		return err
 	}
-	return t.failed(cmd.Context(), do(ctx, o))
+	return t.failed(cmd.Context(), inTime(ctx, do(ctx, o)))
 }
 
 // failed returns err as what a command returns. ctx is the command's.
@@ -316,7 +316,7 @@ func (t *target) failed(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, new(late)):
 		return failure{fmt.Errorf("%w; --timeout is %v", err, t.timeout)}
 	}
 	return failure{err}

@@ -157,7 +157,10 @@ func (t *top) read(ctx context.Context) frame {
 	}
 	values, errs := make([]scrape.Values, len(t.processes)), make([]error, len(t.processes))
 	for i, p := range t.processes {
-		all.Go(func() { values[i], errs[i] = p.Read(ctx) })
+		all.Go(func() {
+			values[i], errs[i] = p.Read(ctx)
+			errs[i] = inTime(ctx, errs[i])
+		})
 	}
 	all.Wait()
 	sum := scrape.Add(values...)
