@@ -107,6 +107,34 @@ func TestAServerThatIsDown(t *testing.T) {
 	}
 }
 
+// TestWhoseTimeHasEnded: a backend may give a call less time than --timeout, which is not told of then.
+func TestWhoseTimeHasEnded(t *testing.T) {
+	t.Parallel()
+	hangs, err := net.Listen("tcp", "127.0.0.1:0") // and answers nothing
+	ok(t, err)
+	t.Cleanup(func() { hangs.Close() })
+	for _, scheme := range []string{"redis", "memcached"} {
+		short, long := scheme+"://"+hangs.Addr().String()+"?timeout=200ms&connect_timeout=200ms", scheme+"://"+hangs.Addr().String()+"?timeout=1m&connect_timeout=1m"
+		for _, row := range []struct {
+			command, option string
+			args            []string
+		}{
+			{"get", "--timeout is 200ms", []string{"get", "k"}}, {"peek", "--timeout is 200ms", []string{"peek", "k"}},
+			{"watch", "there was none within 200ms", []string{"watch", "--once", "--json", "k"}}, {"top", "there was none within 200ms", []string{"top", "--once", "--json", "--interval", "200ms"}},
+		} {
+			t.Run(scheme+", "+row.command, func(t *testing.T) {
+				t.Parallel()
+				if got := tool(t, append(row.args, "--backend", short, "--timeout", "1m")...); got.code != 1 || strings.Contains(got.stdout+got.stderr, "1m") {
+					t.Errorf("the backend's: %+v", got)
+				}
+				if got := tool(t, append(row.args, "--backend", long, "--timeout", "200ms")...); got.code != 1 || !strings.Contains(got.stdout+got.stderr, row.option) {
+					t.Errorf("the command's: %+v", got)
+				}
+			})
+		}
+	}
+}
+
 // TestInterruptOfARead ends it at once with 130.
 func TestInterruptOfARead(t *testing.T) {
 	t.Parallel()
