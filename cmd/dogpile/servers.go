@@ -102,14 +102,17 @@ func (s *servers) compare(now *seenServer, asked time.Time) {
 	before, known := s.before[now.name]
 	s.before[now.name] = *now
 	now.rates = known && now.told && before.told && now.at.After(before.at)
-	for i := range now.counts {
-		more := now.counts[i] - before.counts[i]
-		if more < 0 {
-			more = now.counts[i] // it has begun anew
+	if !now.rates {
+		return
+	}
+	for i, n := range now.counts {
+		if n < before.counts[i] {
+			before.counts = [4]float64{} // it has begun anew, also with what it counts more of by now
+			break
 		}
-		if now.rates {
-			now.perSecond[i] = more / now.at.Sub(before.at).Seconds()
-		}
+	}
+	for i, n := range now.counts {
+		now.perSecond[i] = (n - before.counts[i]) / now.at.Sub(before.at).Seconds()
 	}
 }
 

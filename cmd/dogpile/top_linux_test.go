@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -104,6 +105,7 @@ func TestBadFlagsOfViews(t *testing.T) {
 		args       []string
 	}{
 		{"top of nothing", "--metrics URL says which process", []string{"top"}},
+		{"a password in the path of metrics", "--metrics: there is an @ in its path", []string{"top", "--metrics", "http:/u:hunter2@h/0"}},
 		{"top of no metrics", "--metrics: ", []string{"top", "--metrics", "redis://u:hunter2@h"}},
 		{"top of two backends", "--config and --backend", []string{"top", "--config", "x.toml", "--backend", "null"}},
 		{"an argument of top", "takes no arguments", []string{"top", "x"}},
@@ -164,6 +166,40 @@ func TestTopOfServersOfWhichOneHangs(t *testing.T) {
 		if hangs := i == 0; got.code != 0 || s["server"] != servers[i].Addr() || hangs != (said == "there was none within 5s") || hangs != (took == 0) || took >= 5 {
 			t.Errorf("%v", s)
 		}
+	}
+}
+
+// statistics is a memcached that tells one of these texts after the other, and the last one from then on.
+func statistics(t *testing.T, texts ...string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for n := 0; ; n++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			in := bufio.NewReader(conn)
+			in.ReadString('\n')
+			fmt.Fprint(conn, "MN\r\n")
+			in.ReadString('\n')
+			fmt.Fprint(conn, strings.ReplaceAll(texts[min(n, len(texts)-1)], "\n", "\r\n")+"END\r\n")
+			conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// TestTopOfAServerThatIsBusyAfterARestart: one count that has fallen tells of it, though others are
+// higher than before.
+func TestTopOfAServerThatIsBusyAfterARestart(t *testing.T) {
+	t.Parallel()
+	addr := statistics(t, "STAT get_hits 500\nSTAT get_misses 500\nSTAT evictions 0\n", "STAT get_hits 900\nSTAT get_misses 100\nSTAT evictions 0\n")
+	s := object(t, quietly(t, "top", "--once", "--json", "--interval", "200ms", "--backend", "memcached://"+addr+"?"+patient))["servers"].([]any)[0].(map[string]any)
+	if s["hit_ratio"] != .9 {
+		t.Errorf("%v", s)
 	}
 }
 
