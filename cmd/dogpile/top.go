@@ -97,8 +97,9 @@ With --json it writes one object a line for each look, with the fields
   regions     of each: region, errors_per_s by op, leases_lost_per_s, creators, waiters,
               oldest_s, pending_deletes
   backends    of each: backend, calls_per_s, mean_s, failures_per_s by op
-  servers     of each: server, error or round_trip_s, and those of ops_per_s, hit_ratio,
-              used_bytes, max_bytes, evictions_per_s and clients that it tells
+  servers     of each: server, error with failing_s or round_trip_s, and those of
+              ops_per_s, hit_ratio, used_bytes, max_bytes, evictions_per_s and clients
+              that it tells
 
 It exits with 0 when it is left, and with --once with 1 if nothing has answered.`
 

@@ -67,9 +67,10 @@ func TestTopForPrograms(t *testing.T) {
 	if have := slices.Sorted(maps.Keys(a)); !slices.Equal(have, want) {
 		t.Errorf("fields %q", have)
 	}
-	// One process asks twice as often for b as for a, and the other as often as for a.
+	// One process asks twice as often for b as for a, and the other for b alone; how often depends on
+	// when it is looked at.
 	ratio := b["requests_per_s"].(float64) / a["requests_per_s"].(float64)
-	if a["region"] != "a" || b["region"] != "b" || ratio < 2.5 || ratio > 3.5 || a["hits_per_s"].(float64) < 2.9*a["misses_per_s"].(float64) {
+	if a["region"] != "a" || b["region"] != "b" || ratio < 2.001 || a["hits_per_s"].(float64) < 2.9*a["misses_per_s"].(float64) {
 		t.Errorf("%v %v", a, b)
 	}
 }
