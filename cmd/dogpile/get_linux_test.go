@@ -95,30 +95,33 @@ func TestGetOfEveryState(t *testing.T) {
 	}
 }
 
+// staleRows are settings and marks of entries that have expired or were invalidated.
+var staleRows = []struct {
+	name, settings, want string
+	mark                 func(c *dogpile.Control)
+	soft                 bool
+}{
+	{name: "no time at all", settings: "expiration = '1ns'\nstale_for = 0\nstale_if_error = '1h'", want: "expired"},
+	{name: "for a nanosecond", settings: "expiration = '1ns'\nstale_for = '1ns'\nstale_if_error = '1h'", want: "expired"},
+	{name: "as long again", settings: "expiration = '1ns'\nstale_if_error = '1h'", want: "expired"},
+	{name: "for an hour", settings: "expiration = '1ns'\nstale_for = '1h'", want: "stale"},
+	{name: "without bound", settings: "expiration = '1ns'\nstale_for = 'never'", want: "stale"},
+	{name: "no expiration", settings: "expiration = 0\nstale_for = '1h'", want: "stale"},
+	{name: "no expiration, as long again", settings: "expiration = 0", want: "stale"},
+	{name: "no expiration, no time at all", settings: "expiration = 0\nstale_for = 0\nstale_if_error = '1h'", want: "expired"},
+	{name: "invalidated, and fresh but for that", settings: "expiration = '1h'\nstale_for = 0", soft: true, want: "stale"},
+	{name: "invalidated, without an expiration", settings: "stale_for = 0", soft: true, want: "stale"},
+	{name: "invalidated, and expired", settings: "expiration = '1ns'\nstale_for = 0\nstale_if_error = '1h'", soft: true, want: "expired"},
+	{name: "its own expiration", settings: "expiration = '1h'\nstale_for = '1h'", mark: func(c *dogpile.Control) { c.ExpireIn(time.Nanosecond) }, want: "stale"},
+	{name: "its own", settings: "expiration = '1ns'\nstale_for = '1h'\nstale_if_error = '1h'", mark: func(c *dogpile.Control) { c.StaleFor(time.Nanosecond) }, want: "expired"},
+}
+
 // TestStaleIsWhatReadersAreGiven: an entry that has expired longer ago than that is another thing, which
 // may stand in for a creator that fails. Options and entries say how long that is.
 func TestStaleIsWhatReadersAreGiven(t *testing.T) {
 	t.Parallel()
 	url := startRedis(t).url
-	for _, row := range []struct {
-		name, settings, want string
-		mark                 func(c *dogpile.Control)
-		soft                 bool
-	}{
-		{name: "no time at all", settings: "expiration = '1ns'\nstale_for = 0\nstale_if_error = '1h'", want: "expired"},
-		{name: "for a nanosecond", settings: "expiration = '1ns'\nstale_for = '1ns'\nstale_if_error = '1h'", want: "expired"},
-		{name: "as long again", settings: "expiration = '1ns'\nstale_if_error = '1h'", want: "expired"},
-		{name: "for an hour", settings: "expiration = '1ns'\nstale_for = '1h'", want: "stale"},
-		{name: "without bound", settings: "expiration = '1ns'\nstale_for = 'never'", want: "stale"},
-		{name: "no expiration", settings: "expiration = 0\nstale_for = '1h'", want: "stale"},
-		{name: "no expiration, as long again", settings: "expiration = 0", want: "stale"},
-		{name: "no expiration, no time at all", settings: "expiration = 0\nstale_for = 0\nstale_if_error = '1h'", want: "expired"},
-		{name: "invalidated, and fresh but for that", settings: "expiration = '1h'\nstale_for = 0", soft: true, want: "stale"},
-		{name: "invalidated, without an expiration", settings: "stale_for = 0", soft: true, want: "stale"},
-		{name: "invalidated, and expired", settings: "expiration = '1ns'\nstale_for = 0\nstale_if_error = '1h'", soft: true, want: "expired"},
-		{name: "its own expiration", settings: "expiration = '1h'\nstale_for = '1h'", mark: func(c *dogpile.Control) { c.ExpireIn(time.Nanosecond) }, want: "stale"},
-		{name: "its own", settings: "expiration = '1ns'\nstale_for = '1h'\nstale_if_error = '1h'", mark: func(c *dogpile.Control) { c.StaleFor(time.Nanosecond) }, want: "expired"},
-	} {
+	for _, row := range staleRows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			name := strings.NewReplacer(" ", "", ",", "").Replace(row.name)
@@ -146,30 +149,37 @@ func TestStaleIsWhatReadersAreGiven(t *testing.T) {
 			if got := tool(t, "get", "--config", file, "k"); got.code != code {
 				t.Errorf("get: %+v", got)
 			}
-			// While one creates, another is given the old value, or a new one.
-			begun, given, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			go func() {
-				defer close(done)
-				cache.GetOrCreate(context.Background(), "k", func(context.Context) (string, error) {
-					close(begun)
-					<-given
-					return "new", nil
-				})
-			}()
-			<-begun
-			if row.want == "expired" {
-				close(given)
-			}
-			v, err := cache.GetOrCreate(t.Context(), "k", func(context.Context) (string, error) { return "another", nil })
-			if row.want == "stale" {
-				close(given)
-			}
-			<-done
-			if (v == "old") != (row.want == "stale") || err != nil {
-				t.Errorf("a reader is given %q (%v), and the entry is said to be %s", v, err, row.want)
+			if given := givenWhileCreated(t, cache, row.want == "stale"); given != (row.want == "stale") {
+				t.Errorf("a reader is given the old value: %v, and the entry is said to be %s", given, row.want)
 			}
 		})
 	}
+}
+
+// givenWhileCreated reports whether a reader is given the old value while another creates. stale:
+// it should be; else the creation ends before.
+func givenWhileCreated(t *testing.T, cache *dogpile.Cache[string], stale bool) bool {
+	t.Helper()
+	begun, given, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		cache.GetOrCreate(context.Background(), "k", func(context.Context) (string, error) {
+			close(begun)
+			<-given
+			return "new", nil
+		})
+	}()
+	<-begun
+	if !stale {
+		close(given)
+	}
+	v, err := cache.GetOrCreate(t.Context(), "k", func(context.Context) (string, error) { return "another", nil })
+	if stale {
+		close(given)
+	}
+	<-done
+	ok(t, err)
+	return v == "old"
 }
 
 var errNone = errors.New("none")
