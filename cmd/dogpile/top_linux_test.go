@@ -106,7 +106,7 @@ func TestBadFlagsOfViews(t *testing.T) {
 		args       []string
 	}{
 		{"top of nothing", "--metrics URL says which process", []string{"top"}},
-		{"a password in the path of metrics", "--metrics: there is an @ in its path", []string{"top", "--metrics", "http:/u:hunter2@h/0"}},
+		{"a password in the path of metrics", "--metrics: there is an @ in its path", []string{"top", "--once", "--metrics", "http:/u:hunter2@h/0"}},
 		{"top of no metrics", "--metrics: ", []string{"top", "--metrics", "redis://u:hunter2@h"}},
 		{"top of two backends", "--config and --backend", []string{"top", "--config", "x.toml", "--backend", "null"}},
 		{"an argument of top", "takes no arguments", []string{"top", "x"}},
