@@ -1,9 +1,11 @@
 package memcached
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
@@ -11,39 +13,59 @@ import (
 
 // ServerStats is what one server says about itself.
 type ServerStats struct {
-	Addr  string            // host:port or unix:/path
-	Stats map[string]string // as memcached's "stats" command names them
-	Err   error             // why there are none; nil: there are
+	Addr      string            // host:port or unix:/path
+	Stats     map[string]string // as memcached's "stats" command names them; nil over the binary protocol
+	RoundTrip time.Duration     // how long the server took to answer, without the time to connect
+	Err       error             // why it has not answered; nil: it has
 }
 
 // Stats asks each server for the statistics of a group: "" for those in general, "settings" for
-// what it was started with. It is for looking at the servers, and makes a connection of its
-// own to each, one after the other. A server that cannot be asked has an Err in the result,
-// and so has each over the binary protocol. The caller owns the result.
+// what it was started with. A group is of letters, and not "reset", which would change the server:
+// another one is an Err of each. It is for looking at the servers: they are asked at the same time,
+// each over a connection of its own, and for no longer than ConnectTimeout, so that one that hangs
+// keeps no other from being seen. Over the binary protocol a server is asked whether it answers,
+// and for no statistics. The result has as many elements as there are servers, in their order,
+// and belongs to the caller.
 func (b *Backend) Stats(ctx context.Context, group string) []ServerStats {
-	var all []ServerStats
-	for _, s := range b.core.servers {
-		stats, err := s.stats(ctx, group)
-		all = append(all, ServerStats{s.addr, stats, err})
+	all := make([]ServerStats, len(b.core.servers))
+	var asking sync.WaitGroup
+	for i, s := range b.core.servers {
+		all[i].Addr = s.addr
+		if all[i].Err = cmp.Or(b.core.begin(ctx), checkGroup(group)); all[i].Err == nil {
+			asking.Go(func() { s.stats(ctx, group, &all[i]) })
+		}
 	}
+	asking.Wait()
 	return all
 }
 
-func (s *server) stats(ctx context.Context, group string) (map[string]string, error) {
+// checkGroup returns why a group cannot be asked for: it stands as it is in a line of the protocol.
+func checkGroup(group string) error {
+	other := func(r rune) bool { return r|0x20 < 'a' || r|0x20 > 'z' }
+	if strings.ContainsFunc(group, other) || strings.EqualFold(group, "reset") {
+		return fmt.Errorf("memcached: there are no statistics %q", group)
+	}
+	return nil
+}
+
+// stats fills in what a server says.
+func (s *server) stats(ctx context.Context, group string, to *ServerStats) {
 	c, is := s.client.(*memcache.Client)
 	if !is {
-		return nil, errors.New("memcached: statistics are not asked for over the binary protocol")
+		began := time.Now()
+		to.Err = s.client.Do(ctx, ask())
+		to.RoundTrip = time.Since(began)
+		return
 	}
-	lines, err := c.Lines(ctx, strings.TrimSpace("stats "+group), "END")
-	if err != nil {
-		return nil, err
+	var lines []string
+	if lines, to.RoundTrip, to.Err = c.Lines(ctx, strings.TrimSpace("stats "+group), "END"); to.Err != nil {
+		return
 	}
-	stats := make(map[string]string)
+	to.Stats = make(map[string]string)
 	for _, line := range lines {
 		name, value, _ := strings.Cut(strings.TrimPrefix(line, "STAT "), " ")
-		stats[name] = value
+		to.Stats[name] = value
 	}
-	return stats, nil
 }
 
 // Left returns what is left of the TTL of the entry under key, in seconds; 0 if it has none. known

@@ -1,6 +1,8 @@
 package memcached_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +32,10 @@ func TestStats(t *testing.T) {
 	if settings[1].Stats["evictions"] != "on" || settings[1].Stats["maxbytes"] != "20971520" {
 		t.Errorf("%+v", settings[1])
 	}
-	if none := b.Stats(t.Context(), "nosuch"); none[0].Err == nil || strings.Contains(none[0].Err.Error(), "\n") {
-		t.Errorf("a group that there is not: %+v", none[0])
+	for _, group := range []string{"nosuch", "reset", "Reset", "items\r\nflush_all", "items x", "é"} {
+		if none := b.Stats(t.Context(), group); len(none) != 3 || none[0].Err == nil || strings.ContainsAny(none[0].Err.Error(), "\r\n") {
+			t.Errorf("group %q: %+v", group, none)
+		}
 	}
 }
 
@@ -40,8 +44,43 @@ func TestStatsOverTheBinaryProtocol(t *testing.T) {
 	b, err := memcached.New([]string{backendtest.StartMemcached(t).Addr()}, &memcached.Options{Protocol: "binary"})
 	backendtest.OK(t, err)
 	defer b.Close()
-	if all := b.Stats(t.Context(), ""); all[0].Err == nil {
+	if all := b.Stats(t.Context(), ""); all[0].Err != nil || all[0].Stats != nil || all[0].RoundTrip <= 0 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// TestStatsOfAServerThatHangs: it keeps no other from being seen, and takes no time of theirs.
+func TestStatsOfAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	servers := []*backendtest.Memcached{backendtest.StartMemcached(t), backendtest.StartMemcached(t), backendtest.StartMemcached(t)}
+	b, err := memcached.New([]string{servers[0].Addr(), servers[1].Addr(), servers[2].Addr()}, &memcached.Options{ConnectTimeout: 20 * time.Second})
+	backendtest.OK(t, err)
+	defer b.Close()
+	servers[0].Stop(t)
+	t.Cleanup(func() { servers[0].Resume(t) })
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	all := b.Stats(ctx, "")
+	if !errors.Is(all[0].Err, context.DeadlineExceeded) || strings.Contains(all[0].Err.Error(), "closed") {
+		t.Errorf("the one that hangs: %v", all[0].Err)
+	}
+	for _, s := range all[1:] {
+		if s.Err != nil || s.Stats["pid"] == "" || s.RoundTrip <= 0 || s.RoundTrip >= patience {
+			t.Errorf("one that does not hang: %+v", s)
+		}
+	}
+}
+
+func TestStatsOfAClosedBackend(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"meta", "binary"} {
+		b, err := memcached.New([]string{backendtest.StartMemcached(t).Addr()}, &memcached.Options{Protocol: protocol})
+		backendtest.OK(t, err)
+		backendtest.OK(t, b.Close())
+		if all := b.Stats(t.Context(), ""); len(all) != 1 || all[0].Err == nil || !strings.Contains(all[0].Err.Error(), "the backend is closed") {
+			t.Errorf("%s: %+v", protocol, all)
+		}
 	}
 }
 

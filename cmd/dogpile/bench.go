@@ -111,7 +111,7 @@ func runBench(cmd *cobra.Command, t *target, f *benchFlags) error {
 		return fmt.Errorf("--size is %s, more than the %d bytes that the backend takes", printable(f.size), o.caps.MaxValue)
 	}
 	reached, cancel := context.WithTimeout(ctx, t.timeout)
-	err = o.Ping(reached)
+	err = inTime(reached, o.Ping(reached))
 	cancel()
 	if err != nil {
 		return t.failed(ctx, err)

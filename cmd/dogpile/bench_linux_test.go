@@ -128,7 +128,7 @@ func TestServerDiesDuringBench(t *testing.T) {
 	wait, _ := inTheMiddle(t, s)
 	ok(t, s.process.Kill())
 	got := wait()
-	if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "keys that begin with dogpile-bench: may be left for up to 10m0s: ") || strings.Contains(got.stderr, "hunter2") {
+	if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "keys that begin with dogpile-bench: may be left for up to 10m3s: ") || strings.Contains(got.stderr, "hunter2") {
 		t.Errorf("%+v", got)
 	}
 	if fields := object(t, got.stdout); fields["errors"].(float64) < 1 || fields["error"] == nil || fields["interrupted"] != false {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ there is one, a backend is unreachable or the file cannot be read, and with 2 if
 command line is wrong.`,
 		Example: `  dogpile check app.toml
   dogpile check app.toml --connect
-  dogpile check app.yaml --prefix app.cache.
+  dogpile check app.yaml --settings-prefix app.cache.
   dogpile check app.json --env DOGPILE_`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,7 +69,7 @@ command line is wrong.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&c.prefix, "prefix", "cache.", "what the keys of the settings begin with, before the name of a region")
+	flags.StringVar(&c.prefix, "settings-prefix", "cache.", "what the keys of the settings begin with, before the name of a region")
 	flags.StringVar(&c.env, "env", "", "what the names of environment variables begin with that override the file; empty: none do")
 	flags.BoolVar(&c.connect, "connect", false, "ask each backend whether it is there")
 	flags.DurationVar(&c.timeout, "timeout", 5*time.Second, "with --connect: how long all of them may take")
@@ -119,7 +120,7 @@ func (c *checker) run(cmd *cobra.Command) error {
 	case len(found.Faults) > 0:
 		return failure{fmt.Errorf("%s: %d of its settings are at fault", c.path, len(found.Faults))}
 	case none:
-		return failure{fmt.Errorf("%s: no setting begins with %q; --prefix says with what they do", c.path, c.prefix)}
+		return failure{fmt.Errorf("%s: no setting begins with %q; --settings-prefix says with what they do", c.path, c.prefix)}
 	case len(found.Unreachable) > 0:
 		return failure{fmt.Errorf("%s: %d of its regions cannot reach their backend", c.path, len(found.Unreachable))}
 	}
@@ -145,9 +146,12 @@ func (c *checker) write(w io.Writer, found *checked, none bool) error {
 func (c *checker) reach(ctx context.Context, s dogpile.Setup, found *checked) error {
 	s.Options = &dogpile.Options{Logger: slog.New(slog.DiscardHandler)}
 	var regions []*dogpile.Region
-	for _, name := range regionsIn(s.Settings, s.Prefix) {
+	names, all := regionsIn(s.Settings, s.Prefix), make(map[string]string)
+	for _, name := range names {
 		regions = append(regions, dogpile.NewRegion(name))
+		maps.Copy(all, settingsOf(s.Settings, s.Prefix, names, name))
 	}
+	s.Settings = all
 	if err := s.Configure(ctx, regions...); err != nil {
 		return failure{err}
 	}

@@ -21,13 +21,13 @@ var checkRows = []struct {
 		"app.toml: nothing is wrong\n", ""},
 	{"warnings alone", "app.yaml", "cache:\n  backends: {main: memory}\n  users: {backend: 'null', expiration: 0}", nil, 0,
 		"warning: cache.backends.main: no region uses this backend\nwarning: cache.users.expiration: each call creates, as every entry is stale from the beginning; without this setting entries never expire\n", ""},
-	{"faults and warnings", "app.json", `{"app.users": {"backend": "@main", "jitter": 2}, "app.rates.backend": "memory", "app.rates.stale_for": 5, "app.x": 1}`, []string{"--prefix", "app."}, 1,
+	{"faults and warnings", "app.json", `{"app.users": {"backend": "@main", "jitter": 2}, "app.rates.backend": "memory", "app.rates.stale_for": 5, "app.x": 1}`, []string{"--settings-prefix", "app."}, 1,
 		"fault: app.users.backend: there is no shared backend \"main\"; known: none, app.backends.main would be one\nfault: app.users.jitter: 2 is not from 0 to less than 1\nfault: app.x: belongs to no region\n" +
 			"warning: app.rates.stale_for: it has no effect where a cache has no expiration, as the region has none\n",
 		"dogpile: app.json: 3 of its settings are at fault\n"},
 	{"a forgotten import", "app.toml", "cache.a.backend = 'memory'\ncache.a.proxies = 'mine'", nil, 1,
 		"fault: cache.a.proxies: unknown proxy \"mine\" (forgotten import?); known: breaker, chaos, compress, log\n", "dogpile: app.toml: 1 of its settings are at fault\n"},
-	{"no such prefix", "app.toml", "users.backend = 'memory'", nil, 1, "", "dogpile: app.toml: no setting begins with \"cache.\"; --prefix says with what they do\n"},
+	{"no such prefix", "app.toml", "users.backend = 'memory'", nil, 1, "", "dogpile: app.toml: no setting begins with \"cache.\"; --settings-prefix says with what they do\n"},
 	{"copies", "app.toml", "[cache.users]\nbackend = 'redis://h'\nnear.lag = '2s'\nnear.max_entries = 10\n", nil, 0,
 		"app.toml: nothing is wrong\n", ""},
 	{"the environment", "app.toml", "cache.UserCache.backend = 'memory'\ncache.UserCache.expiration = '1h'", []string{"--env", "CHECKED_"}, 1,
@@ -63,7 +63,7 @@ func TestCheckOfAFileThatIsNotThere(t *testing.T) {
 func TestCheckHelpTellsTheExitCodes(t *testing.T) {
 	t.Parallel()
 	got := execute(t, t.TempDir(), "check", "--help")
-	for _, want := range []string{"It exits with 0 if there is no fault", "with 1 if", "and with 2 if", "--prefix", "--env"} {
+	for _, want := range []string{"It exits with 0 if there is no fault", "with 1 if", "and with 2 if", "--settings-prefix", "--env"} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("help does not say %q: %s", want, got.stdout)
 		}

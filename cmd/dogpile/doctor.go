@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -34,8 +35,8 @@ With --json it writes one object a line for each thing that was looked at, with 
   value    what was found, for people
   advice   what to do about it; left out where all is well
 
-It exits with 0 if it has no advice, with 3 if it has, and with 1 if the backend cannot be
-reached.`,
+It exits with 0 if it has no advice, with 3 if it has, and with 1 if the backend or one of its
+servers cannot be reached; what can be is looked at all the same.`,
 		Example: `  dogpile doctor --config app.toml --region users
   dogpile doctor --backend redis://10.0.0.3:6379/1`,
 		Args: noArgs,
@@ -47,7 +48,7 @@ reached.`,
 				return err
 			}
 			defer o.close()
-			return t.failed(cmd.Context(), diagnose(ctx, o, cmd.OutOrStdout(), asJSON))
+			return t.failed(cmd.Context(), inTime(ctx, diagnose(ctx, o, cmd.OutOrStdout(), asJSON)))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -57,15 +58,34 @@ reached.`,
 }
 
 func diagnose(ctx context.Context, o *opened, w io.Writer, asJSON bool) error {
-	if err := o.Ping(ctx); err != nil {
-		return err
+	var checks []doctor.Check
+	down := o.Ping(ctx)
+	if down != nil {
+		checks = append(checks, doctor.Check{Name: "answer", Value: line(down),
+			Advice: "see whether it runs, and can be reached from this host; what follows is of what answers"})
 	}
 	patient := doctor.Patient{Region: o.Region, Key: o.key, Complete: o.complete}
-	checks := patient.Examine(ctx)
-	if err := ctx.Err(); err != nil {
+	checks = append(checks, patient.Examine(ctx)...)
+	switch err := ctx.Err(); {
+	case errors.Is(err, context.Canceled):
 		return err
+	case down == nil:
+		down = err // nothing is known of what had no time to answer
 	}
-	advised := false
+	advised, err := showChecks(w, checks, asJSON)
+	switch {
+	case err != nil:
+		return err
+	case down != nil:
+		return down
+	case advised:
+		return found
+	}
+	return nil
+}
+
+// showChecks writes what was found, and reports whether there is any advice.
+func showChecks(w io.Writer, checks []doctor.Check, asJSON bool) (advised bool, err error) {
 	p := painterOf(w)
 	var rows table
 	for _, c := range checks {
@@ -73,7 +93,7 @@ func diagnose(ctx context.Context, o *opened, w io.Writer, asJSON bool) error {
 		advised = advised || c.Advice != ""
 		if asJSON {
 			if err := writeJSON(w, c); err != nil {
-				return err
+				return false, err
 			}
 			continue
 		}
@@ -90,15 +110,10 @@ func diagnose(ctx context.Context, o *opened, w io.Writer, asJSON bool) error {
 			rows = append(rows, []string{"", "", "→ " + c.Advice})
 		}
 	}
-	if !asJSON {
-		if err := writeAdvice(w, p, rows); err != nil {
-			return err
-		}
+	if asJSON {
+		return advised, nil
 	}
-	if advised {
-		return found
-	}
-	return nil
+	return advised, writeAdvice(w, p, rows)
 }
 
 // writeAdvice writes rows with aligned columns, of which the last is broken between words where

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -185,7 +186,7 @@ func TestDoctorOfMemcached(t *testing.T) {
 		{"no eviction", [][]string{{"-m", "100", "-M"}}, "", []string{"eviction"}},
 		{"two servers, of which one is small", [][]string{{"-m", "100"}, {}}, "", []string{"memory"}},
 		{"leases as Python has them", [][]string{{"-m", "100"}}, "&python_lock=true", []string{"backend"}},
-		{"the binary protocol", [][]string{{"-m", "100"}}, "&protocol=binary", []string{"backend", "server"}},
+		{"the binary protocol", [][]string{{"-m", "100"}}, "&protocol=binary", []string{"backend"}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -210,6 +211,30 @@ func TestDoctorOfMemcached(t *testing.T) {
 			t.Errorf("%q", values["clock"])
 		}
 	})
+}
+
+// TestDoctorOfServersOfWhichOneIsDown: what is known of the others is told, and that this one is down.
+func TestDoctorOfServersOfWhichOneIsDown(t *testing.T) {
+	t.Parallel()
+	addr := backendtest.StartMemcached(t, "-m", "100").Addr()
+	got := tool(t, "doctor", "--backend", "memcached://"+addr+",127.0.0.1:1?"+patient, "--json")
+	checks := make(map[string]map[string]any)
+	for line := range strings.Lines(got.stdout) {
+		check := object(t, line)
+		server, _ := check["server"].(string)
+		checks[check["check"].(string)+" "+server] = check
+	}
+	if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "127.0.0.1:1") ||
+		!strings.Contains(fmt.Sprint(checks["answer "]["value"]), "127.0.0.1:1") || checks["answer "]["advice"] == nil ||
+		checks["version "+addr]["advice"] != nil || !strings.HasPrefix(fmt.Sprint(checks["version "+addr]["value"]), "memcached 1.6.") || checks["server 127.0.0.1:1"]["advice"] == nil {
+		t.Errorf("%+v", got)
+	}
+	for _, url := range []string{"memcached://127.0.0.1:1", "redis://:hunter2@127.0.0.1:1"} {
+		got := tool(t, "doctor", "--backend", url)
+		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stdout, "\n!!  ") && !strings.HasPrefix(got.stdout, "!!  ") {
+			t.Errorf("%s: %+v", url, got)
+		}
+	}
 }
 
 func TestDoctorOfAFile(t *testing.T) {

@@ -19,17 +19,19 @@ func newGet() *cobra.Command {
 		Long: `get writes the bytes of a value as they are stored. On a terminal JSON is indented,
 and what is not printable is escaped.
 
-Values that readers are given are written, fresh or stale. With --any invalidated ones are
-as well. It creates nothing and changes nothing.
+Values that readers are given are written, fresh or stale. With --any those are as well that
+are invalidated, or have expired too long ago. It creates nothing and changes nothing.
 
 With --json it writes one object, with the fields
 
   key          the key; key_base64 in its place where that is not UTF-8
   found        whether there is a value that is written
-  state        fresh, stale, invalidated, unreadable, or unknown: with --backend nobody
-               says when entries expire. It is left out where there is no entry
+  state        fresh, stale, expired (readers are given it no more), invalidated,
+               unreadable, or unknown: with --backend nobody says when entries expire. It
+               is left out where there is no entry
   value        the value, as a string; value_base64 where that is not UTF-8
-  not_found    true for the answer that there is no value (CacheOptions.NotFound)
+  not_found    true for the answer that there is no value (CacheOptions.NotFound), for
+               which found is false
 
 It exits with 0 if there is a value, and with 3 if there is none.`,
 		Example: `  dogpile get --config app.toml --region users 42
@@ -44,7 +46,7 @@ It exits with 0 if there is a value, and with 3 if there is none.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	t.add(cmd)
-	cmd.Flags().BoolVar(&any, "any", false, "write invalidated values too")
+	cmd.Flags().BoolVar(&any, "any", false, "write values too that readers are not given: invalidated or expired")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -79,11 +81,11 @@ type gotten struct {
 }
 
 func get(ctx context.Context, o *opened, w io.Writer, key string, any, asJSON bool) error {
-	e, err := o.read(ctx, key)
+	e, err := o.read(ctx, key, false)
 	if err != nil {
 		return err
 	}
-	found := e != nil && (e.usable() || any && e.state == stateInvalidated)
+	found := e != nil && !e.meta.NotFound && (e.usable() || any && e.why == nil)
 	if asJSON {
 		g := gotten{keyFields: keyOf(key), Found: found}
 		if e != nil {
@@ -116,8 +118,14 @@ func absent(key string, e *entry) error {
 		return fmt.Errorf("%s is not there", printable(key))
 	case e.meta.NotFound && e.state == stateStale:
 		return fmt.Errorf("%s: that there is no value is not believed any more", printable(key))
+	case e.meta.NotFound && e.state == stateInvalidated:
+		return fmt.Errorf("%s: that there is no value is invalidated", printable(key))
+	case e.meta.NotFound:
+		return fmt.Errorf("%s: the answer is that there is no value", printable(key))
 	case e.state == stateInvalidated:
 		return fmt.Errorf("%s is invalidated; --any writes it", printable(key))
+	case e.state == stateExpired:
+		return fmt.Errorf("%s has expired, and readers are given it no more; --any writes it", printable(key))
 	}
 	return fmt.Errorf("%s is no entry that a region could read: %s", printable(key), problem(e.why))
 }

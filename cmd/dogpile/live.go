@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
 )
 
@@ -196,23 +197,31 @@ func (f *frame) table(width int, rows []row, sorted int, reverse bool) (header s
 // fit returns text with blanks, or cut off, so that it takes width columns of a terminal. Some
 // characters take two.
 func fit(text string, width int, left bool) string {
-	if over := lipgloss.Width(text) - width; over > 0 {
-		runes := []rune(text)
-		for len(runes) > 0 && lipgloss.Width(string(runes)) >= width {
-			runes = runes[:len(runes)-1]
-		}
-		text = string(runes) + "…"
-	}
-	blanks := strings.Repeat(" ", max(width-lipgloss.Width(text), 0))
+	text = ansi.Truncate(text, width, "…")
+	blanks := strings.Repeat(" ", max(width-ansi.StringWidth(text), 0))
 	if left {
 		return text + blanks
 	}
 	return blanks + text
 }
 
+// late is an error for want of the time of --timeout, and not of what a backend gives itself.
+type late struct{ error }
+
+// Unwrap returns the error.
+func (l late) Unwrap() error { return l.error }
+
+// inTime returns err, of a call with ctx that has just ended, as late if that is why.
+func inTime(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		return late{err}
+	}
+	return err
+}
+
 // unanswered tells in plain words why there was no answer.
 func unanswered(err error, timeout time.Duration) string {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, new(late)) {
 		return "there was none within " + timeout.String()
 	}
 	return line(err)

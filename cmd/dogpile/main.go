@@ -31,6 +31,8 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -77,8 +79,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return code
 		}
 	}
-	fmt.Fprintf(stderr, "dogpile: %s\n", line(err))
+	text := line(err)
+	if code == 2 {
+		text = line(errors.New(withoutArguments(err.Error(), args)))
+	}
+	fmt.Fprintf(stderr, "dogpile: %s\n", text)
 	return code
+}
+
+// withoutArguments returns what is wrong with a command line, without the arguments that may be
+// URLs, or a part of one, with a password: cobra shows those that it does not know.
+func withoutArguments(text string, args []string) string {
+	var secret []string
+	for _, arg := range args {
+		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		secret = append(secret, arg, strings.TrimLeft(arg, "-"), name, value)
+	}
+	slices.SortFunc(secret, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
+	for _, s := range secret {
+		if len(s) > 1 && strings.ContainsAny(s, ":@?") {
+			quoted := strconv.Quote(s)
+			text = strings.NewReplacer(quoted, `"…"`, quoted[1:len(quoted)-1], "…", s, "…").Replace(text)
+		}
+	}
+	return text
 }
 
 // line returns an error as one line that can be shown.

@@ -20,16 +20,18 @@ func newPeek() *cobra.Command {
 		Short: "Show what is known of the entries of keys, without the values",
 		Long: `peek shows how old the entries of keys are, whether readers are given them, how large
 they are, when the backend drops them, their tags and schema, and who creates them anew
-at the moment. It changes nothing.
+at the moment. It changes nothing. The state is by the expiration of the region, or the entry's
+own: where a cache or function has one of its own (CacheOptions.Expiration), its readers may find
+another one.
 
 With --json it writes one object a line for each key, with the fields
 
   key           the key; key_base64 in its place where that is not UTF-8
   found         whether there is anything under the key
-  state         fresh, stale, invalidated, unreadable, or unknown: with --backend nobody
-                says when entries expire, and without --region what was
-                invalidated. Left out where nothing is found, as all that follow but
-                creating and holder
+  state         fresh, stale, expired (readers are given it no more), invalidated,
+                unreadable, or unknown: with --backend nobody says when entries expire,
+                and without --region what was invalidated. Left out where nothing is
+                found, as all that follow but creating and holder
   created       when its creation ended, in RFC 3339
   age_s         how old it is, in seconds
   took_s        how long its creation took, where that is known
@@ -46,7 +48,7 @@ With --json it writes one object a line for each key, with the fields
                 of "dogpile locks"
 
 It exits with 0 if readers are given all of them, and with 3 if one of them is not there,
-invalidated or unreadable.`,
+expired, invalidated or unreadable.`,
 		Example: `  dogpile peek --config app.toml --region users 42
   dogpile peek --backend redis://10.0.0.3:6379/1 --region users 42 43 --json`,
 		Args: someKeys,
@@ -65,7 +67,7 @@ invalidated or unreadable.`,
 func peek(ctx context.Context, o *opened, w io.Writer, keys []string, asJSON bool) error {
 	missing := false
 	for i, key := range keys {
-		e, err := o.read(ctx, key)
+		e, err := o.read(ctx, key, true)
 		if err != nil {
 			return err
 		}
@@ -185,6 +187,8 @@ func (e *entry) because(o *opened) string {
 	switch {
 	case e.why != nil:
 		return ": " + escaped(problem(e.why))
+	case e.state == stateExpired:
+		return ": readers are given it no more"
 	case e.state != stateUnknown:
 		return ""
 	case o.named:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile"
+	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
 
 func TestPeek(t *testing.T) {
@@ -97,6 +98,38 @@ func TestPeekTellsThatSomebodyCreates(t *testing.T) {
 			})
 			ok(t, err)
 		})
+	}
+}
+
+// TestReadingAndDeletingAskForNoMoreThanTheyNeed: rm reads all keys at once, and neither it nor get
+// asks for a TTL, which not every user may.
+func TestReadingAndDeletingAskForNoMoreThanTheyNeed(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	do := func(command ...string) string {
+		t.Helper()
+		said, err := s.client.Do(t.Context(), s.client.B().Arbitrary(command...).Build()).ToString()
+		ok(t, err)
+		return said
+	}
+	do("ACL", "SETUSER", "reader", "on", ">hunter2", "~*", "&*", "+@all", "-pttl", "-ttl")
+	url := strings.Replace(s.url, "redis://:", "redis://reader:", 1)
+	cache := dogpile.NewCache[string](regionAt(t, s.url, "users", nil), nil)
+	for _, key := range []string{"a", "b", "c"} {
+		ok(t, cache.Set(t.Context(), key, key))
+	}
+	if got := quietly(t, "get", "--backend", url, "--region", "users", "a"); got != `"a"` {
+		t.Errorf("%q", got)
+	}
+	network := backendtest.NewNetwork(t, s.addr)
+	trips := func(keys ...string) int64 {
+		before := network.Trips.Load()
+		quietly(t, append([]string{"rm", "--backend", strings.Replace(url, s.addr, network.Addr, 1), "--region", "users"}, keys...)...)
+		return network.Trips.Load() - before
+	}
+	one, many := trips("a"), trips(strings.Fields(strings.Repeat("a b c d ", 10))...)
+	if many > one+5 { // what is sent at once may arrive in pieces
+		t.Errorf("%d round trips for one key, and %d for 40", one, many)
 	}
 }
 

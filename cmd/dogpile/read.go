@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -22,14 +23,17 @@ type entry struct {
 	size    int           // of all of it, in bytes, as the region stores it
 	left    time.Duration // of its TTL; 0: it has none, or nobody knows
 	known   bool          // left is known
-	state   string        // "fresh", "stale", "invalidated", "unknown" or "unreadable"
+	state   string        // one of those below
 	why     error         // it is unreadable
 }
 
 // The states of an entry, for people and programs.
 const (
-	stateFresh       = "fresh"
-	stateStale       = "stale"
+	stateFresh = "fresh"
+	// stateStale: it has expired, and readers are given it until there is a new one.
+	stateStale = "stale"
+	// stateExpired: it has expired so long ago that no reader is given it.
+	stateExpired     = "expired"
 	stateInvalidated = "invalidated"
 	// stateUnknown: nobody has said of which region it is, or when its entries expire.
 	stateUnknown = "unknown"
@@ -37,69 +41,108 @@ const (
 	stateUnreadable = "unreadable"
 )
 
-// read returns what there is under a key, nil if there is nothing.
-func (o *opened) read(ctx context.Context, key string) (*entry, error) {
-	// This asks nobody, and tells what keys a region has.
-	if _, _, err := o.cache("").Peek(dogpile.Bypass(ctx), key); err != nil {
-		return nil, err
+// read returns what there is under a key, nil if there is nothing. What is left of its TTL is
+// asked for only with ttl: not every user may.
+func (o *opened) read(ctx context.Context, key string, ttl bool) (*entry, error) {
+	// 1. The region judges the entry.  2. Another one takes its place.  3. That is read: it is
+	// shown by its own state, or not at all. What is asked in between is of the entry that was
+	// there before and after.
+	const tries = 10
+	for range tries {
+		seen, judged, err := o.Inspect(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		e := &entry{key: key, state: stateUnreadable}
+		if ttl {
+			if err := o.ttl(ctx, o.key(key), e); err != nil {
+				return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: key, Err: err}
+			}
+		}
+		items, err := o.readAll(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		it := &items[0]
+		if !it.Found() && it.Err == nil {
+			if !judged {
+				return nil, nil
+			}
+			continue
+		}
+		if e.size = len(it.Data); it.TTL > 0 {
+			e.left, e.known = it.TTL, true
+		}
+		if e.why = it.Err; e.why == nil {
+			e.meta, e.payload, e.why = stored.Parse(it.Data)
+		}
+		switch {
+		case e.why != nil && !judged:
+			return e, nil
+		case e.why != nil:
+		case judged && seen.Created.Equal(e.created()):
+			e.state = o.stateOf(e, &seen)
+			return e, nil
+		case !judged && e.meta.NotFound: // this is no entry once it is not fresh
+			if e.state = stateInvalidated; e.meta.ExpireIn > 0 && time.Since(e.created()) > e.meta.ExpireIn {
+				e.state = stateStale
+			}
+			return e, nil
+		}
 	}
-	items := []driver.Item{{Key: o.key(key)}}
+	return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: key, Err: errors.New("it changes faster than it can be looked at")}
+}
+
+// readAll reads what there is under keys as the backend keeps it, in one call. An Err of an item
+// is that there is no entry in it.
+func (o *opened) readAll(ctx context.Context, keys ...string) ([]driver.Item, error) {
+	items := make([]driver.Item, len(keys))
+	for i, key := range keys {
+		items[i].Key = o.key(key)
+	}
 	if err := o.Backend().Get(ctx, items); err != nil {
-		return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: key, Err: err}
+		return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: keys[0], Err: err}
 	}
-	it := &items[0]
-	e := &entry{key: key, size: len(it.Data), left: it.TTL, state: stateUnreadable}
-	switch {
-	case errors.Is(it.Err, driver.ErrCorrupt):
-		e.why = it.Err
-	case it.Err != nil:
-		return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: key, Err: it.Err}
-	case !it.Found():
-		return nil, nil
-	default:
-		e.meta, e.payload, e.why = stored.Parse(it.Data)
-	}
-	if e.known = e.left > 0; !e.known {
-		if err := o.ttl(ctx, items[0].Key, e); err != nil {
+	for i, key := range keys {
+		if err := items[i].Err; err != nil && !errors.Is(err, driver.ErrCorrupt) {
 			return nil, &dogpile.OpError{Region: o.Name(), Op: "get", Key: key, Err: err}
 		}
 	}
-	if e.why != nil {
-		return e, nil
+	return items, nil
+}
+
+// stateOf returns the state of an entry, as its readers find it.
+func (o *opened) stateOf(e *entry, seen *dogpile.Stored) string {
+	switch seen.State {
+	case dogpile.Invalidated:
+		return stateInvalidated
+	case dogpile.Fresh:
+		if !o.complete && e.meta.ExpireIn == 0 {
+			return stateUnknown
+		}
+		return stateFresh
 	}
-	return o.judge(ctx, key, e)
+	if !e.meta.NotFound && o.past(e, seen) {
+		return stateExpired
+	}
+	return stateStale
 }
 
-// errNone is the answer that there is no value.
-var errNone = errors.New("there is no value")
-
-// cache returns a view of the region in which values are bytes.
-func (o *opened) cache(schema string) *dogpile.Cache[[]byte] {
-	return dogpile.NewCache(o.Region, &dogpile.CacheOptions[[]byte]{
-		Codec: dogpile.Bytes, Schema: schema, NotFound: errNone, NotFoundFor: dogpile.Never})
-}
-
-// judge fills in the state of an entry, as its readers find it.
-func (o *opened) judge(ctx context.Context, key string, e *entry) (*entry, error) {
-	seen, ok, err := o.cache(e.meta.Schema).Peek(ctx, key)
+// past reports whether readers are not given a stale entry any more: by Options.StaleFor, which
+// counts from the whole expiration.
+func (o *opened) past(e *entry, seen *dogpile.Stored) bool {
+	options := o.Options()
+	expiration := cmp.Or(e.meta.ExpireIn, options.Expiration)
+	age := time.Since(e.created())
 	switch {
-	case err == errNone:
-		e.state = stateFresh
-	case err != nil:
-		return nil, err
-	case !ok && e.meta.NotFound && e.meta.ExpireIn > 0 && time.Since(e.created()) > e.meta.ExpireIn:
-		e.state = stateStale
-	case !ok && e.meta.NotFound:
-		e.state = stateInvalidated
-	case !ok:
-		return nil, nil // it has gone, or another one of another schema has taken its place
-	default:
-		e.state = map[dogpile.State]string{dogpile.Fresh: stateFresh, dogpile.Stale: stateStale, dogpile.Invalidated: stateInvalidated}[seen.State]
+	case expiration == dogpile.Never, seen.Reason != dogpile.ReasonExpired && age <= expiration:
+		return false // it is stale as it was invalidated, softly
+	case e.meta.StaleFor == 0 && !o.complete:
+		return false // nobody knows
 	}
-	if e.state == stateFresh && !o.complete && e.meta.ExpireIn == 0 {
-		e.state = stateUnknown
-	}
-	return e, nil
+	expiration = max(expiration, 0) // less stands for none at all, here and below
+	staleFor := cmp.Or(e.meta.StaleFor, options.StaleFor, expiration)
+	return staleFor != dogpile.Never && age-expiration > staleFor
 }
 
 // ttl asks what is left of the TTL of an entry, where Get does not tell.
@@ -133,8 +176,8 @@ func withoutCommand(err error) error {
 	return err
 }
 
-// usable reports whether readers are given the entry. That there is no value is believed while
-// it is fresh alone.
+// usable reports whether readers are given the entry, or the answer that there is no value, which
+// is believed while it is fresh alone.
 func (e *entry) usable() bool {
 	return e.state == stateFresh || e.state == stateUnknown || e.state == stateStale && !e.meta.NotFound
 }

@@ -35,30 +35,27 @@ It exits with 0 if all of them are deleted, whether or not they were there.`,
 }
 
 func rm(ctx context.Context, o *opened, cmd *cobra.Command, keys []string, asJSON bool) error {
-	var there []bool
-	for _, key := range keys {
-		e, err := o.read(ctx, key)
-		if err != nil {
-			return err
-		}
-		there = append(there, e != nil)
+	before, err := o.readAll(ctx, keys...)
+	if err != nil {
+		return err
 	}
 	if err := o.Delete(ctx, keys...); err != nil {
 		return err
 	}
 	var rows table
 	for i, key := range keys {
+		there := before[i].Found() || before[i].Err != nil // what is no entry is deleted as well
 		if asJSON {
 			err := writeJSON(cmd.OutOrStdout(), struct {
 				keyFields
 				Found bool `json:"found"`
-			}{keyOf(key), there[i]})
+			}{keyOf(key), there})
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		rows = append(rows, []string{map[bool]string{true: "deleted", false: "was not there"}[there[i]], printable(key)})
+		rows = append(rows, []string{map[bool]string{true: "deleted", false: "was not there"}[there], printable(key)})
 	}
 	return rows.write(cmd.OutOrStdout())
 }

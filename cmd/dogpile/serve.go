@@ -72,7 +72,7 @@ It ends by Ctrl-C or SIGTERM, and then exits with 0 when what goes on is over.`,
 	flags.StringVar(&s.name, "name", "", "what to call this process (default: its host and number)")
 	flags.DurationVar(&s.expiration, "expiration", 10*time.Second, "age at which tiles expire")
 	flags.DurationVar(&s.staleFor, "stale-for", time.Minute, "how long past that they may be served; 0: as long again")
-	flags.DurationVar(&s.delay, "delay", 300*time.Millisecond, "how much longer than it has to a tile takes to draw")
+	flags.DurationVar(&s.delay, "delay", 300*time.Millisecond, "time added to the drawing of each tile")
 	flags.BoolVar(&s.near, "near", false, "keep copies of tiles in this process; the backend has to tell of changes, or copies live for 1 s")
 	flags.BoolVar(&s.actions, "actions", false, "let the dashboard delete tiles and invalidate all of them")
 	cmd.RegisterFlagCompletionFunc("backend", completeSchemes)

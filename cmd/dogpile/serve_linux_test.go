@@ -61,25 +61,42 @@ func (s *serving) ends(signal syscall.Signal) {
 
 func (s *serving) get(path string) (*http.Response, []byte) {
 	s.t.Helper()
-	res, err := http.Get(s.url + path)
-	ok(s.t, err)
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	res, body, err := s.ask(path)
 	ok(s.t, err)
 	return res, body
+}
+
+func (s *serving) ask(path string) (*http.Response, []byte, error) {
+	res, err := http.Get(s.url + path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res, body, err
 }
 
 // tile asks for a tile, and returns where that comes from.
 func (s *serving) tile(path string) (from string) {
 	s.t.Helper()
-	res, body := s.get("tile/" + path)
+	from, err := s.tileFrom(path)
+	ok(s.t, err)
+	return from
+}
+
+// tileFrom is tile for a goroutine, which may not end the test.
+func (s *serving) tileFrom(path string) (from string, err error) {
+	res, body, err := s.ask("tile/" + path)
+	if err != nil {
+		return "", err
+	}
 	timing := res.Header.Get("Server-Timing")
 	from, _, quoted := strings.Cut(strings.TrimPrefix(timing, `cache;desc="`), `";dur=`)
 	img, err := png.Decode(bytes.NewReader(body))
 	if res.StatusCode != http.StatusOK || !quoted || err != nil || img.Bounds().Dx() != 128 || res.Header.Get("Age") == "" {
-		s.t.Fatalf("%s: %s, Server-Timing %q, Age %q, %v", path, res.Status, timing, res.Header.Get("Age"), err)
+		return "", fmt.Errorf("%s: %s, Server-Timing %q, Age %q, %v", path, res.Status, timing, res.Header.Get("Age"), err)
 	}
-	return from
+	return from, nil
 }
 
 // counted is a metric of the process, summed over all labels but these.
@@ -153,7 +170,10 @@ func TestServeInThreeProcesses(t *testing.T) {
 	var asking sync.WaitGroup
 	for i := range 12 {
 		asking.Go(func() {
-			f := all[i%3].tile("5/6/7")
+			f, err := all[i%3].tileFrom("5/6/7")
+			if err != nil {
+				t.Error(err)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			from[f]++
@@ -220,7 +240,13 @@ func TestServeEndsAfterItsRequests(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--delay", "1s")
 	done := make(chan string)
-	go func() { done <- s.tile("3/1/1") }()
+	go func() {
+		from, err := s.tileFrom("3/1/1")
+		if err != nil {
+			t.Error(err)
+		}
+		done <- from
+	}()
 	eventually(t, "a tile that is drawn", func() bool {
 		_, body := s.get("metrics")
 		return strings.Contains(string(body), `dogpile_creators{region="tiles"} 1`)

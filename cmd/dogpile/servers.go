@@ -49,14 +49,7 @@ const (
 // look asks all servers, and compares what they say to what they said before.
 func (s *servers) look(ctx context.Context) []seenServer {
 	began := time.Now()
-	err := s.Ping(ctx)
-	seen := []seenServer{{name: s.caps.Name, at: time.Now(), err: err, roundTrip: time.Since(began)}}
-	if b, is := driver.As[*redis.Backend](s.Backend()); is && b.Client() != nil {
-		seen = askRedis(ctx, b.Client().Nodes())
-	}
-	if b, is := driver.As[*memcached.Backend](s.Backend()); is {
-		seen = askMemcached(b.Stats(ctx, ""), seen[0].roundTrip)
-	}
+	seen := s.ask(ctx)
 	if s.before == nil {
 		s.before, s.failing = make(map[string]seenServer), make(map[string]time.Time)
 	}
@@ -64,6 +57,37 @@ func (s *servers) look(ctx context.Context) []seenServer {
 		s.compare(&seen[i], began)
 	}
 	return seen
+}
+
+// ask asks all servers at once: one that hangs takes the time of no other.
+func (s *servers) ask(ctx context.Context) (seen []seenServer) {
+	if b, is := driver.As[*memcached.Backend](s.Backend()); is {
+		return askMemcached(ctx, b.Stats(ctx, ""))
+	}
+	ping := func() {
+		began := time.Now()
+		err := inTime(ctx, s.Ping(ctx))
+		seen = []seenServer{{name: s.caps.Name, at: time.Now(), err: err, roundTrip: time.Since(began)}}
+	}
+	b, is := driver.As[*redis.Backend](s.Backend())
+	if !is {
+		ping()
+		return seen
+	}
+	client := b.Client()
+	if client == nil { // it has not connected yet
+		ping()
+		if client = b.Client(); client == nil {
+			return seen
+		}
+		return askRedis(ctx, client.Nodes())
+	}
+	// A client that is of no use any more is replaced by calls of the backend alone.
+	var pinging sync.WaitGroup
+	pinging.Go(ping)
+	nodes := askRedis(ctx, client.Nodes())
+	pinging.Wait()
+	return nodes
 }
 
 func (s *servers) compare(now *seenServer, asked time.Time) {
@@ -78,14 +102,17 @@ func (s *servers) compare(now *seenServer, asked time.Time) {
 	before, known := s.before[now.name]
 	s.before[now.name] = *now
 	now.rates = known && now.told && before.told && now.at.After(before.at)
-	for i := range now.counts {
-		more := now.counts[i] - before.counts[i]
-		if more < 0 {
-			more = now.counts[i] // it has begun anew
+	if !now.rates {
+		return
+	}
+	for i, n := range now.counts {
+		if n < before.counts[i] {
+			before.counts = [4]float64{} // it has begun anew, also with what it counts more of by now
+			break
 		}
-		if now.rates {
-			now.perSecond[i] = more / now.at.Sub(before.at).Seconds()
-		}
+	}
+	for i, n := range now.counts {
+		now.perSecond[i] = (n - before.counts[i]) / now.at.Sub(before.at).Seconds()
 	}
 }
 
@@ -102,7 +129,7 @@ func askRedis(ctx context.Context, nodes map[string]rueidis.Client) []seenServer
 func askRedisServer(ctx context.Context, addr string, client rueidis.Client) seenServer {
 	s := seenServer{name: addr}
 	began := time.Now()
-	s.err = withoutCommand(client.Do(ctx, client.B().Ping().Build()).Error())
+	s.err = inTime(ctx, withoutCommand(client.Do(ctx, client.B().Ping().Build()).Error()))
 	s.at, s.roundTrip = time.Now(), time.Since(began)
 	if s.err != nil {
 		return s
@@ -120,10 +147,10 @@ func askRedisServer(ctx context.Context, addr string, client rueidis.Client) see
 	return s
 }
 
-func askMemcached(all []memcached.ServerStats, roundTrip time.Duration) (seen []seenServer) {
+func askMemcached(ctx context.Context, all []memcached.ServerStats) (seen []seenServer) {
 	for _, a := range all {
-		s := seenServer{name: a.Addr, at: time.Now(), err: a.Err, roundTrip: roundTrip}
-		if a.Err == nil {
+		s := seenServer{name: a.Addr, at: time.Now(), err: inTime(ctx, a.Err), roundTrip: a.RoundTrip}
+		if a.Stats != nil {
 			s.tell(a.Stats, []string{"cmd_get", "cmd_set", "cmd_touch", "cmd_meta", "delete_hits", "delete_misses"},
 				"get_hits", "get_misses", "evictions", "bytes", "limit_maxbytes", "curr_connections")
 		}

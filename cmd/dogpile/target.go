@@ -222,8 +222,9 @@ func isShared(rest string) bool {
 }
 
 // settingsOf returns the settings of one region and of backends that regions share, but for
-// those that are of no use here: what makes values of bytes is the program's own, and who
-// tries a delete again has to stay.
+// those that are of no use here: what makes values of bytes is the program's own, who tries a
+// delete again has to stay, and one who keeps copies (near) tells all processes of it, and may be
+// refused among them. Who deletes or invalidates waits for the copies of others all the same.
 func settingsOf(settings map[string]string, under string, names []string, name string) map[string]string {
 	of := make(map[string]string)
 	for key, value := range settings {
@@ -238,8 +239,9 @@ func settingsOf(settings map[string]string, under string, names []string, name s
 				ours = false
 			}
 		}
-		switch strings.ToLower(option) {
-		case "codec", "runner", "retry_deletes", "replace_existing_backend":
+		option, _, _ = strings.Cut(strings.ToLower(option), ".") // near.lag is of near
+		switch option {
+		case "codec", "runner", "retry_deletes", "replace_existing_backend", "near":
 			ours = false
 		}
 		if ours || isShared(rest) {
@@ -304,7 +306,7 @@ func (t *target) at(cmd *cobra.Command, do func(ctx context.Context, o *opened) 
 	if err := o.shared(); err != nil {
 		return err
 	}
-	return t.failed(cmd.Context(), do(ctx, o))
+	return t.failed(cmd.Context(), inTime(ctx, do(ctx, o)))
 }
 
 // failed returns err as what a command returns. ctx is the command's.
@@ -314,7 +316,7 @@ func (t *target) failed(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, new(late)):
 		return failure{fmt.Errorf("%w; --timeout is %v", err, t.timeout)}
 	}
 	return failure{err}

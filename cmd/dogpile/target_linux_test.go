@@ -39,7 +39,21 @@ func TestBadFlagsOfTargets(t *testing.T) {
 		{"no key", "one KEY is wanted", 2, []string{"get", "--backend", "null"}},
 		{"no key to delete", "a KEY is wanted", 2, []string{"rm", "--backend", "null"}},
 		{"an argument where none is", "takes no arguments", 2, []string{"invalidate", "redis://u:hunter2@h"}},
-		{"a password in the wrong place", `unknown command "redis://…@h/0"`, 2, []string{"redis://u:hunter2@h/0"}},
+		{"a password in the wrong place", `unknown command "…"`, 2, []string{"redis://u:hunter2@h/0"}},
+		{"a password with a space", `unknown command "…"`, 2, []string{"redis://u:hunter2 x@h"}},
+		{"a password with a quote", `unknown command "…"`, 2, []string{`redis://u:hunter2"\x@h`}},
+		{"a password after one slash", `unknown command "…"`, 2, []string{"redis:/u:hunter2@h"}},
+		{"a password without a scheme", `unknown command "…"`, 2, []string{"u:hunter2@h/0"}},
+		{"a password by a wrong name", `unknown command "…"`, 2, []string{"redis://h?passwort=hunter2"}},
+		{"a password for help", `unknown command "…"`, 2, []string{"help", "u:hunter2@h/0"}},
+		{"a password for a command without arguments", `unknown command "…"`, 2, []string{"version", "u:hunter2@h/0"}},
+		{"a password for completion", `unknown command "…"`, 2, []string{"completion", "bash", "u:hunter2@h/0"}},
+		{"a password as a flag", "unknown flag: …", 2, []string{"get", "--u:hunter2@h/0"}},
+		{"a password as a flag with a value", "unknown flag: --…", 2, []string{"get", "--u:hunter2@h/0=1"}},
+		{"a password as short flags", "unknown shorthand flag: 'u' in …", 2, []string{"get", "-u:hunter2@h/0"}},
+		{"a password as a duration", `invalid argument "…" for "--timeout" flag`, 2, []string{"get", "k", "--timeout", "u:hunter2@h/0"}},
+		{"a password as another one", `invalid argument "…" for "--timeout" flag`, 2, []string{"get", "k", "--timeout=u:hunter2@h/0"}},
+		{"a command that there is not", `unknown command "nosuch"`, 2, []string{"nosuch"}},
 		{"a prefix of keys with settings", "--prefix goes with --backend", 2, []string{"get", "k", "--config", several, "--prefix", "x"}},
 		{"an empty prefix", "--prefix is empty", 2, []string{"get", "k", "--backend", "null", "--prefix="}},
 		{"a reserved prefix", `--prefix: `, 2, []string{"get", "k", "--backend", fileURL(t), "--prefix", "_lock"}},
@@ -89,7 +103,7 @@ func TestAServerThatIsDown(t *testing.T) {
 		"Redis that hangs": "redis://:hunter2@" + hangs.Addr().String(), "memcached that hangs": "memcached://" + hangs.Addr().String(),
 		"a file in no directory": "file:///nonexistent/x.db",
 	} {
-		for _, args := range [][]string{{"get", "k"}, {"peek", "k"}, {"rm", "k"}, {"invalidate", "--region", "r"}, {"doctor"}, {"bench"}} {
+		for _, args := range [][]string{{"get", "k"}, {"peek", "k"}, {"rm", "k"}, {"invalidate", "--region", "r"}, {"bench"}} {
 			t.Run(name+", "+args[0], func(t *testing.T) {
 				t.Parallel()
 				began := time.Now()
@@ -101,6 +115,34 @@ func TestAServerThatIsDown(t *testing.T) {
 				oneLine(t, got, code, "")
 				if took := time.Since(began); took > time.Minute {
 					t.Errorf("it took %v", took)
+				}
+			})
+		}
+	}
+}
+
+// TestWhoseTimeHasEnded: a backend may give a call less time than --timeout, which is not told of then.
+func TestWhoseTimeHasEnded(t *testing.T) {
+	t.Parallel()
+	hangs, err := net.Listen("tcp", "127.0.0.1:0") // and answers nothing
+	ok(t, err)
+	t.Cleanup(func() { hangs.Close() })
+	for _, scheme := range []string{"redis", "memcached"} {
+		short, long := scheme+"://"+hangs.Addr().String()+"?timeout=200ms&connect_timeout=200ms", scheme+"://"+hangs.Addr().String()+"?timeout=1m&connect_timeout=1m"
+		for _, row := range []struct {
+			command, option string
+			args            []string
+		}{
+			{"get", "--timeout is 200ms", []string{"get", "k"}}, {"peek", "--timeout is 200ms", []string{"peek", "k"}},
+			{"watch", "there was none within 200ms", []string{"watch", "--once", "--json", "k"}}, {"top", "there was none within 200ms", []string{"top", "--once", "--json", "--interval", "200ms"}},
+		} {
+			t.Run(scheme+", "+row.command, func(t *testing.T) {
+				t.Parallel()
+				if got := tool(t, append(row.args, "--backend", short, "--timeout", "1m")...); got.code != 1 || strings.Contains(got.stdout+got.stderr, "1m") {
+					t.Errorf("the backend's: %+v", got)
+				}
+				if got := tool(t, append(row.args, "--backend", long, "--timeout", "200ms")...); got.code != 1 || !strings.Contains(got.stdout+got.stderr, row.option) {
+					t.Errorf("the command's: %+v", got)
 				}
 			})
 		}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"log/slog"
 	"net/url"
@@ -44,6 +45,7 @@ func regionAt(t *testing.T, url, name string, o *dogpile.Options) *dogpile.Regio
 		o = &dogpile.Options{Expiration: time.Hour}
 	}
 	o.Logger = slog.New(slog.DiscardHandler)
+	o.BackendTimeout = cmp.Or(o.BackendTimeout, time.Minute) // the machine may be busy
 	r := dogpile.NewRegion(name)
 	ok(t, r.Configure(b, o))
 	return r

@@ -97,8 +97,9 @@ With --json it writes one object a line for each look, with the fields
   regions     of each: region, errors_per_s by op, leases_lost_per_s, creators, waiters,
               oldest_s, pending_deletes
   backends    of each: backend, calls_per_s, mean_s, failures_per_s by op
-  servers     of each: server, error or round_trip_s, and those of ops_per_s, hit_ratio,
-              used_bytes, max_bytes, evictions_per_s and clients that it tells
+  servers     of each: server, error with failing_s or round_trip_s, and those of
+              ops_per_s, hit_ratio, used_bytes, max_bytes, evictions_per_s and clients
+              that it tells
 
 It exits with 0 when it is left, and with --once with 1 if nothing has answered.`
 
@@ -157,7 +158,10 @@ func (t *top) read(ctx context.Context) frame {
 	}
 	values, errs := make([]scrape.Values, len(t.processes)), make([]error, len(t.processes))
 	for i, p := range t.processes {
-		all.Go(func() { values[i], errs[i] = p.Read(ctx) })
+		all.Go(func() {
+			values[i], errs[i] = p.Read(ctx)
+			errs[i] = inTime(ctx, errs[i])
+		})
 	}
 	all.Wait()
 	sum := scrape.Add(values...)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -66,9 +67,10 @@ func TestTopForPrograms(t *testing.T) {
 	if have := slices.Sorted(maps.Keys(a)); !slices.Equal(have, want) {
 		t.Errorf("fields %q", have)
 	}
-	// One process asks twice as often for b as for a, and the other as often as for a.
+	// One process asks twice as often for b as for a, and the other for b alone; how often depends on
+	// when it is looked at.
 	ratio := b["requests_per_s"].(float64) / a["requests_per_s"].(float64)
-	if a["region"] != "a" || b["region"] != "b" || ratio < 2.5 || ratio > 3.5 || a["hits_per_s"].(float64) < 2.9*a["misses_per_s"].(float64) {
+	if a["region"] != "a" || b["region"] != "b" || ratio < 2.001 || a["hits_per_s"].(float64) < 2.9*a["misses_per_s"].(float64) {
 		t.Errorf("%v %v", a, b)
 	}
 }
@@ -104,6 +106,7 @@ func TestBadFlagsOfViews(t *testing.T) {
 		args       []string
 	}{
 		{"top of nothing", "--metrics URL says which process", []string{"top"}},
+		{"a password in the path of metrics", "--metrics: there is an @ in its path", []string{"top", "--once", "--metrics", "http:/u:hunter2@h/0"}},
 		{"top of no metrics", "--metrics: ", []string{"top", "--metrics", "redis://u:hunter2@h"}},
 		{"top of two backends", "--config and --backend", []string{"top", "--config", "x.toml", "--backend", "null"}},
 		{"an argument of top", "takes no arguments", []string{"top", "x"}},
@@ -146,6 +149,58 @@ func TestTopOfServers(t *testing.T) {
 				t.Errorf("for people:\n%s", text)
 			}
 		})
+	}
+}
+
+// TestTopOfServersOfWhichOneHangs: that one alone does not answer, and none has its round trip.
+func TestTopOfServersOfWhichOneHangs(t *testing.T) {
+	t.Parallel()
+	servers := []*backendtest.Memcached{backendtest.StartMemcached(t), backendtest.StartMemcached(t), backendtest.StartMemcached(t)}
+	url := "memcached://" + servers[0].Addr() + "," + servers[1].Addr() + "," + servers[2].Addr() + "?connect_timeout=20s"
+	servers[0].Stop(t)
+	t.Cleanup(func() { servers[0].Resume(t) })
+	got := tool(t, "top", "--once", "--json", "--interval", "200ms", "--timeout", "5s", "--backend", url)
+	for i, s := range object(t, got.stdout)["servers"].([]any) {
+		s := s.(map[string]any)
+		said, _ := s["error"].(string)
+		took, _ := s["round_trip_s"].(float64)
+		if hangs := i == 0; got.code != 0 || s["server"] != servers[i].Addr() || hangs != (said == "there was none within 5s") || hangs != (took == 0) || took >= 5 {
+			t.Errorf("%v", s)
+		}
+	}
+}
+
+// statistics is a memcached that tells one of these texts after the other, and the last one from then on.
+func statistics(t *testing.T, texts ...string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for n := 0; ; n++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			in := bufio.NewReader(conn)
+			in.ReadString('\n')
+			fmt.Fprint(conn, "MN\r\n")
+			in.ReadString('\n')
+			fmt.Fprint(conn, strings.ReplaceAll(texts[min(n, len(texts)-1)], "\n", "\r\n")+"END\r\n")
+			conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// TestTopOfAServerThatIsBusyAfterARestart: one count that has fallen tells of it, though others are
+// higher than before.
+func TestTopOfAServerThatIsBusyAfterARestart(t *testing.T) {
+	t.Parallel()
+	addr := statistics(t, "STAT get_hits 500\nSTAT get_misses 500\nSTAT evictions 0\n", "STAT get_hits 900\nSTAT get_misses 100\nSTAT evictions 0\n")
+	s := object(t, quietly(t, "top", "--once", "--json", "--interval", "200ms", "--backend", "memcached://"+addr+"?"+patient))["servers"].([]any)[0].(map[string]any)
+	if s["hit_ratio"] != .9 {
+		t.Errorf("%v", s)
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,8 +23,8 @@ func newWatch() *cobra.Command {
 age, become stale and are created anew, by whom, or are invalidated, deleted or dropped.
 
 ` + watchColumns + `
-It asks the backend about one key after the other, up to four times for each, and then
-not for the time of --interval. It changes nothing. A row in which something other than the
+It asks the backend about eight keys at a time, up to five times for each, and then not for
+the time of --interval; --timeout is for each key. It changes nothing. A row in which something other than the
 age has changed is marked. Where the backend does not answer, that is said, and watch goes on.
 
 On a terminal the keys are q to leave and ? for help. Where there is no terminal, each look is
@@ -62,8 +64,8 @@ It exits with 0 when it is left, and with --once with 1 if the backend has not a
 
 const watchColumns = `A row is a key:
 
-  state       fresh, stale, invalidated, unreadable, unknown (only --config says when
-              entries expire), or not there
+  state       fresh, stale, expired (readers are given it no more), invalidated,
+              unreadable, unknown (only --config says when entries expire), or not there
   age         since its creation ended
   dropped in  when the backend drops it, where that is known
   size        of the entry, with what the region keeps of it
@@ -97,8 +99,6 @@ type watchedKeys struct {
 
 // look is a tick of the view.
 func (w *watcher) look(ctx context.Context) frame {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
 	asked := time.Now()
 	seen, err := w.ask(ctx)
 	f := frame{at: time.Now(), err: err}
@@ -129,20 +129,40 @@ func (w *watcher) look(ctx context.Context) frame {
 	return f
 }
 
+// atOnce is how many keys are asked about at a time.
+const atOnce = 8
+
 // ask asks about all keys, and ends with the first error: where one is not answered, the next
 // would take as long.
-func (w *watcher) ask(ctx context.Context) (seen []watched, err error) {
-	for _, key := range w.keys {
-		var k watched
-		if k.entry, err = w.opened.read(ctx, key); err == nil {
-			k.holder, k.creating, err = w.opened.Holder(ctx, key)
-		}
-		if err != nil {
-			return nil, err
-		}
-		seen = append(seen, k)
+func (w *watcher) ask(ctx context.Context) ([]watched, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	seen := make([]watched, len(w.keys))
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(atOnce, len(w.keys)) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(w.keys) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := w.askFor(ctx, w.keys[i], &seen[i]); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	return seen, nil
+}
+
+func (w *watcher) askFor(ctx context.Context, key string, to *watched) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	if to.entry, err = w.opened.read(ctx, key, true); err == nil {
+		to.holder, to.creating, err = w.opened.Holder(ctx, key)
+	}
+	return inTime(ctx, err)
 }
 
 // mark notes what has changed since the look before.

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -61,6 +62,39 @@ func TestWatchTellsOfChanges(t *testing.T) {
 			ok(t, region.Delete(t.Context(), "k"))
 			watchedKey(t, next, "that it is gone", absent)
 		})
+	}
+}
+
+// TestWatchOfALongKey: a line is cut off where the terminal ends, in no more time than it takes to
+// read the key. Some characters take two columns.
+func TestWatchOfALongKey(t *testing.T) {
+	t.Parallel()
+	key := strings.Repeat("ключ🔑", 5_000)
+	shown, code := onTerminal(t, 60, nil, "watch", "--once", "--timeout", "20s", "--backend", fileURL(t), key)
+	var row string
+	for line := range strings.Lines(shown) {
+		if strings.HasPrefix(line, "ключ🔑") {
+			row = strings.TrimSpace(line)
+		}
+	}
+	if code != 0 || !strings.HasPrefix(row, "ключ🔑ключ…   not there") {
+		t.Errorf("exit %d, the row is %q", code, row)
+	}
+}
+
+// TestWatchOfManyKeysOfASlowServer: --timeout is the time of each, and not of all together.
+func TestWatchOfManyKeysOfASlowServer(t *testing.T) {
+	t.Parallel()
+	const delay, timeout, n = 200 * time.Millisecond, 10 * time.Second, 40
+	network := backendtest.NewNetwork(t, backendtest.StartMemcached(t).Addr())
+	network.Slow("", delay)
+	args := []string{"watch", "--once", "--json", "--timeout", timeout.String(), "--backend", "memcached://" + network.Addr + "?" + patient}
+	for i := range n {
+		args = append(args, fmt.Sprint("k", i))
+	}
+	got := object(t, quietly(t, args...))
+	if keys := got["keys"].([]any); len(keys) != n || keys[n-1].(map[string]any)["key"] != fmt.Sprint("k", n-1) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -121,13 +122,21 @@ func dedented(lines []string) []string {
 	}
 }
 
-// codeFaults tells which blocks of Go code stand in no example.
+// indentedGo is a line that looks like Go in a block that is indented, and not between fences.
+var indentedGo = regexp.MustCompile(`^(\t| {4,})\s*(package \w+$|import [("]|func [\w(]|defer \w|if err\b|[\w, ]+:= |.*\w\.\w+\(.*\)$)`)
+
+// codeFaults tells which blocks of Go code stand in no example, and which code is in no block.
 func codeFaults(t *testing.T, files fs.FS) (faults []string) {
 	t.Helper()
 	examples := read(t, files, isExample)
 	pages := read(t, files, func(name string) bool { return name == "README.md" || isPage(name) && path.Dir(name) == "docs" })
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		found, _ := docs.Blocks(pages[name])
+		found, rest := docs.Blocks(pages[name])
+		for at, line := range rest {
+			if indentedGo.MatchString(line) {
+				faults = append(faults, fmt.Sprintf("%s:%d: Go that is indented; it belongs between fences", name, at+1))
+			}
+		}
 		for _, b := range found {
 			if b.Language != "go" {
 				continue
@@ -145,6 +154,22 @@ func TestTheCodeOfThePagesIsThatOfExamples(t *testing.T) {
 	t.Parallel()
 	for _, fault := range codeFaults(t, repository) {
 		t.Error(fault)
+	}
+}
+
+func TestGoThatIsIndentedIsFound(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		"    metrics := dogpileprom.NewCollector()": true, "\tprometheus.MustRegister(metrics)": true, "    v, err := price.Call(ctx, \"tea\")": true,
+		"    func main() {": true, "    package main": true, "        if err != nil {": true, "    import \"fmt\"": true,
+		"    dogpile get --config app.toml": false, "    go install github.com/dogpile-go/dogpile/cmd/dogpile@latest": false,
+		"    if it is there, `a := b()` makes one": false, "metrics := none()": false, "  of a list (see below)": false,
+		"    source <(dogpile completion bash)": false, "    memcached://host1:11211,host2*2/?hash=ketama   has twice as many": false,
+	} {
+		faults := codeFaults(t, fstest.MapFS{"docs/page.md": {Data: []byte("# Page\n\n" + line + "\n\n```text\n    a := b()\n```\n")}})
+		if got := slices.Equal(faults, []string{"docs/page.md:3: Go that is indented; it belongs between fences"}); got != want || !want && len(faults) > 0 {
+			t.Errorf("%q: %q", line, faults)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ var (
 	codeSpan = regexp.MustCompile("`[^`]*`")
 	link     = regexp.MustCompile(`\[[^\]]*\]\(\s*([^)\s]+)[^)]*\)`)
 	heading  = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*$`)
+	mention  = regexp.MustCompile(`(^|[^\w/.(])(docs/[\w-]+\.md)(#[\w-]+)?`)
 	absolute = regexp.MustCompile(`^([a-z]+:|//)`)
 )
 
@@ -58,11 +59,7 @@ type target struct {
 
 // targets returns the links of a page to others of the repository, and to itself.
 func targets(name string, page []string) (found []target) {
-	_, page = docs.Blocks(page)
-	// A link may begin on one line and end on the next.
-	text := codeSpan.ReplaceAllStringFunc(strings.Join(page, "\n"), func(code string) string {
-		return strings.Repeat("\n", strings.Count(code, "\n"))
-	})
+	text := strings.Join(prose(page), "\n") // a link may begin on one line and end on the next
 	for _, m := range link.FindAllStringSubmatchIndex(text, -1) {
 		to := text[m[2]:m[3]]
 		if absolute.MatchString(to) {
@@ -79,17 +76,54 @@ func targets(name string, page []string) (found []target) {
 	return found
 }
 
-// linkFaults tells which links of all pages lead nowhere, and which pages of docs/ the front
-// page does not name.
+// prose returns the lines of a page without what is code.
+func prose(page []string) []string {
+	_, page = docs.Blocks(page)
+	return strings.Split(codeSpan.ReplaceAllStringFunc(strings.Join(page, "\n"), func(code string) string {
+		return strings.Repeat("\n", strings.Count(code, "\n"))
+	}), "\n")
+}
+
+// mentions returns the pages of docs/ that are named without a link, from the root of the
+// repository: in code, in what it tells its users, and on pages, where a link would do better.
+func mentions(lines []string) (found []target) {
+	for i, line := range lines {
+		if !strings.Contains(line, "docs/") { // which spares most lines the search
+			continue
+		}
+		for _, m := range mention.FindAllStringSubmatch(line, -1) {
+			found = append(found, target{i + 1, m[2], strings.TrimPrefix(m[3], "#")})
+		}
+	}
+	return found
+}
+
+// isCode reports whether a file is one of those that may name pages, and is no test of pages.
+func isCode(name string) bool { return path.Ext(name) == ".go" && path.Dir(name) != "internal/docs" }
+
+// linkFaults tells which links and mentions of all pages, and mentions in code, lead nowhere, and
+// which pages of docs/ the front page does not name.
 func linkFaults(t *testing.T, files fs.FS) (faults []string) {
 	t.Helper()
 	pages := read(t, files, isPage)
 	named := map[string]bool{front: true}
-	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		for _, to := range targets(name, pages[name]) {
-			if name == front {
+	all := read(t, files, func(name string) bool { return isPage(name) || isCode(name) })
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		var leads []target
+		if isPage(name) {
+			leads = targets(name, all[name])
+		}
+		if name == front {
+			for _, to := range leads {
 				named[to.path] = true
 			}
+		}
+		if path.Dir(name) == "docs" {
+			for _, to := range mentions(prose(all[name])) {
+				faults = append(faults, fmt.Sprintf("%s:%d: %s is named without a link", name, to.at, to.path))
+			}
+		}
+		for _, to := range append(leads, mentions(all[name])...) {
 			if _, err := fs.Stat(files, to.path); err != nil {
 				faults = append(faults, fmt.Sprintf("%s:%d: there is no %s", name, to.at, to.path))
 			} else if to.anchor != "" && !anchors(pages[to.path])[to.anchor] {
@@ -178,6 +212,9 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		"another site":                   {"See [it](https://example.com/none).", ""},
 		"code":                           {"Write `[it](none.md)`.", ""},
 		"a block":                        {"```\n[it](none.md)\n```", ""},
+		"a page that is named":           {"Docs are in docs/page.md#part.", ""},
+		"no page that is named":          {"See docs/none.md.", "README.md:1: there is no docs/none.md"},
+		"no heading that is named":       {"See docs/page.md#none", "README.md:1: there is no heading #none in docs/page.md"},
 		"no page":                        {"See\n[it](docs/none.md).", "README.md:2: there is no docs/none.md"},
 		"no page, over two lines":        {"See [it\nthere](docs/none.md).", "README.md:1: there is no docs/none.md"},
 		"another case":                   {"See [it](docs/Page.md).", "README.md:1: there is no docs/Page.md"},
@@ -201,6 +238,19 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		if !slices.Equal(faults, want) {
 			t.Errorf("%s: %q, want %q", name, faults, want)
 		}
+	}
+}
+
+// TestPagesThatCodeNamesAreThere: a command tells its users of pages; and one page links to another.
+func TestPagesThatCodeNamesAreThere(t *testing.T) {
+	t.Parallel()
+	faults := linkFaults(t, fstest.MapFS{
+		front:         {Data: []byte("[One](one.md)")},
+		"docs/one.md": {Data: []byte("See docs/one.md, and `docs/one.md`.\n```\ndocs/one.md\n```\n")},
+		"cmd/a.go":    {Data: []byte("package a\n\nconst help = \"see docs/one.md and docs/none.md\"\n")},
+	})
+	if want := []string{"cmd/a.go:3: there is no docs/none.md", "docs/one.md:1: docs/one.md is named without a link"}; !slices.Equal(faults, want) {
+		t.Errorf("%q, want %q", faults, want)
 	}
 }
 

@@ -2,10 +2,13 @@ package memcache_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
@@ -42,7 +45,7 @@ func TestLines(t *testing.T) {
 					fmt.Fprint(conn, row.answer)
 				}
 			}()
-			lines, err := memcache.NewEndpoint(l.Addr().String(), nil).Lines(t.Context(), "stats", "END")
+			lines, _, err := memcache.NewEndpoint(l.Addr().String(), &memcache.Options{ConnectTimeout: 20 * time.Second}).Lines(t.Context(), "stats", "END")
 			if row.problem == "" && (err != nil || strings.Join(lines, ",") != row.want) {
 				t.Errorf("%q, %v", lines, err)
 			}
@@ -50,5 +53,22 @@ func TestLines(t *testing.T) {
 				t.Errorf("%q, %v, want %q", lines, err, row.problem)
 			}
 		})
+	}
+}
+
+// TestTheEndOfTheContextIsNoClosedClient: who has no more time for a server that hangs is told that,
+// and not that somebody has closed the client.
+func TestTheEndOfTheContextIsNoClosedClient(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // and answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, _, err = memcache.NewEndpoint(l.Addr().String(), &memcache.Options{ConnectTimeout: 20 * time.Second}).Lines(ctx, "stats", "END")
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, memcache.ErrClosed) {
+		t.Errorf("%v", err)
 	}
 }

@@ -31,9 +31,8 @@ type Load struct {
 const (
 	// Prefix is what all keys of a run begin with.
 	Prefix = "dogpile-bench:"
-	// life is the TTL of the entries of a run, which is removed by nobody if it is killed. A run
-	// that is longer writes them again.
-	life = 10 * time.Minute
+	// shortestLife is the least TTL of the entries of a run, which nobody removes if it is killed.
+	shortestLife = 10 * time.Minute
 	// tooMany failures in a row, of one goroutine, end the run: the backend is gone.
 	tooMany = 20
 	// batch is how many keys are written or removed in one call, and batchBytes about how many
@@ -80,6 +79,7 @@ type run struct {
 func Run(ctx context.Context, b driver.Backend, load Load, patience time.Duration) (*Result, error) {
 	r := &run{load: load, region: dogpile.NewRegion("bench"), value: make([]byte, load.Size)}
 	rand.Read(r.value)
+	life := max(shortestLife, load.Duration+patience) // all that is read is to be there until the end
 	err := r.region.Configure(b, &dogpile.Options{
 		Prefix: Prefix + rand.Text()[:10] + ":", Expiration: life, StaleFor: 1, // a nanosecond
 		// It is nobody's to invalidate, and leaves no token behind.

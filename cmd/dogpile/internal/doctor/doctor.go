@@ -132,7 +132,7 @@ func (p *Patient) stores(ctx context.Context) Check {
 	case strings.Contains(text, "OOM"):
 		advice = "the server is full: set maxmemory-policy to allkeys-lru, or give it more memory"
 	case strings.Contains(text, "NOPERM"):
-		advice = "the user may not do what a cache needs: GET, SET, DEL, PTTL, EVALSHA and SCRIPT on its keys, and CLIENT"
+		advice = "the user may not do what a cache needs: docs/operating.md lists the commands"
 	case errors.Is(err, errForgot):
 		advice = "what is stored is gone at once: the server has no room, or something else removes it"
 	}

@@ -28,6 +28,10 @@ func (p *Patient) memcached(ctx context.Context, b *memcached.Backend) (checks [
 			checks = append(checks, refused("server", name, s.Err, "version, memory and eviction could not be looked at: see whether it allows \"stats\""))
 			continue
 		}
+		if s.Stats == nil {
+			checks = append(checks, Check{Name: "server", Server: name, Value: "answers; over the binary protocol it tells nothing more"})
+			continue
+		}
 		number := func(name string) int64 {
 			n, _ := strconv.ParseInt(s.Stats[name], 10, 64)
 			return n

@@ -193,7 +193,7 @@ func (r *region) convert() {
 		if plainName.MatchString(backend) { // and no URL, which may have a password
 			what = fmt.Sprintf("%q", backend)
 		}
-		r.lose("backend", what+" has no counterpart here; write one as docs/backends.md tells, or choose another")
+		r.lose("backend", what+" has no counterpart here; write one as docs/writing-a-backend.md tells, or choose another")
 		return
 	}
 	convert(r, kind)

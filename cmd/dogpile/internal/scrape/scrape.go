@@ -56,6 +56,8 @@ func New(at string) (*Process, error) {
 		return nil, fmt.Errorf("a URL of scheme %q; http and https can be read", u.Scheme)
 	case u.Host == "":
 		return nil, errors.New("there is no host in it")
+	case strings.Contains(u.Path, "@"):
+		return nil, errors.New("there is an @ in its path, which is shown; a user and a password stand before the host, as in http://USER:PASSWORD@HOST/PATH")
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/metrics"
@@ -85,12 +87,14 @@ func (p *Process) Read(ctx context.Context) (Values, error) {
 	if first || since <= 0 {
 		return nil, nil
 	}
-	for s, n := range counts {
-		more := n - before[s]
-		if more < 0 {
-			more = n // the process has begun anew
+	for s, n := range before {
+		if counts[s] < n {
+			before = nil // the process has begun anew, also with what it counts more of by now
+			break
 		}
-		gauges[s] = more / since.Seconds()
+	}
+	for s, n := range counts {
+		gauges[s] = (n - before[s]) / since.Seconds()
 	}
 	return gauges, nil
 }

@@ -95,6 +95,23 @@ func TestAProcessThatHasBegunAnew(t *testing.T) {
 	}
 }
 
+// What is counted of it may be more than before by then: one count that has fallen, or is not there
+// any more, tells.
+func TestAProcessThatHasBegunAnewAndIsBusy(t *testing.T) {
+	t.Parallel()
+	before := fmt.Sprintf(metrics, 1000, 0, 0, 500, 0, 0, 0, 0)
+	for name, after := range map[string]string{
+		"one has fallen":     fmt.Sprintf(metrics, 1200, 0, 0, 400, 0, 0, 0, 0),
+		"one is not there":   strings.ReplaceAll(fmt.Sprintf(metrics, 1200, 0, 0, 400, 0, 0, 0, 0), `result="miss"`, `result="stale"`),
+		"of another one too": fmt.Sprintf(metrics, 1200, 0, 0, 400, 0, 0, 0, 0) + "dogpile_requests_total{region=\"new\",name=\"n\",result=\"hit\"} 1\n",
+	} {
+		sum := changed(t, before, after)
+		if c := sum.Caches[len(sum.Caches)-1]; !near(c.Hits/(c.Stale+c.Misses), 3) {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
 const regions = `# TYPE dogpile_errors_total counter
 dogpile_errors_total{region="users",op="get"} %d
 dogpile_errors_total{region="users",op="store"} 5
@@ -210,7 +227,7 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %v, %v", given, p, err)
 		}
 	}
-	for _, given := range []string{"", "redis://h/0", "http:///x", "http://u:hunter2@h:port/"} {
+	for _, given := range []string{"", "redis://h/0", "http:///x", "http://u:hunter2@h:port/", "http:/u:hunter2@h/0", "http:/u:hunter2%40h/0", "h/u:hunter2@x"} {
 		if p, err := scrape.New(given); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v, %v", given, p, err)
 		}
