@@ -11,8 +11,8 @@ import (
 	"github.com/dogpile-go/dogpile/internal/breaker"
 )
 
-// longest is how long a backend has to answer. Whoever closes a region waits for the question
-// that is under way, also where Options.BackendTimeout has no limit.
+// longest is how long a backend has to answer. Region.Close waits for the question that is under
+// way, also where Options.BackendTimeout has no limit.
 const longest = 3 * time.Second
 
 // health is whether a backend answers.
