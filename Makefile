@@ -1,6 +1,6 @@
 # What the project promises is checked by `make test`; `make bench` prints how
 # fast it is in comparison with others. Tests of backends need their servers, and
-# Python with dogpile.cache, and Node, for the public tests of HTTP caches; on Debian they
+# Python with dogpile.cache, Chromium, and Node, for the public tests of HTTP caches; on Debian they
 # are installed where that is allowed.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -12,7 +12,7 @@ BENCHFLAGS  ?=
 .PHONY: packages test vet race 386 allocs fuzz bench demo
 
 PACKAGES = redis-server redis-sentinel python3-dogpile.cache python3-redis python3-gdbm openssl \
-  memcached python3-memcache python3-pylibmc python3-pymemcache sasl2-bin libsasl2-modules libsasl2-modules-db
+  memcached python3-memcache python3-pylibmc python3-pymemcache sasl2-bin libsasl2-modules libsasl2-modules-db chromium
 
 test: packages vet race 386 allocs fuzz
 
@@ -38,7 +38,7 @@ vet:
 
 # Tests with servers, processes or races load the machine: one package at a time. The
 # others run side by side. go vet has seen all of them by then.
-HEAVY = /backend/ -e /cmd/ -e /drivertest -e /plugin/httpcache -e /examples/
+HEAVY = /backend/ -e /dashboard -e /cmd/ -e /drivertest -e /plugin/httpcache -e /examples/
 
 # By default every process under the race detector sleeps for a second at its end.
 race: export GORACE = atexit_sleep_ms=0

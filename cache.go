@@ -25,6 +25,7 @@ type Cache[V any] struct {
 	region  *Region
 	o       CacheOptions[V]
 	checked atomic.Pointer[state] // under which V was found to be fit for the codec
+	raw     bool                  // it is that of Region.Inspect, and reads entries of all types and schemas
 }
 
 // enter is Region.enter for an operation on values.
@@ -187,7 +188,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (v V, ok bool, err error
 		if _, err := s.key("get", key); err != nil {
 			return v, false, err
 		}
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key, nil)
 		return v, false, nil
 	}
 	l, err := c.look(ctx, s, "get", key)
@@ -196,11 +197,11 @@ func (c *Cache[V]) get(ctx context.Context, key string) (v V, ok bool, err error
 	}
 	if l.use == flight.Fresh {
 		l.gives(ctx, s)
-		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+		c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key, l)
 		v, err = c.answer(l)
 		return v, err == nil, err
 	}
-	c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+	c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key, l)
 	return v, false, nil
 }
 

@@ -78,7 +78,8 @@ func (cr *creation[V]) run(ctx context.Context, at []int, keys []string) (v V, v
 	if cr.one == nil {
 		e.Keys = keys
 	}
-	err = cr.s.observed(ctx, e, func() (err error) {
+	defer cr.s.running.add(&runs{Creating{Name: e.Name, Background: e.Background}, keys, at, flight.Waiters(ctx)})()
+	err = cr.s.observed(ctx, e, func(ctx context.Context) (err error) {
 		if cr.one != nil {
 			v, err = cr.one(ctx)
 		} else {
@@ -263,6 +264,7 @@ func (cr *creation[V]) Store(ctx context.Context, at []int, values []flight.Resu
 		if len(k.made.tags) > 0 {
 			carriers = append(carriers, carrier{k.made.tags, it.TTL})
 		}
+		k.size = len(it.Data)
 		items, packed = append(items, it), append(packed, n)
 	}
 	if len(items) == 0 {
@@ -325,7 +327,7 @@ func (cr *creation[V]) refuses(ctx context.Context, i int, late bool, overtaken 
 // whether the lease is known to have been held.
 func (cr *creation[V]) stored(ctx context.Context, i int, err error) (held bool) {
 	s, k := cr.s, &cr.keys[i]
-	s.event(ctx, s.o.Hooks.Store, Event{Op: "store", Name: cr.c.o.Name, Key: k.key, Background: k.behind.Load(), Err: err})
+	s.event(ctx, s.o.Hooks.Store, Event{Op: "store", Name: cr.c.o.Name, Key: k.key, Background: k.behind.Load(), Size: k.size, Err: err})
 	switch {
 	case err == nil:
 		k.lease.give() // the store has used it up

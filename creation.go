@@ -46,6 +46,8 @@ type creationKey[V any] struct {
 
 	last    *lookup[V] // what was read last; never nil
 	lease   holding
+	waits   time.Time   // since when it waits for others; zero: it has not
+	waitLog bool        // the log has told of that
 	hidden  bool        // what was under the key as the lease was taken is to be taken as missing
 	offline bool        // the backend has failed: create without it
 	err     error       // the backend has failed, and it has to be there
@@ -57,6 +59,7 @@ type creationKey[V any] struct {
 	since   int64       // when it began, on the clock of the region's pending
 	meta    stored.Meta // of the value that was created
 	noStore bool
+	size    int        // of what is stored, in bytes; 0: unknown
 	known   []seenTag  // its tags as far as they are known beforehand, as read last; nil: not known
 	made    *lookup[V] // what came of it; nil: nothing yet
 }
@@ -288,7 +291,8 @@ func (cr *creation[V]) TryLock(ctx context.Context, at int) (bool, error) {
 // Wait implements flight.Source.
 func (cr *creation[V]) Wait(ctx context.Context, at int) (held bool, err error) {
 	k := &cr.keys[at]
-	err = cr.s.locker.Wait(ctx, k.mangled)
+	defer cr.watch(ctx, k)()
+	err = cr.s.wait(ctx, k.mangled)
 	switch {
 	case err == nil || gaveUp(ctx, err):
 		return false, err

@@ -85,10 +85,11 @@ func (u *usage) signal() {
 }
 
 // end is for a configuration that is not in force any more, and never will be again. It
-// lets no call enter, and gives up the backend in the background when all that use it
-// have ended. An error of that goes to the caller of Region.Close, if that is who ends
-// it, and otherwise to where those go that no caller gets.
+// ends what has no limit of its own, lets no call enter, and gives up the backend in the
+// background when all that use it have ended. An error of that goes to the caller of
+// Region.Close, if that is who ends it, and otherwise to where those go that no caller gets.
 func (s *state) end(closing bool) {
+	s.retired()
 	u := s.usage
 	if u == nil || !u.sealing.CompareAndSwap(false, true) {
 		return

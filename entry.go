@@ -100,12 +100,17 @@ type lookup[V any] struct {
 	created time.Time
 	took    time.Duration // how long its creation took; 0: unknown
 	age     time.Duration
+	left    time.Duration // of its TTL, as the backend tells; 0: it does not, or there is none
+	size    int           // in the backend, in bytes; 0: unknown
 
 	// What is small stands together: a batch has many of these.
 
 	found bool // there was an entry at all
 	near  bool // in a copy
-	state State
+	// damaged: there was one that cannot be decoded. tagged: it is its tags that make it no
+	// good.
+	damaged, tagged bool
+	state           State
 	// use is what a caller may do with the value: return it (Fresh), return it while
 	// somebody creates the next one (Stale), or neither (Missing). ifError is true of a
 	// missing value that may be returned if the creator fails.
@@ -114,6 +119,7 @@ type lookup[V any] struct {
 	early   bool // it is fresh, and to be renewed in the background
 
 	notFound bool  // there is an answer, that there is no value
+	lapsed   bool  // there was such an answer, which is not believed any more: it is not found
 	unsure   bool  // it is made of what has tags whose versions nobody knows
 	verdict  State // of the invalidator
 	again    bool  // it was read before, and now under the lease
@@ -190,6 +196,7 @@ func (l *lookup[V]) classify(s *state, exp time.Duration, verdict State) {
 	if l.notFound && l.state != Fresh {
 		// That there is no value is believed for as long as NotFoundFor says, and not
 		// while somebody asks again.
+		l.lapsed = true
 		l.found, l.notFound, l.use, l.ifError = false, false, flight.Missing, false
 	}
 }
@@ -360,34 +367,9 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	if it.Err != nil {
 		return "", it.Err
 	}
+	l.left = it.TTL
 	if s.caps.Objects {
-		e, ok := it.Object.(*entry[V])
-		if !ok {
-			if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
-				return "", nil // of course it has another type
-			}
-			if it.Object != nil {
-				err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
-			}
-			return "", err
-		}
-		more := e.marks
-		if more == nil {
-			more = &unmarked
-		}
-		if !c.reads(more.schema, more.notFound) {
-			return "", nil
-		}
-		left := it.TTL
-		if !s.exactTTL {
-			left = 0
-		}
-		l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
-		l.created = at.Add(-l.age)
-		l.expireIn, l.draw = e.expireIn, e.draw
-		l.staleFor, l.standIn, l.schema, l.notFound = more.staleFor, more.standIn, more.schema, more.notFound
-		l.tags = slices.Clone(more.tags)
-		return e.version, nil
+		return c.unpackObject(s, it, l, at)
 	}
 	if it.Data == nil {
 		return "", nil
@@ -405,7 +387,7 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 		l.value = *new(V) // it may have been set in part
 		return "", errors.Join(driver.ErrCorrupt, err)
 	}
-	l.found, l.took, l.created = true, m.Took, time.Unix(0, m.Created)
+	l.found, l.took, l.created, l.size = true, m.Took, time.Unix(0, m.Created), len(it.Data)
 	// A time in the future, because a clock was set back, counts as one that is as far
 	// in the past: no entry lives longer for it.
 	l.age = time.Duration(at.UnixNano() - m.Created).Abs()
@@ -414,10 +396,44 @@ func (c *Cache[V]) unpack(s *state, it *driver.Item, l *lookup[V], at time.Time)
 	return m.Version, nil
 }
 
+// unpackObject is unpack for a backend that keeps objects.
+func (c *Cache[V]) unpackObject(s *state, it *driver.Item, l *lookup[V], at time.Time) (version string, err error) {
+	e, ok := it.Object.(*entry[V])
+	if u, is := it.Object.(interface{ untyped() *entry[any] }); c.raw && is {
+		e, ok = any(u.untyped()).(*entry[V])
+	}
+	if !ok {
+		if of, is := it.Object.(interface{ ofSchema(string) bool }); is && !of.ofSchema(c.o.Schema) {
+			return "", nil // of course it has another type
+		}
+		if it.Object != nil {
+			err = fmt.Errorf("%w: entry is a %T", driver.ErrCorrupt, it.Object)
+		}
+		return "", err
+	}
+	more := e.marks
+	if more == nil {
+		more = &unmarked
+	}
+	if !c.reads(more.schema, more.notFound) {
+		return "", nil
+	}
+	left := it.TTL
+	if !s.exactTTL {
+		left = 0
+	}
+	l.value, l.found, l.age, l.took = e.value, true, e.age(left), e.took
+	l.created = at.Add(-l.age)
+	l.expireIn, l.draw = e.expireIn, e.draw
+	l.staleFor, l.standIn, l.schema, l.notFound = more.staleFor, more.standIn, more.schema, more.notFound
+	l.tags = slices.Clone(more.tags)
+	return e.version, nil
+}
+
 // reads reports whether an entry of that schema, which may stand for "not found", is one
 // of c's.
 func (c *Cache[V]) reads(schema string, notFound bool) bool {
-	return schema == c.o.Schema && (!notFound || c.o.NotFound != nil)
+	return c.raw || schema == c.o.Schema && (!notFound || c.o.NotFound != nil)
 }
 
 func (c *Cache[V]) codec(s *state) Codec {

@@ -23,40 +23,28 @@ func exampleRegion(name string, o *dogpile.Options) *dogpile.Region {
 	return region
 }
 
-// At package level, before there is a backend.
-var (
-	userRegion = dogpile.NewRegion("users")
-	loadUser   = dogpile.NewFunc(userRegion, "user", func(_ context.Context, id int) (string, error) {
-		fmt.Println("looking up", id)
-		return fmt.Sprint("user ", id), nil
-	}, nil)
-)
-
+// A region is declared at package level, before there is a backend.
 func ExampleRegion() {
 	ctx := context.Background()
-	_, err := loadUser.Call(ctx, 42)
+	region := dogpile.NewRegion("users")
+	cache := dogpile.NewCache[string](region, nil)
+	_, _, err := cache.Get(ctx, "42")
 	fmt.Println(errors.Is(err, dogpile.ErrNotConfigured))
 
 	backend, err := memory.New(nil)
 	if err != nil {
 		panic(err)
 	}
-	if err := userRegion.Configure(backend, &dogpile.Options{Expiration: time.Hour}); err != nil {
+	if err := region.Configure(backend, &dogpile.Options{Expiration: time.Hour}); err != nil {
 		panic(err)
 	}
-	defer userRegion.Close(ctx)
-	fmt.Println(loadUser.Call(ctx, 42))
-	fmt.Println(loadUser.Call(ctx, 42))
-	fmt.Println(loadUser.Delete(ctx, 42))
-	fmt.Println(loadUser.Call(ctx, 42))
+	defer region.Close(ctx)
+	fmt.Println(cache.Set(ctx, "42", "Ann"))
+	fmt.Println(cache.Get(ctx, "42"))
 	// Output:
 	// true
-	// looking up 42
-	// user 42 <nil>
-	// user 42 <nil>
 	// <nil>
-	// looking up 42
-	// user 42 <nil>
+	// Ann true <nil>
 }
 
 func ExampleRegion_ConfigureFrom() {

@@ -98,12 +98,12 @@ func (f *Func[A, V]) hit(ctx context.Context, s *state, a A) (v V, ok bool, err 
 		return v, false, nil // the long way tells
 	}
 	sc.key = key
-	e, ok := f.cache.hit(ctx, s, sc, true)
+	e, age, ok := f.cache.hit(ctx, s, sc, true)
 	if !ok {
 		return v, false, nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: f.name, Key: string(sc.key[len(s.o.Prefix):]), Near: s.near != nil})
+		e.tell(ctx, s, f.name, string(sc.key[len(s.o.Prefix):]), age)
 	}
 	return e.value, true, f.cache.errorOf(e)
 }

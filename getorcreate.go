@@ -25,11 +25,11 @@ func (c *Cache[V]) GetOrCreate(ctx context.Context, key string, create func(cont
 		// What direct does, in place: to call it is 3 % of a hit.
 		sc := s.scratch()
 		sc.key = append(sc.key, key...)
-		e, ok := c.hit(ctx, s, sc, true)
+		e, age, ok := c.hit(ctx, s, sc, true)
 		s.free(sc)
 		if ok {
 			if s.o.Hooks.Hit != nil {
-				s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil})
+				e.tell(ctx, s, c.o.Name, key, age)
 			}
 			return e.value, c.errorOf(e)
 		}
@@ -61,42 +61,54 @@ func (c *Cache[V]) GetOrCreateEntry(ctx context.Context, key string, create func
 func (c *Cache[V]) direct(ctx context.Context, s *state, key string, creates bool) *entry[V] {
 	sc := s.scratch()
 	sc.key = append(sc.key, key...)
-	e, ok := c.hit(ctx, s, sc, creates)
+	e, age, ok := c.hit(ctx, s, sc, creates)
 	s.free(sc)
 	if !ok {
 		return nil
 	}
 	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: "get", Name: c.o.Name, Key: key, Near: s.near != nil})
+		e.tell(ctx, s, c.o.Name, key, age)
 	}
 	return e
 }
 
+// tell tells Hooks.Hit of a hit that took the short way. age is 0 if nobody has asked for it yet:
+// a clock costs as much as the hook.
+func (e *entry[V]) tell(ctx context.Context, s *state, name, key string, age time.Duration) {
+	if age == 0 {
+		age = e.age(0)
+	}
+	defer s.contain(ctx, "hook")
+	s.o.Hooks.Hit(ctx, Event{
+		Op: "get", Region: s.region.name, Name: name, Key: key, Backend: s.caps.Name, Near: s.near != nil, Age: age,
+	})
+}
+
 // hit is a look into the memory of this process for a fresh entry under
-// sc.key. It allocates nothing.
-func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
+// sc.key. It allocates nothing. age is how old that is; 0: it did not matter.
+func (c *Cache[V]) hit(ctx context.Context, s *state, sc *scratch, creates bool) (_ *entry[V], age time.Duration, ok bool) {
 	if s.near != nil {
 		return c.nearHit(ctx, s, sc, creates)
 	}
 	object, left, err := s.lookup(ctx, sc, sc.text())
 	if err != nil {
-		return nil, false // the reading that follows will return the error
+		return nil, 0, false // the reading that follows will return the error
 	}
 	e, ok := object.(*entry[V])
 	if !ok || e.version != s.local.token().Version || !e.marks.holds(c.o.Schema) {
-		return nil, false
+		return nil, 0, false
 	}
 	if exp := s.expires(c.expiration(s), e.expireIn, e.draw); exp != Never {
-		age := e.age(left)
+		age = e.age(left)
 		if age > exp || creates && s.early(age, exp) && !s.flights.Busy(sc.text()) {
-			return nil, false
+			return nil, 0, false
 		}
 	}
 	if e.marks != nil && e.marks.tags != nil && (Creation(ctx) != nil || !s.tags.inForce(ctx, sc, e.marks.tags)) {
-		return nil, false // or there is a creation to inherit them
+		return nil, 0, false // or there is a creation to inherit them
 	}
 	s.region.stats.hit(sc.stripe)
-	return e, true
+	return e, age, true
 }
 
 func (c *Cache[V]) getOrCreate(ctx context.Context, key string, create func(context.Context) (V, error)) (v V, err error) {
@@ -149,7 +161,7 @@ func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Con
 		if l, err = c.read(ctx, s, "get", key, mangled, nil, nil); err == nil {
 			switch flights := s.flights; {
 			case l.use == flight.Fresh:
-				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key)
+				c.tell(ctx, s, countHits, s.o.Hooks.Hit, "get", key, l)
 				if l.early {
 					c.renewEarly(ctx, s, called, key, mangled, l, create)
 				}
@@ -157,7 +169,7 @@ func (c *Cache[V]) find(ctx context.Context, key string, create func(context.Con
 				return l, Hit, nil
 			case l.use == flight.Stale && flags&noStale == 0 && !flights.Recursive(ctx, mangled) && flights.Busy(mangled):
 				// The algorithm would say so too. This is said before anything is built.
-				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key)
+				c.tell(ctx, s, countStale, s.o.Hooks.Stale, "get", key, l)
 				l.gives(ctx, s)
 				return l, StaleHit, nil
 			}
@@ -183,7 +195,7 @@ func (c *Cache[V]) createOne(ctx context.Context, s *state, called int64, key, m
 		}
 	}
 	if l == nil || l.use == flight.Missing && !l.ifError {
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key, l)
 	}
 	return cr.doOne(ctx)
 }
@@ -281,9 +293,9 @@ func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first,
 	s := cr.s
 	if first.use != flight.Missing || first.ifError { // otherwise it has been told already
 		if err == nil && got != nil && got.use != flight.Fresh {
-			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale)
+			cr.tellAll(ctx, k, countStale, s.o.Hooks.Stale, got)
 		} else {
-			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
+			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss, first)
 		}
 	}
 	if waited && !k.ran.Load() {
@@ -293,22 +305,25 @@ func (cr *creation[V]) tellResult(ctx context.Context, k *creationKey[V], first,
 }
 
 // tellAll is tell for a key and those that are mangled like it.
-func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event)) {
-	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key)
+func (cr *creation[V]) tellAll(ctx context.Context, k *creationKey[V], n counter, hook func(context.Context, Event), l *lookup[V]) {
+	cr.c.tell(ctx, cr.s, n, hook, cr.op, k.key, l)
 	for _, alias := range k.aliases {
-		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias)
+		cr.c.tell(ctx, cr.s, n, hook, cr.op, alias, l)
 	}
 }
 
-// tell counts something and tells a hook of it.
-func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string) {
+// tell counts something and tells a hook of it, and of what was found under the key; nil:
+// nothing was looked for.
+func (c *Cache[V]) tell(ctx context.Context, s *state, n counter, hook func(context.Context, Event), op, key string, l *lookup[V]) {
 	s.region.stats.add(n, 1)
-	c.event(ctx, s, hook, op, key)
+	c.event(ctx, s, hook, op, key, l)
 }
 
-func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string) {
+func (c *Cache[V]) event(ctx context.Context, s *state, hook func(context.Context, Event), op, key string, l *lookup[V]) {
 	if hook != nil {
-		s.event(ctx, hook, Event{Op: op, Name: c.o.Name, Key: key})
+		e := Event{Op: op, Name: c.o.Name, Key: key}
+		l.tells(&e)
+		s.event(ctx, hook, e)
 	}
 }
 
@@ -345,7 +360,7 @@ func (c *Cache[V]) renew(ctx context.Context, op, key string, create func(contex
 	cr := c.creation(ctx, s, op, s.flights.Now(), []creationKey[V]{{key: key, mangled: mangled}})
 	cr.one, cr.renew = create, true
 	if op == "get" { // under Renew, where every key that is asked for is told of
-		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+		c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key, nil)
 	}
 	return cr.doOne(ctx)
 }

@@ -435,3 +435,37 @@ func compare(t *testing.T, rec *recorder, s dogpile.Stats, asked int64) {
 		t.Errorf("Hits, Stale and Misses are %d for %d keys", n, asked)
 	}
 }
+
+// TestAHookMayWaitForTheCreation: what a renewal of a lease is told to must not hold up the end
+// of the creation.
+func TestAHookMayWaitForTheCreation(t *testing.T) {
+	for _, which := range []string{"Backend", "Error"} {
+		t.Run(which, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				done := make(chan struct{})
+				waits := func(_ context.Context, e dogpile.Event) {
+					if e.Op == "extend" {
+						<-done
+					}
+				}
+				b, h := newFake(t, like{}), new(dogpile.Hooks)
+				if which == "Error" {
+					b.in(failing("extend"))
+					h.Error = waits
+				} else {
+					h.Backend = waits
+				}
+				r := newRegion(t, b, &dogpile.Options{LockTTL: 9 * time.Second, CreateTimeout: time.Minute, Hooks: h})
+				began := time.Now()
+				v, err := dogpile.NewCache[int](r, nil).GetOrCreate(bg, "k", func(context.Context) (int, error) {
+					time.Sleep(4 * time.Second)
+					return 7, nil
+				})
+				if took := time.Since(began); v != 7 || err != nil || took != 4*time.Second {
+					t.Errorf("GetOrCreate = %v, %v after %v", v, err, took)
+				}
+				close(done)
+			})
+		})
+	}
+}

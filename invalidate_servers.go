@@ -229,7 +229,7 @@ func (s *state) deleteTokens(ctx context.Context, failed map[string]error) {
 	}
 	keys := slices.Collect(maps.Keys(failed))
 	for i, err := range each(len(keys), len(keys), func(i int) error {
-		return s.backend.Delete(ctx, keys[i:i+1])
+		return s.remove(ctx, keys[i:i+1])
 	}) {
 		if err == nil {
 			delete(failed, keys[i])

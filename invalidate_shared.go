@@ -357,7 +357,7 @@ func (ts *tokens) update(ctx context.Context, change func(old *token) *token) (*
 		if done || err != nil {
 			return t, err
 		}
-		if err := ts.s.locker.Wait(ctx, ts.key); err != nil {
+		if err := ts.s.wait(ctx, ts.key); err != nil {
 			return nil, err
 		}
 		if t, err := ts.read(ctx); err != nil || t != nil && change(t) == nil {

@@ -13,7 +13,18 @@ import (
 func (s *state) tryLock(ctx context.Context, key string) (driver.Lease, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return s.locker.TryLock(ctx, key, s.o.LockTTL)
+	began := s.calls()
+	l, err := s.locker.TryLock(ctx, key, s.o.LockTTL)
+	s.called(ctx, "lock", began, nil, err)
+	return l, err
+}
+
+// wait waits until the lease on a mangled key may be free.
+func (s *state) wait(ctx context.Context, key string) error {
+	began := s.calls()
+	err := s.locker.Wait(ctx, key)
+	s.called(ctx, "wait", began, nil, err)
+	return err
 }
 
 // release gives a lease back in its own time: the context under which it was
@@ -23,7 +34,10 @@ func (s *state) release(l driver.Lease, e Event) {
 	defer s.usage.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), defaultBackendTimeout)
 	defer cancel()
-	if e.Err = l.Release(ctx); e.Err != nil {
+	began := s.calls()
+	e.Err = l.Release(ctx)
+	s.called(ctx, "unlock", began, nil, e.Err)
+	if e.Err != nil {
 		s.failed(ctx, e)
 	}
 }
@@ -31,7 +45,10 @@ func (s *state) release(l driver.Lease, e Event) {
 func (s *state) extend(ctx context.Context, l driver.Lease) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return l.Extend(ctx, s.o.LockTTL)
+	began := s.calls()
+	err := l.Extend(ctx, s.o.LockTTL)
+	s.called(ctx, "extend", began, nil, err)
+	return err
 }
 
 // holding is a lease in the hands of one creation. It is given back once: by the
@@ -78,26 +95,35 @@ func (s *state) keep(ctx context.Context, l driver.Lease, e Event, lost context.
 	var timer *time.Timer
 	turn := make(chan struct{}, 1)     // taken while renewing, so that stop waits for it
 	sure := now() + int64(s.o.LockTTL) // until then it holds, as far as we know
-	renew := func() (failed error) {
+	// What is to be told of a renewal is told after the turn: a hook that waits for the creation
+	// must not hold up stop, which that waits for.
+	renew := func() (tell func()) {
 		turn <- struct{}{}
 		defer func() { <-turn }()
 		// 1. The timer fires.  2. stop cancels ctx and takes the turn.  3. It returns.
 		// 4. It is this function's turn, and the lease may be another holder's by now.
 		if ctx.Err() != nil {
-			return nil
+			return func() {}
 		}
 		began := now()
 		left := time.Duration(sure - began)
 		if left <= 0 {
 			lost(driver.ErrLeaseLost)
-			return nil
+			return func() {}
 		}
 		bounded, cancel := context.WithTimeout(ctx, min(every, left))
 		defer cancel()
-		next := every
-		err := s.extend(bounded, l)
-		if ctx.Err() == nil && !errors.Is(err, driver.ErrLeaseLost) {
-			failed = err
+		bounded, cancelCall := s.bound(bounded)
+		defer cancelCall()
+		next, asked := every, s.calls()
+		err := l.Extend(bounded, s.o.LockTTL)
+		failed := err != nil && ctx.Err() == nil && !errors.Is(err, driver.ErrLeaseLost)
+		tell = func() {
+			s.called(ctx, "extend", asked, nil, err)
+			if e := e; failed {
+				e.Err = err
+				s.failed(ctx, e)
+			}
 		}
 		switch {
 		case err == nil:
@@ -105,23 +131,15 @@ func (s *state) keep(ctx context.Context, l driver.Lease, e Event, lost context.
 			sure = began + int64(s.o.LockTTL)
 		case errors.Is(err, driver.ErrLeaseLost), now() >= sure:
 			lost(driver.ErrLeaseLost)
-			return failed
+			return tell
 		default:
 			next = min(every/4, time.Duration(sure-now()))
 		}
 		timer.Reset(next)
-		return failed
-	}
-	tell := func() {
-		// A hook that waits for the creation must not hold up stop, which that waits for.
-		if err := renew(); err != nil {
-			e := e
-			e.Err = err
-			s.failed(ctx, e)
-		}
+		return tell
 	}
 	turn <- struct{}{} // renew uses timer, which is set only when AfterFunc has returned
-	timer = time.AfterFunc(every, tell)
+	timer = time.AfterFunc(every, func() { renew()() })
 	<-turn
 	return func() {
 		cancel()

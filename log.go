@@ -16,7 +16,7 @@ func (s *state) event(ctx context.Context, hook func(context.Context, Event), e 
 		return
 	}
 	defer s.contain(ctx, "hook")
-	e.Region = s.region.name
+	e.Region, e.Backend = s.region.name, s.caps.Name
 	hook(ctx, e)
 }
 
@@ -70,11 +70,17 @@ func (s *state) write(ctx context.Context, e Event, leftOut int) {
 	if e.Key != "" {
 		attrs = append(attrs, slog.String("key", e.Key))
 	}
-	attrs = append(attrs, slog.Any("error", e.Err))
+	what := "failed"
+	if long, is := e.Err.(*longWait); is {
+		what = "takes long"
+		attrs = append(attrs, slog.String("holder", long.holder.String()))
+	} else {
+		attrs = append(attrs, slog.Any("error", e.Err))
+	}
 	if leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", leftOut))
 	}
-	s.logger().LogAttrs(ctx, slog.LevelWarn, "dogpile: "+e.Op+" failed", attrs...)
+	s.logger().LogAttrs(ctx, slog.LevelWarn, "dogpile: "+e.Op+" "+what, attrs...)
 }
 
 // window is how often a region writes of one kind of trouble.

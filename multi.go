@@ -30,7 +30,7 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 	}
 	if flagsOf(ctx)&bypass != 0 {
 		for _, key := range distinct(keys) {
-			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key, nil)
 		}
 		return vals, nil
 	}
@@ -52,17 +52,17 @@ func (c *Cache[V]) GetMulti(ctx context.Context, keys []string) (map[string]V, e
 		case l.use == flight.Fresh && l.notFound:
 			missing[key] = true // from the map, though the answer is known
 			l.gives(ctx, s)
-			c.tellHit(ctx, s, "get", key, l.near)
+			c.tellHit(ctx, s, "get", key, l)
 		case l.use == flight.Fresh:
 			vals[key] = l.value
 			l.gives(ctx, s)
 			if l.near {
 				near++
 			}
-			c.eventHit(ctx, s, "get", key, l.near)
+			c.event(ctx, s, s.o.Hooks.Hit, "get", key, l)
 		default:
 			missing[key] = true
-			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key)
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, "get", key, l)
 		}
 	}
 	s.region.stats.add(countHits, len(vals)-near) // in one step, as processors contend for it
@@ -179,6 +179,7 @@ func firsts(s *state, keys, mangled []string) (_, _ []string) {
 // errors of those that could not be packed, by mangled key. since is when the Set began, for
 // s.pending.
 func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, items []driver.Item, errs map[string]*OpError, since int64) (failed []*OpError) {
+	sizes := s.sizes(items)
 	err := s.set(ctx, items)
 	itemErrs := itemErrors(items)
 	for i, key := range keys {
@@ -186,7 +187,7 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 		if cause := cmp.Or(itemErrs[mangled[i]], err); oe == nil && cause != nil {
 			oe = s.region.backendError(ctx, "set", key, cause)
 		}
-		e := Event{Op: "set", Name: c.o.Name, Key: key}
+		e := Event{Op: "set", Name: c.o.Name, Key: key, Size: sizes[mangled[i]]}
 		if oe != nil {
 			failed, e.Err = append(failed, oe), oe
 		} else {
@@ -196,6 +197,18 @@ func (c *Cache[V]) put(ctx context.Context, s *state, keys, mangled []string, it
 		s.event(ctx, s.o.Hooks.Store, e)
 	}
 	return failed
+}
+
+// sizes returns how many bytes of each key are to be stored, for Hooks.Store.
+func (s *state) sizes(items []driver.Item) map[string]int {
+	if s.o.Hooks.Store == nil {
+		return nil
+	}
+	sizes := make(map[string]int, len(items))
+	for i := range items {
+		sizes[items[i].Key] = len(items[i].Data)
+	}
+	return sizes
 }
 
 // itemErrors returns the errors of items by key: set does not keep their order. A nil
@@ -262,7 +275,7 @@ func (c *Cache[V]) GetOrCreateMulti(ctx context.Context, keys []string, create f
 			rest.add(key, mangled[i], l)
 		case l.err != nil && s.o.Strict:
 			failed.add(i, key, s.region.backendError(ctx, op, key, l.err))
-			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key)
+			c.tell(ctx, s, countMisses, s.o.Hooks.Miss, op, key, nil)
 		case l.err == nil && l.use == flight.Fresh:
 			c.hitOf(ctx, s, op, key, l, vals)
 			early = addEarly(ctx, s, early, key, mangled[i], l)
@@ -290,23 +303,17 @@ func (c *Cache[V]) hitOf(ctx context.Context, s *state, op, key string, l *looku
 		vals[key] = l.value
 	}
 	l.gives(ctx, s)
-	c.tellHit(ctx, s, op, key, l.near)
+	c.tellHit(ctx, s, op, key, l)
 }
 
 // tellHit counts a fresh value that was found, and tells of it.
-func (c *Cache[V]) tellHit(ctx context.Context, s *state, op, key string, near bool) {
-	if near {
+func (c *Cache[V]) tellHit(ctx context.Context, s *state, op, key string, l *lookup[V]) {
+	if l.near {
 		s.region.stats.nearHits(0, 1)
 	} else {
 		s.region.stats.add(countHits, 1)
 	}
-	c.eventHit(ctx, s, op, key, near)
-}
-
-func (c *Cache[V]) eventHit(ctx context.Context, s *state, op, key string, near bool) {
-	if s.o.Hooks.Hit != nil {
-		s.event(ctx, s.o.Hooks.Hit, Event{Op: op, Name: c.o.Name, Key: key, Near: near})
-	}
+	c.event(ctx, s, s.o.Hooks.Hit, op, key, l)
 }
 
 // keyList is the keys of a creation in the making: one for all keys of the caller's that
@@ -354,7 +361,11 @@ func (cr *creation[V]) doAll(ctx context.Context, vals map[string]V, failed *gro
 		k := &cr.keys[i]
 		first[i], unasked[i] = k.last, k.err != nil
 		if k.last.use == flight.Missing && !k.last.ifError && cr.op == "get" {
-			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss)
+			found := k.last
+			if k.offline {
+				found = nil // nobody knows what there is
+			}
+			cr.tellAll(ctx, k, countMisses, s.o.Hooks.Miss, found)
 		}
 	}
 	began := now()

@@ -147,35 +147,38 @@ func (n *near) right(m *driver.Mark, asked, at time.Duration) bool {
 
 // nearHit is a look at the copies in this process for a fresh entry under sc.key. It allocates
 // nothing for an entry without tags.
-func (c *Cache[V]) nearHit(ctx context.Context, s *state, sc *scratch, creates bool) (*entry[V], bool) {
+func (c *Cache[V]) nearHit(ctx context.Context, s *state, sc *scratch, creates bool) (_ *entry[V], age time.Duration, ok bool) {
 	if s.near.tooOld(ctx) {
-		return nil, false
+		return nil, 0, false
 	}
-	cp := c.copyOf(s, sc, creates)
+	cp, age := c.copyOf(s, sc, creates)
 	if cp == nil {
-		return nil, false
+		return nil, 0, false
 	}
 	if cp.marks != nil && len(cp.marks.tags) > 0 {
 		s.gives(ctx, cp.marks.tags, false, false)
 	}
 	s.region.stats.nearHits(sc.stripe, 1)
-	return &cp.entry, true
+	return &cp.entry, age, true
 }
 
-// copyOf returns the copy that may answer for the entry under sc.key; nil: there is none.
-// creates tells that the caller has a creator at hand.
-func (c *Cache[V]) copyOf(s *state, sc *scratch, creates bool) *copied[V] {
+// copyOf returns the copy that may answer for the entry under sc.key, and how old the entry is;
+// nil: there is none. creates tells that the caller has a creator at hand.
+func (c *Cache[V]) copyOf(s *state, sc *scratch, creates bool) (*copied[V], time.Duration) {
 	cp, ok := s.near.copies.Get(sc.text()).(*copied[V])
 	// A delete that is tried again may be one of this key.
-	if !ok || s.pending.len() > 0 || !c.usable(s, cp, sc, creates) {
-		return nil
+	if !ok || s.pending.len() > 0 {
+		return nil, 0
 	}
-	return cp
+	age, ok := c.usable(s, cp, sc, creates)
+	if !ok {
+		return nil, 0
+	}
+	return cp, age
 }
 
 // lookup returns what was found in a copy.
-func (cp *copied[V]) lookup() *lookup[V] {
-	age := cp.age(0)
+func (cp *copied[V]) lookup(age time.Duration) *lookup[V] {
 	l := &lookup[V]{value: cp.value, found: true, near: true, created: time.Now().Add(-age), age: age, took: cp.took, use: flight.Fresh}
 	if m := cp.marks; m != nil {
 		l.notFound, l.schema, l.tags = m.notFound, m.schema, slices.Clone(m.tags)
@@ -194,8 +197,8 @@ func (c *Cache[V]) readNear(ctx context.Context, s *state, op string, keys, mang
 	sc := s.scratch()
 	for i, key := range keys {
 		sc.key = append(sc.key[:len(s.o.Prefix)], key...)
-		if cp := c.copyOf(s, sc, creates); cp != nil {
-			lookups[i] = cp.lookup()
+		if cp, age := c.copyOf(s, sc, creates); cp != nil {
+			lookups[i] = cp.lookup(age)
 		} else {
 			far, farMangled = append(far, key), append(farMangled, mangled[i])
 		}
@@ -217,28 +220,28 @@ func (c *Cache[V]) readNear(ctx context.Context, s *state, op string, keys, mang
 	return lookups, nil
 }
 
-// usable reports whether a copy may answer for the entry under sc.key.
-func (c *Cache[V]) usable(s *state, cp *copied[V], sc *scratch, creates bool) bool {
+// usable reports whether a copy may answer for the entry under sc.key, and how old that is.
+func (c *Cache[V]) usable(s *state, cp *copied[V], sc *scratch, creates bool) (age time.Duration, ok bool) {
 	if m := cp.marks; m == nil && c.o.Schema != "" || m != nil && !c.reads(m.schema, m.notFound) {
-		return false
+		return 0, false
 	}
 	at := driver.Now()
 	if cp.ends != 0 && int64(at) >= cp.ends || !s.near.right(&cp.mark, cp.asked, at) || !cp.inForce(s, sc, at) {
-		return false
+		return 0, false
 	}
+	age = at - time.Duration(cp.made)
 	exp := s.expires(c.expiration(s), cp.expireIn, cp.draw)
 	if exp == Never {
-		return true
+		return age, true
 	}
-	age := at - time.Duration(cp.made)
 	if age > exp {
-		return false
+		return 0, false
 	}
 	if creates && s.early(age, exp) {
 		mangled, err := s.key("get", string(sc.key[len(s.o.Prefix):]))
-		return err == nil && s.flights.Busy(mangled)
+		return age, err == nil && s.flights.Busy(mangled)
 	}
-	return true
+	return age, true
 }
 
 // inForce reports whether the tokens by which the entry was found fresh are still those in

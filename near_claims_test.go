@@ -4,7 +4,9 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dogpile-go/dogpile"
@@ -245,5 +247,75 @@ func TestExactCreatorsGoByNoCopy(t *testing.T) {
 		})
 		wantValue(t, "the page", v, err, "new")
 		wantErr(t, "Delete", (<-deleted).err, nil)
+	})
+}
+
+// TestTagsOutlastASetThatWaitsInVain: the caller has no time left to wait for copies of others.
+// What it has stored is there, and is to be found for as long as it lives.
+func TestTagsOutlastASetThatWaitsInVain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := nearProcesses(t, 1, exactly(exactLag), false)[0]
+		cache := func(expiration time.Duration) *dogpile.Cache[string] {
+			return dogpile.NewCache(r.Region, &dogpile.CacheOptions[string]{Expiration: expiration, Tags: func(string) []string { return []string{"t"} }})
+		}
+		brief, long := cache(time.Second), cache(1000*time.Hour)
+		wantErr(t, "Set", brief.Set(bg, "a", "v"), nil) // makes a token that is to end soon
+		ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+		defer cancel()
+		wantErr(t, "Set", long.Set(ctx, "b", "v"), context.DeadlineExceeded)
+		pass(500 * time.Hour)
+		if v, ok, err := long.Get(bg, "b"); v != "v" || !ok || err != nil {
+			t.Errorf("what was stored is %q, %v, %v", v, ok, err)
+		}
+	})
+}
+
+// lingering holds back the answer to one Get.
+type lingering struct {
+	driver.Proxy
+	held    atomic.Bool // the next answer is
+	release chan struct{}
+}
+
+func (l *lingering) Get(ctx context.Context, items []driver.Item) error {
+	err := l.Proxy.Get(ctx, items)
+	if l.held.CompareAndSwap(true, false) {
+		<-l.release
+	}
+	return err
+}
+
+// TestALateAnswerTakesNoClaimBack:
+//
+//  1. W reads the token, and the answer is held back.
+//  2. A process with copies that are exact comes, and W hears its claim.
+//  3. The answer to 1 arrives, which has no such claim.  4. W deletes, and has to wait.
+func TestALateAnswerTakesNoClaimBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const lag = exactLag
+		r := nearProcesses(t, 1, dogpile.Options{Near: &dogpile.Near{Lag: lag}}, false)[0]
+		b := &lingering{Proxy: driver.Proxy{Backend: r.seat.fleet.sit(r.seat.Backend)}, release: make(chan struct{})}
+		w := dogpile.NewRegion("near")
+		wantErr(t, "Configure", w.Configure(b, nil), nil)
+		defer w.Close(bg)
+		get := func() error {
+			_, _, err := dogpile.NewCache[string](w, nil).Get(bg, "k")
+			return err
+		}
+		b.held.Store(true)
+		late := make(chan error)
+		go func() { late <- get() }()
+		synctest.Wait()
+		exact, o := dogpile.NewRegion("near"), exactly(lag)
+		wantErr(t, "Configure", exact.Configure(r.seat.fleet.sit(r.seat.Backend), &o), nil)
+		defer exact.Close(bg)
+		wantErr(t, "Get", get(), nil)
+		close(b.release)
+		wantErr(t, "the late Get", <-late, nil)
+		began := time.Now()
+		wantErr(t, "Delete", w.Delete(bg, "k"), nil)
+		if took := time.Since(began); took < lag {
+			t.Errorf("Delete took %v, and copies may be %v old", took, lag)
+		}
 	})
 }

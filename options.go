@@ -131,7 +131,9 @@ type Options struct {
 	// of those that follow within a second the last is, at its end, with the number of the
 	// others as left_out. Close writes what it finds. The attributes are region, name, key
 	// and error, and left_out; name and key only where there is one. What RetryDeletes has
-	// done at last is a record at info level.
+	// done at last is a record at info level. A creation that has waited for another process
+	// for as long as LockTTL writes a record, at warn level, whose attribute holder tells of
+	// that process what is known; it is no error, and not told to Hooks.
 	Logger *slog.Logger
 }
 

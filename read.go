@@ -86,6 +86,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		l.stored = version
 		switch {
 		case errors.Is(err, driver.ErrCorrupt):
+			l.damaged = true
 			c.failed(ctx, s, "decode", keys[i], err)
 		default:
 			l.err = err
@@ -101,7 +102,7 @@ func (c *Cache[V]) readAll(ctx context.Context, s *state, op string, keys []stri
 		}
 	}
 	c.judgeTags(ctx, s, exp, lookups, &tags)
-	if s.near != nil {
+	if s.near != nil && !c.raw {
 		c.keep(s, keys, items, lookups, time.Duration(asked))
 	}
 	return nil
@@ -174,6 +175,7 @@ func (c *Cache[V]) judgeTags(ctx context.Context, s *state, exp time.Duration, l
 			// As without its region's token nobody knows what the entry is worth.
 			l.found, l.err = false, err
 		}
+		l.tagged = verdict > l.verdict
 		l.classify(s, exp, max(l.verdict, verdict))
 	}
 }

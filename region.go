@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/dogpile-go/dogpile/driver"
 )
@@ -162,6 +163,7 @@ func (r *Region) adopt(p *plan) {
 func (r *Region) put(s *state) {
 	if s != nil {
 		s.beginNear()
+		r.enlist()
 	}
 	r.current.Store(s)
 	if s == nil {
@@ -207,7 +209,9 @@ func (r *Region) Locked(ctx context.Context, key string) (bool, error) {
 	}
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
+	began := s.calls()
 	locked, err := s.locker.Locked(bounded, k)
+	s.called(bounded, "locked", began, nil, err)
 	if err != nil {
 		return false, r.backendError(ctx, "locked", key, err)
 	}
@@ -335,6 +339,7 @@ func (r *Region) shut() []*state {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.current.Store(nil)
+	delist(weak.Make(r))
 	for _, s := range r.states {
 		s.endNear()
 		s.usage.hold() // for retryAll

@@ -171,7 +171,7 @@ func (p *pending) delete(ctx context.Context, keys []*kept) error {
 	}
 	ctx, cancel := p.s.bound(ctx)
 	defer cancel()
-	err := p.s.backend.Delete(ctx, mangled)
+	err := p.s.remove(ctx, mangled)
 	if err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()

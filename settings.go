@@ -154,6 +154,15 @@ func (d *draft) options(p *part) *Options {
 	return o
 }
 
+// nearSettings are the names of the settings of Near, one for each of its fields.
+var nearSettings = func() (names []string) {
+	t := reflect.TypeFor[Near]()
+	for i := range t.NumField() {
+		names = append(names, "near."+snake(t.Field(i).Name))
+	}
+	return names
+}()
+
 // near returns n with what the settings say of it. Any of its own settings means that there
 // are copies, unless "near" says that there are none.
 func (p *part) near(n *Near) *Near {
@@ -162,18 +171,15 @@ func (p *part) near(n *Near) *Near {
 		*c = *n // the program's own stays as it is
 	}
 	wanted := n != nil
-	for _, s := range []struct {
-		name  string
-		field any
-	}{{"near.max_entries", &c.MaxEntries}, {"near.max_bytes", &c.MaxBytes}, {"near.lag", &c.Lag}, {"near.exact", &c.Exact}} {
-		value, given := p.take(s.name)
+	for i, name := range nearSettings {
+		value, given := p.take(name)
 		if !given {
 			continue
 		}
 		wanted = true
-		field := reflect.ValueOf(s.field).Elem()
+		field := reflect.ValueOf(c).Elem().Field(i)
 		if err := typedReaders[field.Type()](field, value); err != nil {
-			p.fault(s.name, err)
+			p.fault(name, err)
 		}
 	}
 	if value, given := p.take("near"); given {

@@ -334,6 +334,21 @@ func TestExpirationOfZeroIsAlwaysStale(t *testing.T) {
 	}
 }
 
+// TestCheckKnowsTheRegionOfCopies: "near." in the settings of a region begins no other region's
+// name.
+func TestCheckKnowsTheRegionOfCopies(t *testing.T) {
+	t.Parallel()
+	s := dogpile.Setup{Prefix: "c.", Settings: map[string]string{
+		"c.users.backend": "null", "c.users.near.lag": "2s", "c.users.near.max_bytes": "1000", "c.users.NEAR.max_entries": "7", "c.users.near.exact": "true",
+	}}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := s.Warnings(); got != nil {
+		t.Errorf("warnings %q", got)
+	}
+}
+
 func TestCheckConfiguresNothing(t *testing.T) {
 	t.Parallel()
 	b := track("checked")

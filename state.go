@@ -33,8 +33,11 @@ type state struct {
 	mangle  Mangler
 	space   any // what the leases are kept in, the same for all regions over one backend; nil: unknown
 
-	usage     *usage        // nil: the backend is the user's
-	flights   *flight.Table // of this configuration alone: another one has other entries
+	inUse     context.Context // ends when it will not be in force any more
+	retired   func()          // ends inUse
+	usage     *usage          // nil: the backend is the user's
+	running   running         // creators
+	flights   *flight.Table   // of this configuration alone: another one has other entries
 	versions  versions
 	tags      *tagScope
 	local     *LocalInvalidator // what versions is made of, for the hit path; nil: another kind
@@ -108,6 +111,7 @@ func newState(r *Region, b driver.Backend, o *Options) (*state, error) {
 		return nil, err
 	}
 	s := &state{region: r, o: complete, chain: b, flights: new(flight.Table), listening: make(chan struct{}, 1)}
+	s.inUse, s.retired = context.WithCancel(context.Background())
 	for i := len(complete.Proxies) - 1; i >= 0; i-- {
 		if s.chain = complete.Proxies[i](s.chain); driver.IsNil(s.chain) {
 			return nil, &optionError{"Proxies", fmt.Sprintf("element %d returned nil", i)}
@@ -298,7 +302,41 @@ func (s *state) bound(ctx context.Context) (context.Context, context.CancelFunc)
 func (s *state) get(ctx context.Context, items []driver.Item) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return s.backend.Get(ctx, items)
+	began := s.calls()
+	err := s.backend.Get(ctx, items)
+	s.called(ctx, "get", began, items, err)
+	return err
+}
+
+// remove removes what is under mangled keys.
+func (s *state) remove(ctx context.Context, mangled []string) error {
+	began := s.calls()
+	err := s.backend.Delete(ctx, mangled)
+	s.called(ctx, "delete", began, nil, err)
+	return err
+}
+
+// calls returns when a call of the backend begins, if somebody is to be told.
+func (s *state) calls() (began int64) {
+	if s.o.Hooks.Backend == nil {
+		return 0
+	}
+	return now()
+}
+
+// called tells Hooks.Backend of a call that began then, and of its items.
+func (s *state) called(ctx context.Context, op string, began int64, items []driver.Item, err error) {
+	if s.o.Hooks.Backend == nil {
+		return
+	}
+	e := Event{Op: op, Duration: time.Duration(now() - began), Err: err}
+	for i := range items {
+		e.Size += len(items[i].Data)
+		if e.Err == nil {
+			e.Err = items[i].Err
+		}
+	}
+	s.event(ctx, s.o.Hooks.Backend, e)
 }
 
 // set stores items. Only the errors of single items are left in them.
@@ -311,7 +349,10 @@ func (s *state) set(ctx context.Context, items []driver.Item) error {
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return s.backend.Set(ctx, items)
+	began := s.calls()
+	err := s.backend.Set(ctx, items)
+	s.called(ctx, "set", began, items, err)
+	return err
 }
 
 // sizeError is the error of a value that the backend was not asked to store.
@@ -352,7 +393,7 @@ func (s *state) delete(ctx context.Context, keys []string) error {
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
 	done := false
-	if err = s.backend.Delete(bounded, mangled); err == nil {
+	if err = s.remove(bounded, mangled); err == nil {
 		done = true
 		s.pending.settle(began, mangled...)
 		err = s.region.wrap("delete", keys[0], s.waitForCopies(ctx))

@@ -22,6 +22,7 @@ type Stats struct {
 	Errors        int64 // errors that no caller got, see Hooks.Error
 	Running       int64 // flights of creations in progress now
 	Pending       int64 // deletes and invalidations that have failed and are tried again, see Options.RetryDeletes
+	Copies        int64 // copies in this process now, see Options.Near
 }
 
 type counter int
@@ -71,12 +72,15 @@ func (r *Region) Stats() Stats {
 		near += c.hits[i].near.Load()
 	}
 	r.mu.Lock()
-	running, pending := int64(0), int64(0)
+	running, pending, copies := int64(0), int64(0), int64(0)
 	for _, s := range r.states {
 		running += int64(s.flights.Running())
 		pending += s.pending.len()
 	}
 	r.mu.Unlock()
+	if s := r.current.Load(); s != nil && s.near != nil {
+		copies = int64(s.near.copies.Len())
+	}
 	return Stats{
 		Hits:          hits + near,
 		NearHits:      near,
@@ -93,5 +97,6 @@ func (r *Region) Stats() Stats {
 		Errors:        c.rest[countErrors].Load(),
 		Running:       running,
 		Pending:       pending,
+		Copies:        copies,
 	}
 }

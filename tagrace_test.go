@@ -200,3 +200,37 @@ func TestTagsAreInheritedThroughOpaqueProxies(t *testing.T) {
 		})
 	}
 }
+
+// TestATokenThatWasReadWithALeaseIsNotTrusted:
+//
+//  1. A finds no token. B makes T, and stores an entry under it.  2. A is given the lease on the
+//     token, with which T is read.  3. A invalidates, and the call of that returns.
+//  4. A takes note of T.  5. A reads, within the lag: T must not be trusted.
+func TestATokenThatWasReadWithALeaseIsNotTrusted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newFake(t, like{bytes: true, reads: true})
+		regions, caches := processes[int](t, 2, b, &dogpile.Options{Expiration: time.Hour, InvalidationLag: time.Minute})
+		locks, busy := 0, false
+		b.slow = func(_ context.Context, op string) error {
+			if op != "lock" || busy {
+				return nil
+			}
+			busy = true
+			switch locks++; locks {
+			case 1: // before the lease
+				wantErr(t, "B's Set", caches[1].Set(bg, "k", 1), nil)
+			case 2:
+				wantErr(t, "Invalidate", regions[0].Invalidate(bg, dogpile.Hard), nil)
+				pass(1)
+			}
+			busy = false
+			return nil
+		}
+		wantErr(t, "Set", caches[0].Set(bg, "other", 2), nil)
+		b.slow = nil
+		if locks < 2 {
+			t.Fatalf("%d leases were asked for", locks)
+		}
+		wantTags(t, "A", caches[0], "k", dogpile.Invalidated)
+	})
+}

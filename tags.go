@@ -270,7 +270,7 @@ func (sc *tagScope) delete(ctx context.Context, keys []string) error {
 	bounded, cancel := sc.s.bound(ctx)
 	defer cancel()
 	defer sc.forget(keys)
-	err := sc.s.backend.Delete(bounded, keys)
+	err := sc.s.remove(bounded, keys)
 	if of := (interface{ Reason() error })(nil); errors.As(err, &of) {
 		err = of.Reason() // without the keys, of which nobody has heard
 	}

@@ -150,18 +150,14 @@ func (s Setup) named() []*Region {
 		if !hasPrefix(key, s.Prefix) || hasPrefix(key, s.Prefix+sharedPrefix) {
 			continue
 		}
-		rest := key[len(s.Prefix):]
-		end := strings.LastIndexByte(rest, '.')
-		if name, _, is := cutArguments(rest); is {
-			end = len(name)
-		}
-		if end <= 0 {
+		name := regionIn(key[len(s.Prefix):])
+		if name == "" {
 			continue // Configure says that it belongs to no region
 		}
 		// In alphabetical order capitals come first, and what is in lower case may have
 		// come from the environment.
-		if fold := strings.ToLower(rest[:end]); names[fold] == "" {
-			names[fold] = rest[:end]
+		if fold := strings.ToLower(name); names[fold] == "" {
+			names[fold] = name
 		}
 	}
 	// The environment has no case, and the program's own spelling is the region's.
@@ -175,4 +171,18 @@ func (s Setup) named() []*Region {
 		regions = append(regions, NewRegion(names[fold]))
 	}
 	return regions
+}
+
+// regionIn returns the name of the region in what follows the prefix of the settings, such as
+// "users.arguments.db" or "users.near.lag"; "": there is none.
+func regionIn(rest string) string {
+	if name, _, is := cutArguments(rest); is {
+		return name
+	}
+	for _, setting := range nearSettings {
+		if end := len(rest) - len(setting) - 1; end > 0 && strings.EqualFold(rest[end:], "."+setting) {
+			return rest[:end]
+		}
+	}
+	return rest[:max(strings.LastIndexByte(rest, '.'), 0)]
 }

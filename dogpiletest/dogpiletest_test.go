@@ -283,6 +283,12 @@ func TestEveryHookIsRecorded(t *testing.T) {
 	h := reflect.ValueOf(rec.Hooks()).Elem()
 	for i := range h.NumField() {
 		name := h.Type().Field(i).Name
+		if name == "Creating" || name == "Backend" {
+			if !h.Field(i).IsNil() {
+				t.Errorf("%s is set", name)
+			}
+			continue
+		}
 		hook, ok := h.Field(i).Interface().(func(context.Context, dogpile.Event))
 		if !ok || hook == nil {
 			t.Errorf("%s is not set", name)
@@ -294,7 +300,9 @@ func TestEveryHookIsRecorded(t *testing.T) {
 		if n := rec.Count(name); n != 1 {
 			t.Errorf("%s was counted %d times", name, n)
 		}
-		if last := rec.Events()[i]; last.Hook != name || last.Event.Key != name || last.Event.Keys[0] != name {
+		if all := rec.Events(); len(all) == 0 {
+			t.Errorf("%s is not recorded", name)
+		} else if last := all[len(all)-1]; last.Hook != name || last.Event.Key != name || last.Event.Keys[0] != name {
 			t.Errorf("recorded as %+v", last)
 		}
 	}

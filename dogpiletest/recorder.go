@@ -22,8 +22,9 @@ type Recorder struct {
 	events []Recorded
 }
 
-// Hooks returns hooks, all of them set, that tell r. They may serve any number
-// of regions.
+// Hooks returns hooks that tell r, of all that tell what has come of something: Creating and
+// Backend, which tell of the steps on the way, are not set. They may serve any number of
+// regions.
 func (r *Recorder) Hooks() *dogpile.Hooks {
 	h := new(dogpile.Hooks)
 	for _, hook := range hooks {
@@ -48,7 +49,7 @@ func (r *Recorder) Events() []Recorded {
 }
 
 // Count returns how many events of Events were told to hook, a field of
-// dogpile.Hooks such as "Create". It panics on any other name, so that a slip
+// dogpile.Hooks that is recorded, such as "Create". It panics on any other name, so that a slip
 // does not count as never.
 func (r *Recorder) Count(hook string) int {
 	if !slices.ContainsFunc(hooks, func(h hookField) bool { return h.name == hook }) {

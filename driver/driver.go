@@ -109,7 +109,7 @@ type Caps struct {
 	// again.
 	InMemory bool
 
-	// Timeout is how long a call takes at most, other than Wait, whatever its
+	// Timeout is how long a call takes at most, other than Wait and Scan, whatever its
 	// context: the backend sees to that itself, so that its callers need no timer
 	// for it. 0: there is no such bound. [Proxy] turns it off like InMemory.
 	Timeout time.Duration

@@ -50,6 +50,13 @@ func (f *full) TryLock(context.Context, string, time.Duration) (driver.Lease, er
 func (f *full) Wait(context.Context, string) error           { return errDown }
 func (f *full) Locked(context.Context, string) (bool, error) { return true, errDown }
 func (f *full) Close() error                                 { *f.closed++; return errDown }
+func (f *full) Holder(_ context.Context, key string) (driver.Holder, bool, error) {
+	return driver.Holder{Host: "host of " + key}, true, errDown
+}
+func (f *full) Scan(_ context.Context, prefix string, found func(driver.Found) bool) error {
+	found(driver.Found{Key: prefix})
+	return errDown
+}
 
 // liar says that it has locks, and has none.
 type liar struct{ plain }
@@ -109,8 +116,49 @@ func TestProxyForwardsEverything(t *testing.T) {
 	if locked, err := l.Locked(t.Context(), "k"); !locked || err != errDown {
 		t.Errorf("Locked = %v, %v", locked, err)
 	}
+	if h, held, err := p.(driver.Holders).Holder(t.Context(), "k"); h.Host != "host of k" || !held || err != errDown {
+		t.Errorf("Holder = %+v, %v, %v", h, held, err)
+	}
+	var found []driver.Found
+	if err := p.(driver.Scanner).Scan(t.Context(), "k", func(f driver.Found) bool { found = append(found, f); return true }); err != errDown || len(found) != 1 || found[0].Key != "k" {
+		t.Errorf("Scan = %v, found %+v", err, found)
+	}
 	if err := driver.Close(p); err != errDown || closed != 1 {
 		t.Errorf("Close = %v, closed %d times", err, closed)
+	}
+}
+
+// TestProxyOverLeasesOfNobody tells that they are held.
+func TestProxyOverLeasesOfNobody(t *testing.T) {
+	closed := 0
+	var p driver.Backend = upper{Proxy: driver.Proxy{Backend: nobodys{plain{}, &full{closed: &closed}}}}
+	if h, held, err := p.(driver.Holders).Holder(t.Context(), "k"); h != (driver.Holder{}) || !held || err != errDown {
+		t.Errorf("Holder = %+v, %v, %v", h, held, err)
+	}
+}
+
+// nobodys has leases and cannot tell whose they are.
+type nobodys struct {
+	plain
+	driver.Locker
+}
+
+func TestHolderInAFewWords(t *testing.T) {
+	since := time.Date(2026, 11, 27, 9, 3, 59, 0, time.FixedZone("", 3600))
+	for _, row := range []struct {
+		h    driver.Holder
+		want string
+	}{
+		{driver.Holder{}, "unknown"},
+		{driver.Holder{Program: "python"}, "python"},
+		{driver.Holder{Host: "web-1", PID: 42, Since: since}, `process 42 on "web-1" since 2026-11-27T08:03:59Z`},
+		{driver.Holder{PID: 42}, "process 42"},
+		{driver.Holder{Host: "a\n\x1b[2J"}, `on "a\n\x1b[2J"`},
+		{driver.Holder{Since: since}, "unknown since 2026-11-27T08:03:59Z"},
+	} {
+		if got := row.h.String(); got != row.want {
+			t.Errorf("%#v is %s, want %s", row.h, got, row.want)
+		}
 	}
 }
 
@@ -119,7 +167,11 @@ func TestProxyOverWhatIsNotThere(t *testing.T) {
 	_, err1 := p.TryLock(t.Context(), "k", time.Second)
 	err2 := p.Wait(t.Context(), "k")
 	_, err3 := p.Locked(t.Context(), "k")
-	for _, err := range []error{err1, err2, err3} {
+	_, _, err4 := p.Holder(t.Context(), "k")
+	if err := p.Scan(t.Context(), "", nil); !errors.Is(err, errors.ErrUnsupported) || err.Error() != "backend driver_test.plain lists nothing: unsupported operation" {
+		t.Errorf("Scan = %v", err)
+	}
+	for _, err := range []error{err1, err2, err3, err4} {
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.HasPrefix(err.Error(), "backend driver_test.plain has no leases: ") {
 			t.Errorf("error is %v", err)
 		}

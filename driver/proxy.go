@@ -78,6 +78,25 @@ func (p Proxy) Locked(ctx context.Context, key string) (bool, error) {
 	return l.Locked(ctx, key)
 }
 
+// Holder forwards to the backend inside. Over one with leases that is none of [Holders] it
+// reports what Locked does, and tells nothing of the holder; see [Proxy.TryLock].
+func (p Proxy) Holder(ctx context.Context, key string) (h Holder, held bool, err error) {
+	if hs, ok := p.Backend.(Holders); ok {
+		return hs.Holder(ctx, key)
+	}
+	held, err = p.Locked(ctx, key)
+	return Holder{}, held, err
+}
+
+// Scan forwards to the backend inside. Over one that is no [Scanner] it returns an error that
+// wraps [errors.ErrUnsupported].
+func (p Proxy) Scan(ctx context.Context, prefix string, found func(Found) bool) error {
+	if s, ok := p.Backend.(Scanner); ok {
+		return s.Scan(ctx, prefix, found)
+	}
+	return fmt.Errorf("backend %T lists nothing: %w", p.Backend, errors.ErrUnsupported)
+}
+
 // Shard forwards to the backend inside. It is "" over a backend that is no [Sharder].
 func (p Proxy) Shard(key string) string {
 	if s, ok := p.Backend.(Sharder); ok {

@@ -54,7 +54,7 @@ type BreakerOptions struct {
 //
 // Not counted are [driver.ErrLeaseLost], what wraps [errors.ErrUnsupported], Wait,
 // which is meant to take long and is let through only while all calls are,
-// leases that are held, and empty batches, which go through.
+// leases that are held, and Scan and empty batches, which go through.
 //
 // A call whose own context ended it, be it cancelled or past its deadline, says
 // nothing about the backend, and one whose context had ended before does not
@@ -127,6 +127,15 @@ func (p *breakerProxy) Locked(ctx context.Context, key string) (locked bool, err
 		return err
 	})
 	return locked, err
+}
+
+// Holder implements driver.Holders.
+func (p *breakerProxy) Holder(ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+	err = p.b.Do(ctx, p.Shard(key), key, func() (err error) {
+		h, held, err = p.Proxy.Holder(ctx, key)
+		return err
+	})
+	return h, held, err
 }
 
 // Wait implements driver.Locker.

@@ -40,6 +40,9 @@ func (s *sick) Set(ctx context.Context, _ []driver.Item) error     { return s.ca
 func (s *sick) Delete(ctx context.Context, _ []string) error       { return s.call(ctx) }
 func (s *sick) Wait(ctx context.Context, _ string) error           { return s.call(ctx) }
 func (s *sick) Locked(ctx context.Context, _ string) (bool, error) { return false, s.call(ctx) }
+func (s *sick) Holder(ctx context.Context, _ string) (driver.Holder, bool, error) {
+	return driver.Holder{}, false, s.call(ctx)
+}
 func (s *sick) TryLock(ctx context.Context, _ string, _ time.Duration) (driver.Lease, error) {
 	return nil, s.call(ctx)
 }

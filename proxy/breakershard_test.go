@@ -96,6 +96,9 @@ func (f *farm) TryLock(ctx context.Context, key string, _ time.Duration) (driver
 }
 func (f *farm) Locked(ctx context.Context, key string) (bool, error) { return false, f.ask(ctx, key) }
 func (f *farm) Wait(ctx context.Context, key string) error           { return f.ask(ctx, key) }
+func (f *farm) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	return driver.Holder{}, false, f.ask(ctx, key)
+}
 
 var errNet = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 
@@ -299,6 +302,7 @@ func TestBreakerOfEachServerLocks(t *testing.T) {
 			"TryLock": func(key string) error { _, err := l.TryLock(t.Context(), key, time.Second); return err },
 			"Locked":  func(key string) error { _, err := l.Locked(t.Context(), key); return err },
 			"Wait":    func(key string) error { return l.Wait(t.Context(), key) },
+			"Holder":  func(key string) error { _, _, err := b.(driver.Holders).Holder(t.Context(), key); return err },
 		} {
 			if err := call("a1"); !errors.Is(err, proxy.ErrOpen) {
 				t.Errorf("%s on the server that is down = %v", name, err)
@@ -307,7 +311,7 @@ func TestBreakerOfEachServerLocks(t *testing.T) {
 				t.Errorf("%s on another = %v", name, err)
 			}
 		}
-		if asked := f.took(); asked != "b1 b1 b1" {
+		if asked := f.took(); asked != "b1 b1 b1 b1" {
 			t.Errorf("asked for %s", asked)
 		}
 	})

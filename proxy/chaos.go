@@ -23,7 +23,7 @@ const (
 	OpDelete
 	OpTryLock
 	OpWait
-	OpLocked
+	OpLocked // and Holder
 )
 
 // ChaosOptions says what goes wrong under [Chaos]. Probabilities run from 0,
@@ -53,7 +53,7 @@ type ChaosOptions struct {
 }
 
 // Chaos returns a proxy that makes calls fail, take long and hang, to try out
-// how an application fares with a backend that does. Empty batches, leases and
+// how an application fares with a backend that does. Empty batches, leases, Scan and
 // Close are left alone. A nil o disturbs nothing. Each backend that is wrapped
 // gets the sequence of faults from its beginning.
 func Chaos(o *ChaosOptions) func(driver.Backend) driver.Backend {
@@ -128,6 +128,14 @@ func (c *chaos) Locked(ctx context.Context, key string) (bool, error) {
 		return false, err
 	}
 	return c.Proxy.Locked(ctx, key)
+}
+
+// Holder implements [driver.Holders].
+func (c *chaos) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	if err := c.disturb(ctx, OpLocked, 1); err != nil {
+		return driver.Holder{}, false, err
+	}
+	return c.Proxy.Holder(ctx, key)
 }
 
 // disturb returns an error if the call is not to be made.

@@ -35,6 +35,10 @@ var operations = []struct {
 		_, err := b.(driver.Locker).Locked(ctx, "k")
 		return err
 	}},
+	{proxy.OpLocked, "Holder", func(ctx context.Context, b driver.Backend) error {
+		_, _, err := b.(driver.Holders).Holder(ctx, "k")
+		return err
+	}},
 }
 
 func TestChaosDisturbsTheChosenOperations(t *testing.T) {

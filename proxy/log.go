@@ -74,6 +74,30 @@ func (l *logger) Locked(ctx context.Context, key string) (bool, error) {
 	return locked, err
 }
 
+// Holder implements [driver.Holders].
+func (l *logger) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	start := time.Now()
+	h, held, err := l.Proxy.Holder(ctx, key)
+	attrs := []slog.Attr{slog.String("key", key), slog.Bool("held", held)}
+	if held {
+		attrs = append(attrs, slog.String("holder", h.String()))
+	}
+	l.record(ctx, "holder", start, err, attrs...)
+	return h, held, err
+}
+
+// Scan implements [driver.Scanner].
+func (l *logger) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	start := time.Now()
+	n := 0
+	err := l.Proxy.Scan(ctx, prefix, func(f driver.Found) bool {
+		n++
+		return found(f)
+	})
+	l.record(ctx, "scan", start, err, slog.String("prefix", prefix), slog.Int("found", n))
+	return err
+}
+
 func (l *logger) batch(ctx context.Context, op string, start time.Time, items []driver.Item, err error) {
 	if !l.enabled(ctx, slog.LevelWarn) {
 		return

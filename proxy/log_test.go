@@ -56,6 +56,37 @@ level=DEBUG msg="cache delete" keys="[a b]" backend=memory
 	}
 }
 
+func TestLogTellsOfHoldersAndListings(t *testing.T) {
+	t.Parallel()
+	var buf bytes.Buffer
+	b := proxy.Log(logTo(&buf, slog.LevelDebug))(known{driver.Proxy{Backend: backend(t)}})
+	_, _, err1 := b.(driver.Holders).Holder(t.Context(), "a")
+	_, _, err2 := b.(driver.Holders).Holder(t.Context(), "none")
+	err3 := set(t, b, "a1", "secret")
+	err4 := b.(driver.Scanner).Scan(t.Context(), "a", func(driver.Found) bool { return true })
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Error(err)
+	}
+	want := `level=DEBUG msg="cache holder" key=a held=true holder="process 7 on \"web-1\"" backend=memory
+level=DEBUG msg="cache holder" key=none held=false backend=memory
+level=DEBUG msg="cache set" keys=[a1] backend=memory
+level=DEBUG msg="cache scan" prefix=a found=1 backend=memory
+`
+	if buf.String() != want {
+		t.Errorf("logged\n%s\nwant\n%s", &buf, want)
+	}
+}
+
+// known tells who holds the lease on a.
+type known struct{ driver.Proxy }
+
+func (known) Holder(_ context.Context, key string) (h driver.Holder, held bool, err error) {
+	if key == "a" {
+		h, held = driver.Holder{Host: "web-1", PID: 7}, true
+	}
+	return h, held, nil
+}
+
 func TestLogNeverWritesValues(t *testing.T) {
 	t.Parallel()
 	var buf bytes.Buffer

@@ -40,6 +40,9 @@ const (
 	giveUp
 	forget
 
+	entries
+	leases
+
 	pages
 	free
 	evict
@@ -61,14 +64,17 @@ var texts = [queries]string{
 	save:   `INSERT OR REPLACE INTO entry (hash, key, expires, written, sum, data) VALUES (?, ?, ?, ?, ?, ?)`,
 	remove: `DELETE FROM entry WHERE hash = ? AND key = ?`,
 
-	holder:  `SELECT expires, owner, home FROM lease WHERE key = ?`,
-	grant:   `INSERT OR REPLACE INTO lease (key, expires, owner, home, serial) VALUES (?, ?, ?, ?, ?)`,
+	holder:  `SELECT expires, owner, home, since, pid, host FROM lease WHERE key = ?`,
+	grant:   `INSERT OR REPLACE INTO lease (key, expires, owner, home, serial, since, pid, host) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 	extend:  `UPDATE lease SET expires = ?5 WHERE key = ?1 AND owner = ?2 AND serial = ?3 AND expires > ?4`,
 	yield:   `DELETE FROM lease WHERE key = ? AND owner = ? AND serial = ? AND expires > ?`,
 	release: `DELETE FROM lease WHERE key = ? AND owner = ? AND serial = ?`,
 	revoke:  `DELETE FROM lease WHERE key = ?`,
 	giveUp:  `DELETE FROM lease WHERE owner = ?`,
 	forget:  `DELETE FROM lease WHERE expires <= ?`,
+
+	entries: `SELECT hash, key, expires, length(data) FROM entry WHERE hash >= ? ORDER BY hash LIMIT ?`,
+	leases:  `SELECT expires, owner, home, since, pid, host, key FROM lease WHERE key >= ? ORDER BY key LIMIT ?`,
 
 	pages:      `PRAGMA page_count`,
 	free:       `PRAGMA freelist_count`,

@@ -17,7 +17,8 @@ func ExampleOpen() {
 	defer os.RemoveAll(dir)
 	ctx := context.Background()
 
-	backend, err := file.Open(ctx, filepath.Join(dir, "app.db"), &file.Options{MaxBytes: 64 << 20})
+	path := filepath.Join(dir, "app.db")
+	backend, err := file.Open(ctx, path, &file.Options{MaxBytes: 64 << 20})
 	if err != nil {
 		fmt.Println(err)
 		return

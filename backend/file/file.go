@@ -40,6 +40,9 @@ const (
 	maxValue = 32 << 20
 	// openTimeout bounds Open, which waits for others that open the same file.
 	openTimeout = 30 * time.Second
+	// refusal is for how long a file of another version is not looked at again: to open it
+	// takes a thousand times as long as to be told so.
+	refusal = time.Second
 )
 
 // Options says how a Backend keeps its file. The zero value is ready to use. A
@@ -56,11 +59,16 @@ type Options struct {
 	// that write. 0: DefaultTimeout; -1: the caller's context alone.
 	Timeout time.Duration
 
-	// Reset replaces a file by an empty one if it is damaged, if it was written by
-	// a newer version of this package, or if nothing more can be written to it
+	// Reset replaces a file by an empty one if it is damaged, if Open finds that it was
+	// written by another version of this package, or if nothing more can be written to it
 	// because the disk is full. A call that finds this out fails; Open does not.
 	// Without Reset it is an error, and the file is left as it is. A file that is no
 	// cache is left as it is in any case.
+	//
+	// Programs of two versions, as there are during a deployment, do not replace each other's
+	// file in turns: the one that was opened last has it. Calls of the others return an error
+	// that names both versions. On Linux they go on with an empty file once nobody else uses
+	// it; elsewhere once the file is removed, or they are started again.
 	Reset bool
 }
 
@@ -83,6 +91,9 @@ type Backend struct {
 
 	mu    sync.RWMutex // held while store is used, and for writing to replace it
 	store *store       // nil once closed
+
+	refused   error     // why the file could not be opened anew: it is of another version
+	refusedAt time.Time // when; written with mu held for writing, as refused is
 }
 
 var (
@@ -90,6 +101,8 @@ var (
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 	_ driver.Watcher   = (*Backend)(nil)
+	_ driver.Holders   = (*Backend)(nil)
+	_ driver.Scanner   = (*Backend)(nil)
 
 	errClosed  = errors.New("file: the backend is closed")
 	errDamaged = errors.New("the cache file is damaged; remove it, or open it with Reset (reset=true)")
@@ -106,8 +119,8 @@ func (o *Options) check() error {
 }
 
 // Caps says that entries and leases are shared among the processes of this host,
-// and fenced; how large a value may be; and that no call but Wait takes longer
-// than Options.Timeout.
+// and fenced; how large a value may be; and that no call but Wait and Scan
+// takes longer than Options.Timeout.
 func (b *Backend) Caps() driver.Caps {
 	return driver.Caps{
 		Name:     "file",
@@ -226,8 +239,11 @@ func lost(err error) bool {
 func (b *Backend) reopen(ctx context.Context, old *store) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.store != old {
+	switch {
+	case b.store != old:
 		return nil
+	case b.refused != nil && time.Since(b.refusedAt) < refusal:
+		return b.refused
 	}
 	if old.broken.Load() {
 		_ = old.closeConns() // an open file keeps its place on the disk
@@ -239,8 +255,16 @@ func (b *Backend) reopen(ctx context.Context, old *store) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s, err := openStore(ctx, b.path, &b.o, old)
+	b.refused = nil
 	if err != nil {
-		return fmt.Errorf("file: open the file anew, which was removed or damaged: %w", err)
+		err = fmt.Errorf("file: open %s anew, which was removed or damaged: %w", b.path, err)
+		if errors.Is(err, errVersion) {
+			b.refused, b.refusedAt = err, time.Now()
+			// Nothing of the old one is there any more. Of several that wait for the others
+			// to end, none keeps another from being the only one.
+			old.lock.release(old.owner)
+		}
+		return err
 	}
 	b.store = s
 	safely(old.changes.NoteAll) // no copy outlives the file

@@ -9,7 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+
 	"github.com/dogpile-go/dogpile/driver"
+	holding "github.com/dogpile-go/dogpile/internal/holder"
 )
 
 // A lease is a row in the table of that name. It holds while the row is there
@@ -65,7 +68,7 @@ func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (_
 			return err
 		}
 		l := &lease{b: b, key: key, owner: v.owner, serial: b.serial.Add(1)}
-		if err := c.runKey(grant, key, after(now, ttl), l.owner, v.lock.home, l.serial); err != nil {
+		if err := c.grant(key, after(now, ttl), l, v.lock.home, now); err != nil {
 			return err
 		}
 		e, err := c.get(key)
@@ -83,6 +86,37 @@ func (b *Backend) TryLock(ctx context.Context, key string, ttl time.Duration) (_
 type held struct {
 	expires     int64 // in milliseconds since 1970; 0: there is no row
 	owner, home int64
+	since, pid  int64
+	host        string
+}
+
+func (h *held) read(s *sqlite.Stmt) {
+	*h = held{
+		expires: s.ColumnInt64(0), owner: s.ColumnInt64(1), home: s.ColumnInt64(2),
+		since: s.ColumnInt64(3), pid: s.ColumnInt64(4), host: text(s, 5),
+	}
+}
+
+// text returns the bytes of a column.
+func text(s *sqlite.Stmt, column int) string {
+	data := make([]byte, s.ColumnLen(column))
+	s.ColumnBytes(column, data)
+	return string(data)
+}
+
+// grant writes the row of a lease that is taken now.
+func (c *conn) grant(key string, expires int64, l *lease, home int64, now time.Time) error {
+	s, err := c.stmt(grant)
+	if err != nil {
+		return err
+	}
+	self := holding.Self()
+	s.BindBytes(1, []byte(key))
+	for i, n := range []int64{expires, l.owner, home, l.serial, now.UnixMilli(), int64(self.PID)} {
+		s.BindInt64(i+2, n)
+	}
+	s.BindBytes(8, []byte(self.Host))
+	return finish(s)
 }
 
 func (c *conn) holder(key string) (h held, err error) {
@@ -93,7 +127,7 @@ func (c *conn) holder(key string) (h held, err error) {
 	s.BindBytes(1, []byte(key))
 	found, err := s.Step()
 	if err == nil && found {
-		h = held{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnInt64(2)}
+		h.read(s)
 	}
 	s.Reset()
 	return h, err
@@ -106,31 +140,33 @@ func (s *store) holds(h held, now time.Time) bool {
 
 // ask returns what holds the lease on key now; the zero held for nothing.
 func (b *Backend) ask(ctx context.Context, key string) (h held, err error) {
-	v, err := b.enter(ctx)
-	if err != nil {
-		return h, err
-	}
-	defer v.leave(&err)
-	l := b.limit(ctx)
-	c, err := v.take(&l, v.readers)
-	if err != nil {
-		return h, err
-	}
-	defer v.give(v.readers, c)
-	err = patiently(&l, func() (err error) {
+	err = b.look(ctx, func(c *conn, v visit) error {
 		h, err = c.holder(key)
+		if err != nil || !v.holds(h, time.Now()) {
+			h = held{}
+		}
 		return err
 	})
-	if err != nil || !v.holds(h, time.Now()) {
-		return held{}, err
-	}
-	return h, nil
+	return h, err
 }
 
 // Locked reports whether anybody holds the lease on key.
 func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 	h, err := b.ask(ctx, key)
 	return h != held{}, failed(err)
+}
+
+// Holder tells who holds the lease on key, a process of this host or of a container on it.
+func (b *Backend) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	h, err := b.ask(ctx, key)
+	if err != nil || h == (held{}) {
+		return driver.Holder{}, false, failed(err)
+	}
+	return h.who(), true, nil
+}
+
+func (h *held) who() driver.Holder {
+	return driver.Holder{Host: h.host, PID: int(h.pid), Since: time.UnixMilli(h.since)}
 }
 
 // Wait returns when the lease on key was released or revoked or has run out, or

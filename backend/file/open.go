@@ -38,7 +38,7 @@ func init() {
 // same. In a directory where everybody may write, as /tmp, a symbolic link and a
 // file of another user are refused. It is an error if the file system is read-only
 // or on a network, if the file is not a cache, or, without Options.Reset, if it is
-// damaged or of a newer version.
+// damaged or of another version.
 func Open(ctx context.Context, place string, o *Options) (*Backend, error) {
 	rest, isURL := strings.CutPrefix(place, scheme+":")
 	if !isURL && !strings.Contains(place, "://") {

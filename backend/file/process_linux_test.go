@@ -31,6 +31,7 @@ var roles = map[string]func(path string, args []string) error{
 	"change": changeRole,
 	"die":    dieRole,
 	"unsure": unsureRole,
+	"other":  otherRole,
 }
 
 func TestMain(m *testing.M) {

@@ -10,17 +10,17 @@ import (
 
 // The file is a SQLite database with these numbers in its header, which say that
 // it is a cache and of which version.
-const (
-	applicationID = 0x646f6770 // "dogp"
-	version       = 1
-)
+const applicationID = 0x646f6770 // "dogp"
+
+// version changes when the tables do. It is a variable for tests alone.
+var version int64 = 2
 
 // An entry is found by the hash of its key; the key itself is compared. Times
 // are in milliseconds since 1970, written in nanoseconds. Small columns come
 // first, so that they are read without the pages of a large value.
 var tables = map[string]string{
 	"entry": `entry (hash INTEGER PRIMARY KEY, key BLOB NOT NULL, expires INTEGER NOT NULL, written INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT NULL)`,
-	"lease": `lease (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, owner INTEGER NOT NULL, home INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID`,
+	"lease": `lease (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, owner INTEGER NOT NULL, home INTEGER NOT NULL, serial INTEGER NOT NULL, since INTEGER NOT NULL, pid INTEGER NOT NULL, host BLOB NOT NULL) WITHOUT ROWID`,
 }
 
 // The index age is made when a file is opened with a bound: only then is the
@@ -31,7 +31,7 @@ const (
 )
 
 var (
-	errNewer   = errors.New("the file was written by a newer version of this package")
+	errVersion = errors.New("the file was written by another version of this package")
 	errForeign = errors.New("the file belongs to another program; it is left as it is")
 )
 
@@ -127,8 +127,8 @@ func (c *conn) inspect() (empty bool, err error) {
 		return true, nil
 	case id != applicationID:
 		return false, errForeign
-	case v > version:
-		return false, errNewer
+	case v != version:
+		return false, fmt.Errorf("%w: it has version %d, and this program needs %d", errVersion, v, version)
 	}
 	for name, sql := range tables {
 		switch made, err := c.text(`SELECT sql FROM sqlite_schema WHERE name = '` + name + `'`); {

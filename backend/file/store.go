@@ -74,7 +74,11 @@ func openStore(ctx context.Context, path string, o *Options, old *store) (s *sto
 		}
 	}
 	s, err = newStore(ctx, path, lock, o)
-	if o.Reset && (errors.Is(err, errNewer) || lost(err) && lock.marked()) {
+	// 1. A uses the file.  2. B, of another version, is started: it replaces the file.  3. A
+	// opens it anew. If A replaced it too, each would empty the cache of the other, again and
+	// again. So who was started last has it, until nobody else is left.
+	ours := old == nil || lock.first
+	if o.Reset && (errors.Is(err, errVersion) && ours || lost(err) && lock.marked()) {
 		if err := discard(path); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/holder"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
@@ -22,7 +23,7 @@ func (f fenced) TryLock(ctx context.Context, key string, ttl time.Duration) (dri
 	ctx, cancel := f.bound(ctx)
 	defer cancel()
 	s, lock := f.lockAt(key)
-	l := &fencedLease{c: f.core, s: s, lock: lock, token: newToken(), reading: reading{key: key}}
+	l := &fencedLease{c: f.core, s: s, lock: lock, token: holder.NewToken(), reading: reading{key: key}}
 	sent := false
 	var held bool
 	err := twice(ctx, func() (err error) {

@@ -1,61 +1,25 @@
 package memcached_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/dogpile-go/dogpile/backend/memcached"
-	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/backendtest"
 )
-
-// holdForGood makes a process of this test binary a holder of a lease, if the
-// environment names one: it prints a line once it has the lease.
-func holdForGood() {
-	args := strings.Fields(os.Getenv("DOGPILE_HOLD")) // URL, key and ttl
-	if len(args) != 3 {
-		return
-	}
-	t := backendtest.ForExamples()
-	ttl, err := time.ParseDuration(args[2])
-	ok(t, err)
-	b, err := driver.Open(context.Background(), args[0])
-	ok(t, err)
-	l, err := b.(*memcached.Backend).TryLock(context.Background(), args[1], ttl)
-	ok(t, err)
-	if l != nil {
-		fmt.Println("held")
-		time.Sleep(time.Hour) // it is killed
-	}
-}
 
 // killedHolder has another process take the lease on key, and kills it. It
 // returns when that was at the earliest and at the latest.
 func killedHolder(t *testing.T, url, key string, ttl time.Duration) (from, to time.Time) {
 	t.Helper()
-	self, err := os.Executable()
-	ok(t, err)
-	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("DOGPILE_HOLD=%s %s %v", url, key, ttl))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	ok(t, err)
 	from = time.Now()
-	ok(t, cmd.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
+	_, kill := backendtest.HoldElsewhere(t, url, key, ttl)
 	to = time.Now()
-	ok(t, cmd.Process.Kill())
-	_ = cmd.Wait()
-	if line != "held\n" || err != nil {
-		t.Fatalf("the other process says %q, %v", line, err)
-	}
+	kill()
 	return from, to
 }
 

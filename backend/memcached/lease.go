@@ -2,7 +2,6 @@ package memcached
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
@@ -13,14 +12,13 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/holder"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 	"github.com/dogpile-go/dogpile/proxy"
 )
 
 // mark begins every token of ours. The lock of dogpile.cache is "1".
-const mark = "dogpile-go."
-
-func newToken() string { return mark + rand.Text() }
+const mark = holder.Mark
 
 func ours(token []byte) bool { return strings.HasPrefix(string(token), mark) }
 
@@ -192,4 +190,18 @@ func (c *core) locked(ctx context.Context, key string) (bool, error) {
 	s, lock := c.lockAt(key)
 	got, err := do1(ctx, s, memcache.Op{Kind: memcache.Get, Key: lock, NoValue: true})
 	return got.Status == memcache.Done, err
+}
+
+// holder reads what the holder has written into the item of the lease.
+func (c *core) holder(ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+	if err := errors.Join(c.begin(ctx), c.check(key)); err != nil {
+		return h, false, err
+	}
+	s, lock := c.lockAt(key)
+	got, err := do1(ctx, s, memcache.Op{Kind: memcache.Get, Key: lock})
+	if err != nil || got.Status != memcache.Done {
+		return h, false, err
+	}
+	token, _ := splitLock(got.Value)
+	return holder.Of(token), true, nil
 }

@@ -196,6 +196,7 @@ var (
 	_ driver.Describer = (*Backend)(nil)
 	_ driver.Sharder   = (*Backend)(nil)
 	_ driver.Watcher   = (*Backend)(nil)
+	_ driver.Holders   = (*Backend)(nil)
 )
 
 // New returns a Backend over servers, each "host", "host:port", "[IPv6]:port" or
@@ -290,6 +291,17 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 		return false, failed(err)
 	}
 	return locked, nil
+}
+
+// Holder tells who holds the lease on key, in one round trip: what the process wrote that took
+// it, by its own clock, or dogpile.cache in Python, which writes nothing of itself. Like Locked
+// it tells of a lease for up to three seconds after that has run out.
+func (b *Backend) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	h, held, err := b.core.holder(ctx, key)
+	if err != nil {
+		return driver.Holder{}, false, failed(err)
+	}
+	return h, held, nil
 }
 
 // Caps says that entries and leases are shared, and fenced unless PythonLock or

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/holder"
 	"github.com/dogpile-go/dogpile/internal/memcache"
 )
 
@@ -22,7 +23,7 @@ func (p plain) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 	}
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
-	l := &plainLease{c: p.core, token: newToken(), reading: reading{key: key}}
+	l := &plainLease{c: p.core, token: holder.NewToken(), reading: reading{key: key}}
 	l.s, l.lock = p.lockAt(key)
 	held, err := l.take(ctx, ttl, false)
 	if cutOff(ctx, err) {

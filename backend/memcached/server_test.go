@@ -32,7 +32,6 @@ var (
 
 func TestMain(m *testing.M) {
 	fleettest.Play()
-	holdForGood()
 	// Most tests wait, for memcached's clock, and keep no processor busy.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {

@@ -40,6 +40,22 @@ func TestFailures(t *testing.T) { kinds(t, backendtest.Failures) }
 
 func TestLeases(t *testing.T) { kinds(t, backendtest.Leases) }
 
+// TestHolders has also binary leases that dogpile.cache honours, and three servers.
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	one, three := sharedServer(t).URL(), startCluster(t).url()
+	backendtest.Holders(t, map[string]string{
+		"meta":                       one,
+		"binary":                     one + "?protocol=binary",
+		"python_lock":                one + "?python_lock=true",
+		"binary python_lock":         one + "?protocol=binary&python_lock=true",
+		"meta, three servers":        three,
+		"python_lock, three servers": three + "?python_lock=true&hash=crc32",
+		"meta, another prefix":       one + "?lock_prefix=l.",
+		"meta, without a breaker":    one + "?breaker=false",
+	})
+}
+
 func TestErrors(t *testing.T) { kinds(t, backendtest.Errors) }
 
 func TestBackendIsOpaque(t *testing.T) { t.Parallel(); backendtest.Opaque(t, new(memcached.Backend)) }

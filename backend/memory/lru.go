@@ -56,6 +56,7 @@ func weigher(o *Options) func(string, record) uint32 {
 func (l *lru) run(task func()) {
 	l.mu.Lock()
 	if l.stopped {
+		// What comes after close, InvalidateAll among it, must leave no goroutine behind.
 		l.mu.Unlock()
 		task()
 		return
@@ -95,7 +96,7 @@ func (l *lru) drop(match func(key string, rec record) bool) {
 }
 
 func (l *lru) len() int {
-	l.cache.CleanUp()
+	l.cache.CleanUp() // or entries that have to make room yet would count
 	return l.cache.EstimatedSize()
 }
 

@@ -149,10 +149,10 @@ func (b *Backend) Get(_ context.Context, items []driver.Item) error {
 		}
 		if rec.deadline != 0 {
 			if now == 0 {
-				now = time.Since(base)
+				now = time.Since(base) // once for all, and not at all where nothing has a TTL
 			}
 			if now >= rec.deadline {
-				b.expire(it.Key)
+				b.expire(it.Key) // by now there may be another, which the next Get finds
 				continue
 			}
 			it.TTL = rec.deadline - now
@@ -221,8 +221,9 @@ func (b *Backend) storeItems(items []driver.Item) error {
 // after is when something that lasts for ttl ends. It is not 0, which stands
 // for never.
 func after(ttl time.Duration) time.Duration {
-	now := time.Since(base) // negative in a synctest bubble, where it is the year 2000
-	if now+ttl < now {
+	// In a synctest bubble, where it is the year 2000, now is negative.
+	now := time.Since(base)
+	if now+ttl < now { // it overflows
 		return math.MaxInt64
 	}
 	if now+ttl == 0 {
@@ -260,6 +261,7 @@ func (b *Backend) Drop(drop func(it *driver.Item) bool) {
 		if rec.deadline != 0 && now >= rec.deadline {
 			return true
 		}
+		// A copy: drop must not be able to change what is kept.
 		it := driver.Item{Key: key}
 		it.Data, it.Object = rec.value()
 		return drop(&it)
@@ -295,6 +297,14 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 	return b.leases.Locked(ctx, key)
 }
 
+// Holder implements driver.Holders. It is always this process.
+func (b *Backend) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	if b.closed.Load() {
+		return driver.Holder{}, false, errClosed
+	}
+	return b.leases.Holder(ctx, key)
+}
+
 // Len returns the number of entries, including those past their TTL that have
 // not been dropped yet.
 func (b *Backend) Len() int {
@@ -320,6 +330,8 @@ func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
+	// A Set that has found b open may store once more after this. Nobody reads it, and it
+	// goes with b.
 	if b.lru != nil {
 		b.lru.close()
 	} else {

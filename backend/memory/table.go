@@ -69,9 +69,12 @@ func (t *table) store(key string, rec record) {
 	s.entries[key] = rec
 	s.mu.Unlock()
 	if rec.deadline != 0 {
+		// A store each time would take the cache line of all other writers.
 		if !t.timed.Load() {
 			t.timed.Store(true)
 		}
+		// A timer that is set rings at due: it need not be set anew for what ends within grace
+		// of that, nor for anything while the shards rest.
 		due := time.Duration(t.due.Load())
 		if due == 0 || rec.deadline < due-grace && due > time.Duration(t.rested.Load()) {
 			t.wake(rec.deadline)
@@ -87,7 +90,7 @@ func (t *table) store(key string, rec record) {
 // those Sets go.
 func (t *table) sweep() {
 	if !t.mu.TryLock() {
-		return
+		return // another Set pays for this shard
 	}
 	defer t.mu.Unlock()
 	t.shards[t.next].sweep(time.Since(base))

@@ -2,12 +2,14 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/holder"
 )
 
 // lease is a lease that was granted. It is held for as long as the server has
@@ -49,7 +51,7 @@ func (c *core) TryLock(ctx context.Context, key string, ttl time.Duration) (driv
 		return nil, err
 	}
 	defer cancel()
-	l := &lease{core: c, key: key, lock: c.lockKey(key), token: mark + rand.Text()}
+	l := &lease{core: c, key: key, lock: c.lockKey(key), token: holder.NewToken()}
 	keys := c.keys(key)
 	res, err := c.do(ctx, run(lockScript, keys[:], l.token, millis(ttl))).ToMessage()
 	if c.splits(err) {
@@ -101,6 +103,33 @@ func (c *core) Locked(ctx context.Context, key string) (bool, error) {
 		return false, failed(err)
 	}
 	return n > 0, nil
+}
+
+// Holder reads what the holder has written under the key of the lease.
+func (c *core) Holder(ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return h, false, err
+	}
+	defer cancel()
+	h, held, err = holderIn(c.do(ctx, one("GET", c.lockKey(key))))
+	if err != nil {
+		return h, false, failed(err)
+	}
+	return h, held, nil
+}
+
+// holderIn returns who has written what was found under the key of a lease. Of another type
+// than a string it is a lease as well, though nobody's that is known.
+func holderIn(res rueidis.RedisResult) (h driver.Holder, held bool, err error) {
+	var it driver.Item
+	switch err = fill(&it, res); {
+	case it.Err != nil:
+		return h, true, nil
+	case err != nil || !it.Found():
+		return h, false, err
+	}
+	return holder.Of(string(it.Data)), true, nil
 }
 
 // Extend makes the lease last for ttl from now, if it is still held.

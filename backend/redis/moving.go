@@ -2,13 +2,13 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/dogpile-go/dogpile/driver"
+	"github.com/dogpile-go/dogpile/internal/holder"
 )
 
 // While a slot of a Cluster moves, its keys are on two nodes: each key on the one
@@ -103,7 +103,7 @@ func (movingError) Unavailable() bool { return false }
 func (c *core) seized(ctx context.Context, key string, write command) error {
 	lock := []string{c.lockKey(key)}
 	for {
-		token := mark + rand.Text()
+		token := holder.NewToken()
 		got, err := c.do(ctx, run(seizeScript, lock, mark, token, millis(seizedFor))).AsInt64()
 		if err != nil {
 			return err

@@ -102,6 +102,7 @@ type Backend struct {
 type caller interface {
 	driver.Backend
 	driver.Locker
+	driver.Holders
 }
 
 var (
@@ -109,6 +110,8 @@ var (
 	_ driver.Locker    = (*Backend)(nil)
 	_ driver.Sharder   = (*Backend)(nil)
 	_ driver.Watcher   = (*Backend)(nil)
+	_ driver.Holders   = (*Backend)(nil)
+	_ driver.Scanner   = (*Backend)(nil)
 	_ driver.Describer = (*Backend)(nil)
 )
 
@@ -205,8 +208,23 @@ func (b *Backend) Locked(ctx context.Context, key string) (bool, error) {
 	return b.calls.Locked(ctx, key)
 }
 
+// Holder tells who holds the lease on key, in one round trip: what the process wrote that took
+// it, by its own clock, or dogpile.cache in Python, which writes nothing of itself.
+func (b *Backend) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	return b.calls.Holder(ctx, key)
+}
+
+// Scan finds entries and leases by SCAN, on each primary of a Cluster. It makes two round trips
+// for about 500 keys of the database, whatever they begin with, and the server runs other
+// commands in between. Keys that are no strings are left out. On a Cluster keys may be
+// missed whose slots move meanwhile, and a node that cannot be reached is an error. Scan
+// goes past the breaker. Options.Timeout bounds each round trip.
+func (b *Backend) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	return b.core.scan(ctx, prefix, found)
+}
+
 // Caps says that entries and leases are shared and fenced, that a TTL has
-// milliseconds, and that no call but Wait takes longer than Options.Timeout.
+// milliseconds, and that no call but Wait and Scan takes longer than Options.Timeout.
 func (b *Backend) Caps() driver.Caps { return b.core.Caps() }
 
 // Shard names the primary of a Cluster that keeps key, as host:port. It is "cluster"

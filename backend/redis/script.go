@@ -3,12 +3,14 @@ package redis
 import (
 	"crypto/sha1"
 	"encoding/hex"
+
+	"github.com/dogpile-go/dogpile/internal/holder"
 )
 
 // mark begins every token of ours. Those of dogpile.cache are 32 hexadecimal
 // digits. A lease that dogpile.cache holds must not be taken from it, because
 // its release raises an exception when the lock is gone.
-const mark = "dogpile-go."
+const mark = holder.Mark
 
 // script is a Lua script over two keys of one slot, the lease's and the
 // entry's, or over one. A server runs a script as a whole, before any other

@@ -1,12 +1,25 @@
-// Command dogpile shows what the cache of the same name does.
+// Command dogpile looks at caches of package dogpile, and mends them.
 //
-//	dogpile demo       put one load before an origin, unprotected and protected
-//	dogpile check      say what is wrong or odd in the settings of a program
-//	dogpile --version  print the version, the revision and the Go that it was built with
+//	dogpile get         write the value of a key
+//	dogpile peek        show what is known of the entries of keys
+//	dogpile rm          delete the entries of keys
+//	dogpile invalidate  invalidate all entries of a region, or those with a tag
+//	dogpile ls          list the keys of a region
+//	dogpile locks       show who creates what, and since when
+//	dogpile top         show what caches and servers do, live
+//	dogpile watch       show the entries of keys as they change, live
+//	dogpile check       say what is wrong or odd in the settings of a program
+//	dogpile doctor      look at a backend and its servers, and give advice
+//	dogpile bench       put a bounded load on a backend, and measure it
+//	dogpile migrate     turn settings of Python's dogpile.cache into settings of this one
+//	dogpile demo        put one load before an origin, unprotected and protected
+//	dogpile serve       serve a map of tiles through a cache, with a dashboard and metrics
+//	dogpile completion  write a script for a shell
+//	dogpile --version   print the version, the revision and the Go that it was built with
 //
-// It exits with 0 if all went well, with 2 and one line on standard error if
-// what it was asked for cannot be done, with 130 if it was interrupted, and with
-// 1 if anything else failed.
+// It exits with 0 if it was done, with 1 if it failed, with 2 if what it was asked for cannot
+// be done, with 3 if the answer is no, and with 130 if it was interrupted; see "dogpile help
+// exit-codes" and docs/command.md.
 package main
 
 import (
@@ -16,7 +29,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -42,12 +58,6 @@ func main() {
 	os.Exit(code)
 }
 
-// failure is an error of the run itself, as opposed to one of the command line.
-type failure struct{ error }
-
-// Unwrap returns the error of the run.
-func (f failure) Unwrap() error { return f.error }
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -57,18 +67,60 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	text, code := err.Error(), 2
+	code := 2
+	var is status
 	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		text, code = "interrupted", 130
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()), errors.Is(err, errInterrupted):
+		err, code = errors.New("interrupted"), 130
 	case errors.As(err, new(failure)):
 		code = 1
+	case errors.As(err, &is):
+		if code = 3; is.error == nil {
+			return code
+		}
 	}
-	// The parts of a joined error stand on lines of their own.
-	text = strings.ReplaceAll(strings.TrimPrefix(text, "dogpile: "), "\n", "; ")
+	text := line(err)
+	if code == 2 {
+		text = line(errors.New(withoutArguments(err.Error(), args)))
+	}
 	fmt.Fprintf(stderr, "dogpile: %s\n", text)
 	return code
 }
+
+// withoutArguments returns what is wrong with a command line, without the arguments that may be
+// URLs, or a part of one, with a password: cobra shows those that it does not know.
+func withoutArguments(text string, args []string) string {
+	var secret []string
+	for _, arg := range args {
+		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		secret = append(secret, arg, strings.TrimLeft(arg, "-"), name, value)
+	}
+	slices.SortFunc(secret, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
+	for _, s := range secret {
+		if len(s) > 1 && strings.ContainsAny(s, ":@?") {
+			quoted := strconv.Quote(s)
+			text = strings.NewReplacer(quoted, `"…"`, quoted[1:len(quoted)-1], "…", s, "…").Replace(text)
+		}
+	}
+	return text
+}
+
+// line returns an error as one line that can be shown.
+func line(err error) string { return safe(strings.TrimPrefix(err.Error(), "dogpile: ")) }
+
+// safe returns text as one line that can be shown on a terminal, without what may be secret in a
+// URL that was given in the wrong place.
+func safe(text string) string {
+	// The parts of a joined error stand on lines of their own.
+	text = escaped(strings.ReplaceAll(text, "\n", "; "))
+	return argument.ReplaceAllString(userinfo.ReplaceAllString(text, "://…@"), "$1…")
+}
+
+var (
+	// userinfo is the user and the password of a URL, and argument one of its arguments.
+	userinfo = regexp.MustCompile(`://[^\s"]*@`)
+	argument = regexp.MustCompile(`(?i)(password=)[^\s"&]+`)
+)
 
 func newRoot() *cobra.Command {
 	info, _ := debug.ReadBuildInfo()
@@ -76,23 +128,24 @@ func newRoot() *cobra.Command {
 		Use:     "dogpile",
 		Version: version.Line(info),
 		Short:   "A cache that lets one caller create a value while the others go on reading",
-		Long: `dogpile shows what the cache of the same name does.
+		Long: `dogpile looks at caches of the library of the same name, and mends them.
 
-Begin with "dogpile demo": it puts the same load before a slow origin three
-times, unprotected, with coalescing and with dogpile, and shows the difference
-as a table and as a page, report.html. It needs no server.
+To see what that is for, begin with "dogpile demo": it puts the same load before a slow
+origin three times, unprotected, with coalescing and with dogpile, and shows the
+difference as a table and as a page, report.html. It needs no server.
 
-"dogpile check app.toml" says what is wrong or odd in the settings of a program.`,
+The other commands are about the cache of a program, which --config app.toml --region NAME
+or --backend URL names. "dogpile check app.toml" says what is wrong or odd in the settings
+of a program.`,
 		Args:               cobra.NoArgs,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true,
-		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newDemo(), newCheck(), newProcess(), newVersion())
+	root.AddCommand(newGet(), newPeek(), newRm(), newInvalidate(), newLs(), newLocks(), newTop(), newWatch(), newCheck(), newDoctor(), newBench(), newMigrate(), newDemo(), newServe(), newProcess(), newVersion(), newExitCodes())
 	return root
 }
 

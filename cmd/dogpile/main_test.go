@@ -49,8 +49,8 @@ func in(t *testing.T, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// dogpile runs the command in dir.
-func dogpile(t *testing.T, dir string, args ...string) ran {
+// execute runs the command in dir.
+func execute(t *testing.T, dir string, args ...string) ran {
 	t.Helper()
 	cmd := in(t, dir, args...)
 	var stdout, stderr bytes.Buffer
@@ -81,7 +81,7 @@ func TestHelp(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			got := dogpile(t, t.TempDir(), row.args...)
+			got := execute(t, t.TempDir(), row.args...)
 			if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, row.want) {
 				t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
 			}
@@ -93,7 +93,7 @@ func TestVersion(t *testing.T) {
 	t.Parallel()
 	want := ", " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
 	for _, arg := range []string{"--version", "version"} {
-		got := dogpile(t, t.TempDir(), arg)
+		got := execute(t, t.TempDir(), arg)
 		if got.code != 0 || got.stderr != "" || !strings.HasPrefix(got.stdout, "dogpile ") || !strings.HasSuffix(got.stdout, want) || strings.Count(got.stdout, "\n") != 1 {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q", arg, got.code, got.stdout, got.stderr)
 		}
@@ -165,7 +165,7 @@ func TestBadInput(t *testing.T) {
 	for _, row := range badInput {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			got := dogpile(t, dir, row.args...)
+			got := execute(t, dir, row.args...)
 			if got.code != 2 || got.stdout != "" {
 				t.Errorf("exit %d, stdout %q", got.code, got.stdout)
 			}
@@ -241,7 +241,7 @@ func decode(t *testing.T, stdout string) (out output, fields []map[string]any) {
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	got := dogpile(t, dir, with(small, "--json")...)
+	got := execute(t, dir, with(small, "--json")...)
 	if got.code != 0 {
 		t.Fatalf("exit %d: %s", got.code, got.stderr)
 	}
@@ -285,7 +285,7 @@ func TestJSON(t *testing.T) {
 func TestNear(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	got := dogpile(t, dir, "demo", "--near", "--json", "--requests=200", "--duration=300ms", "--keys=1", "--expiration=10s", "--cost=1ms")
+	got := execute(t, dir, "demo", "--near", "--json", "--requests=200", "--duration=300ms", "--keys=1", "--expiration=10s", "--cost=1ms")
 	if got.code != 0 {
 		t.Fatalf("exit %d: %s", got.code, got.stderr)
 	}
@@ -328,7 +328,7 @@ func checkPage(t *testing.T, path string) {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	got := dogpile(t, dir, with(small, "--report=")...)
+	got := execute(t, dir, with(small, "--report=")...)
 	if got.code != 0 || got.stderr != "" {
 		t.Fatalf("exit %d, stderr %q", got.code, got.stderr)
 	}
@@ -349,7 +349,7 @@ func TestBackends(t *testing.T) {
 	for _, url := range []string{"memory://?max_entries=1000", "null"} {
 		t.Run(url, func(t *testing.T) {
 			t.Parallel()
-			got := dogpile(t, t.TempDir(), with(small, "--report=", "--json", "--backend="+url)...)
+			got := execute(t, t.TempDir(), with(small, "--report=", "--json", "--backend="+url)...)
 			if got.code != 0 {
 				t.Fatalf("exit %d: %s", got.code, got.stderr)
 			}
@@ -385,7 +385,7 @@ func TestLog(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			args := with([]string{"demo", "--log=access.log", "--speed=100", "--cost=1ms", "--json", "--report="}, row.args...)
-			got := dogpile(t, dir, args...)
+			got := execute(t, dir, args...)
 			if got.code != 0 {
 				t.Fatalf("exit %d: %s", got.code, got.stderr)
 			}

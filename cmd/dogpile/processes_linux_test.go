@@ -33,11 +33,13 @@ func eventually(t *testing.T, what string, cond func() bool) {
 
 // server is a redis-server that belongs to one test.
 type server struct {
-	url    string // with a password that must not show, "hunter2"
-	client rueidis.Client
+	addr    string
+	process *os.Process
+	url     string // with a password that must not show, "hunter2"
+	client  rueidis.Client
 }
 
-func startRedis(t *testing.T) *server {
+func startRedis(t *testing.T, more ...string) *server {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -45,7 +47,7 @@ func startRedis(t *testing.T) *server {
 	}
 	port := backendtest.FreePort(t)
 	addr := "127.0.0.1:" + port
-	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "hunter2", "--dir", t.TempDir())
+	cmd := exec.Command(program, append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "hunter2", "--dir", t.TempDir()}, more...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -54,7 +56,7 @@ func startRedis(t *testing.T) *server {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	s := &server{url: "redis://:hunter2@" + addr + "/0?timeout=20s&connect_timeout=20s"} // the machine may be busy
+	s := &server{addr: addr, process: cmd.Process, url: "redis://:hunter2@" + addr + "/0?timeout=20s&connect_timeout=20s"} // the machine may be busy
 	eventually(t, "redis-server to listen", func() bool {
 		s.client, err = rueidis.NewClient(rueidis.ClientOption{
 			InitAddress: []string{addr}, Password: "hunter2", ForceSingleClient: true, DisableCache: true})
@@ -114,7 +116,7 @@ func TestProcesses(t *testing.T) {
 	}
 	dir := t.TempDir()
 	args := with(small, "--requests=400", "--duration=1s", "--cost=5ms", "--processes=4", "--json", "--backend="+s.url)
-	got := dogpile(t, dir, args...)
+	got := execute(t, dir, args...)
 	if got.code != 0 {
 		t.Fatalf("exit %d: %s", got.code, got.stderr)
 	}
@@ -161,7 +163,7 @@ func TestDefaultProcesses(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			got := dogpile(t, t.TempDir(), with(with(small, "--report=", "--json", "--backend="+s.url), row.args...)...)
+			got := execute(t, t.TempDir(), with(with(small, "--report=", "--json", "--backend="+s.url), row.args...)...)
 			if got.code != 0 {
 				t.Fatalf("exit %d: %s", got.code, got.stderr)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,12 +12,12 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/bars"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/demo"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/fleet"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/load"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/origin"
 	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/report"
-	"github.com/dogpile-go/dogpile/cmd/dogpile/internal/screen"
 )
 
 // runner runs the demonstration.
@@ -52,19 +53,34 @@ func (r *runner) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if r.flags.near {
 		r.modes = append(slices.Clone(demo.Modes), demo.Near)
 	}
-	show := screen.New(r.progress, r.modes, len(requests))
-	show.Print(r.intent())
-	for _, mode := range r.modes {
-		result, err := r.runMode(ctx, mode, show)
-		if err != nil {
-			return failure{err}
-		}
-		r.report.Results = append(r.report.Results, result)
+	say(r.progress, r.intent())
+	if err := r.runModes(ctx, len(requests)); err != nil {
+		return failure{err}
 	}
-	if err := r.show(page, show); err != nil {
+	if err := r.show(page); err != nil {
 		return failure{err}
 	}
 	return nil
+}
+
+// say writes a sentence or more, on a terminal broken between words.
+func say(w io.Writer, text string) {
+	for _, line := range wrap(text, columnsOf(w)) {
+		fmt.Fprintln(w, line)
+	}
+}
+
+// runModes runs the load in all modes.
+func (r *runner) runModes(ctx context.Context, requests int) error {
+	show := bars.New(r.progress, r.modes, requests)
+	for _, mode := range r.modes {
+		result, err := r.runMode(ctx, mode, show)
+		if err != nil {
+			return errors.Join(err, show.Close())
+		}
+		r.report.Results = append(r.report.Results, result)
+	}
+	return show.Close()
 }
 
 // prepare chooses the size of the tiles and sets the task.
@@ -118,7 +134,7 @@ func (r *runner) intent() string {
 
 // runMode runs the load in one mode. Its processes are new ones, which share
 // nothing with those of the mode before but the backend.
-func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *screen.Screen) (*demo.Result, error) {
+func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *bars.Bars) (*demo.Result, error) {
 	task := r.task
 	task.Mode = mode
 	defer demo.Clean(&task, r.backend.opened)
@@ -134,15 +150,15 @@ func (r *runner) runMode(ctx context.Context, mode demo.Mode, show *screen.Scree
 }
 
 // show writes the results.
-func (r *runner) show(page *pageFile, on *screen.Screen) (err error) {
+func (r *runner) show(page *pageFile) (err error) {
 	if r.flags.json {
 		err = r.report.JSON(r.out)
 	} else {
 		fmt.Fprintln(r.out)
-		err = r.report.Table(r.out, on.Columns())
+		err = r.report.Table(r.out, columnsOf(r.out))
 		fmt.Fprintln(r.out)
 		for _, sentence := range r.report.Verdict() {
-			on.Print(sentence)
+			say(r.out, sentence)
 		}
 	}
 	if err != nil {

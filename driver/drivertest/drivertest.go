@@ -155,7 +155,7 @@ func (r row) leftOut(c driver.Caps, bubble bool) (why string) {
 
 func rows() []row {
 	var all []row
-	for _, group := range [][]row{capsRows, dataRows, ownershipRows, ttlRows, lockRows, waitRows, fenceRows, raceRows, sharedRows, watchRows} {
+	for _, group := range [][]row{capsRows, dataRows, ownershipRows, ttlRows, lockRows, waitRows, fenceRows, raceRows, sharedRows, watchRows, holderRows, scanRows} {
 		all = append(all, group...)
 	}
 	return all

@@ -20,3 +20,7 @@ func (c *Counter) Get(ctx context.Context, items []driver.Item) error {
 	c.gets.Add(int64(len(items)))
 	return c.Proxy.Get(ctx, items)
 }
+
+func init() {
+	driver.RegisterProxy("counter", func(b driver.Backend) driver.Backend { return Counting(b) })
+}

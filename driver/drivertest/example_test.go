@@ -13,7 +13,7 @@ import (
 	"github.com/dogpile-go/dogpile/driver/drivertest"
 )
 
-func TestExampleBackendKeepsTheContract(t *testing.T) {
+func TestTiny(t *testing.T) {
 	drivertest.Run(t, func(*testing.T) driver.Backend { return New() }, &drivertest.Options{Bubble: true})
 }
 
@@ -29,34 +29,39 @@ func read(t *testing.T, path string) string {
 
 func TestDocsShowTheExampleBackend(t *testing.T) {
 	t.Parallel()
-	docs := read(t, "../../docs/backends.md")
+	docs := read(t, "../../docs/writing-a-backend.md")
 	if block := "```go\n" + read(t, "example_backend_test.go") + "```\n"; !strings.Contains(docs, block) {
-		t.Error("docs/backends.md does not show example_backend_test.go as it is")
+		t.Error("docs/writing-a-backend.md does not show example_backend_test.go as it is")
 	}
 }
 
 func TestDocsShowTheExampleProxy(t *testing.T) {
 	t.Parallel()
-	docs := read(t, "../../docs/backends.md")
+	docs := read(t, "../../docs/writing-a-backend.md")
 	_, proxy, _ := strings.Cut(read(t, "example_proxy_test.go"), ")\n\n")
+	proxy, _, _ = strings.Cut(proxy, "\nfunc init()")
 	if block := "```go\n" + proxy + "```\n"; !strings.Contains(docs, block) {
-		t.Error("docs/backends.md does not show example_proxy_test.go as it is")
+		t.Error("docs/writing-a-backend.md does not show example_proxy_test.go as it is")
 	}
 }
 
 func TestDocsNameEveryCapability(t *testing.T) {
 	t.Parallel()
-	docs := read(t, "../../docs/backends.md")
+	docs := read(t, "../../docs/writing-a-backend.md")
 	caps := reflect.TypeFor[driver.Caps]()
 	for i := range caps.NumField() {
 		if name := caps.Field(i).Name; !strings.Contains(docs, "| `"+name+"` |") {
-			t.Errorf("docs/backends.md says nothing of Caps.%s", name)
+			t.Errorf("docs/writing-a-backend.md says nothing of Caps.%s", name)
 		}
 	}
 }
 
-func TestExampleProxyKeepsTheContract(t *testing.T) {
+func TestCounter(t *testing.T) {
 	drivertest.RunProxy(t, func(b driver.Backend) driver.Backend { return Counting(b) }, nil)
+}
+
+func BenchmarkTiny(b *testing.B) {
+	drivertest.Bench(b, func(*testing.B) driver.Backend { return New() })
 }
 
 func Example_backend() {

@@ -2,10 +2,12 @@ package drivertest_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,8 @@ type brokenProxy struct {
 	close   func() error
 	shard   func(p *brokenProxy, key string) string
 	watch   func(lag time.Duration) (stop func(), atOnce bool)
+	holder  func(p *brokenProxy, ctx context.Context, key string) (driver.Holder, bool, error)
+	scan    func(p *brokenProxy, ctx context.Context, prefix string, found func(driver.Found) bool) error
 
 	copies *sync.Map // what some remember, by key
 }
@@ -84,6 +88,20 @@ func (p *brokenProxy) Watch(lag time.Duration) (stop func(), atOnce bool) {
 	return p.Proxy.Watch(lag)
 }
 
+func (p *brokenProxy) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	if p.holder != nil {
+		return p.holder(p, ctx, key)
+	}
+	return p.Proxy.Holder(ctx, key)
+}
+
+func (p *brokenProxy) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	if p.scan != nil {
+		return p.scan(p, ctx, prefix, found)
+	}
+	return p.Proxy.Scan(ctx, prefix, found)
+}
+
 func (p *brokenProxy) Caps() driver.Caps {
 	c := p.Proxy.Caps()
 	if p.caps != nil {
@@ -135,6 +153,38 @@ var brokenProxies = []struct {
 	}}},
 	{"hides Watch", "proxy/it tells", brokenProxy{watch: func(time.Duration) (func(), bool) { return nil, false }}},
 	{"tells of changes where the backend does not", "proxy/it tells", brokenProxy{watch: func(time.Duration) (func(), bool) { return func() {}, true }}},
+	{"says that it holds all leases", "proxy/it says who", brokenProxy{holder: func(p *brokenProxy, ctx context.Context, key string) (driver.Holder, bool, error) {
+		_, held, err := p.Proxy.Holder(ctx, key)
+		return driver.Holder{PID: 1}, held, err
+	}}},
+	{"knows no holder", "proxy/it says who", brokenProxy{holder: func(p *brokenProxy, ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+		held, err = p.Proxy.Locked(ctx, key)
+		return h, held, err
+	}}},
+	{"takes a backend that fails for one that holds nothing", "proxy/it says who", brokenProxy{holder: func(p *brokenProxy, ctx context.Context, key string) (driver.Holder, bool, error) {
+		h, held, _ := p.Proxy.Holder(ctx, key)
+		return h, held, nil
+	}}},
+	{"takes what cannot tell for what holds nothing", "proxy/it says who", brokenProxy{holder: func(p *brokenProxy, ctx context.Context, key string) (h driver.Holder, held bool, err error) {
+		if hs, ok := p.Backend.(driver.Holders); ok {
+			return hs.Holder(ctx, key)
+		}
+		return h, false, nil
+	}}},
+	{"asks for the holder of another key", "proxy/every call", brokenProxy{holder: func(p *brokenProxy, ctx context.Context, key string) (driver.Holder, bool, error) {
+		return p.Proxy.Holder(ctx, "my."+key)
+	}}},
+	{"lists everything", "proxy/it lists", brokenProxy{scan: func(p *brokenProxy, ctx context.Context, _ string, found func(driver.Found) bool) error {
+		return p.Proxy.Scan(ctx, "", found)
+	}}},
+	{"lists nothing", "proxy/it lists", brokenProxy{scan: func(*brokenProxy, context.Context, string, func(driver.Found) bool) error { return nil }}},
+	{"lists without sizes", "proxy/it lists", brokenProxy{scan: func(p *brokenProxy, ctx context.Context, prefix string, found func(driver.Found) bool) error {
+		return p.Proxy.Scan(ctx, prefix, func(f driver.Found) bool { f.Size = 0; return found(f) })
+	}}},
+	{"takes what lists nothing for empty", "proxy/it lists", brokenProxy{scan: func(p *brokenProxy, ctx context.Context, prefix string, found func(driver.Found) bool) error {
+		_ = p.Proxy.Scan(ctx, prefix, found)
+		return nil
+	}}},
 	{"drops Keep", "watch/", losing(func(it *driver.Item) { it.Keep = false })},
 	{"lifts MaxValue", "proxy/what it lets past", brokenProxy{caps: func(c *driver.Caps) { c.MaxValue = 0 }}},
 	{"changes keys of Get and Set", "data/a value is found", brokenProxy{
@@ -410,6 +460,11 @@ func TestEveryBrokenProxyIsCaught(t *testing.T) {
 	t.Run("forwards the three methods alone", func(t *testing.T) {
 		wantCaught(t, "proxy/Shard", func(b driver.Backend) driver.Backend { return hiding{b} })
 	})
+	for _, rule := range []string{"proxy/it says who", "proxy/it lists"} {
+		t.Run("forwards the three methods alone: "+rule, func(t *testing.T) {
+			wantCaught(t, rule, func(b driver.Backend) driver.Backend { return hiding{b} })
+		})
+	}
 	t.Run("grants nil leases over a backend without", func(t *testing.T) {
 		wantCaught(t, "proxy/what the backend cannot", func(b driver.Backend) driver.Backend { return hiding{b} })
 	})
@@ -440,7 +495,26 @@ func TestSharedReferenceIsNotCaught(t *testing.T) {
 func shared(wrap func(driver.Backend) *brokenProxy) func(testing.TB) driver.Backend {
 	ref := drivertest.NewReference()
 	ref.SetCaps(driver.Caps{Name: "shared", Shared: true, Locks: true, Fenced: true, TTLUnit: time.Nanosecond})
-	return func(testing.TB) driver.Backend { return wrap(ref) }
+	return func(testing.TB) driver.Backend { return wrap(&client{Proxy: driver.Proxy{Backend: ref}}) }
+}
+
+// client is one of several that share a store. Its Close is not the end of the others.
+type client struct {
+	driver.Proxy
+	closed atomic.Bool
+}
+
+func (c *client) Close() error {
+	c.closed.Store(true)
+	return nil
+}
+
+func (c *client) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	err := c.Proxy.Scan(ctx, prefix, func(f driver.Found) bool { return !c.closed.Load() && found(f) })
+	if c.closed.Load() {
+		return errors.New("the client is closed")
+	}
+	return err
 }
 
 func wantCaught(t *testing.T, rule string, wrap func(driver.Backend) driver.Backend) {

@@ -27,6 +27,8 @@ type mutant struct {
 	shard   func(m *mutant, key string) string
 	drop    func(m *mutant, drop func(*driver.Item) bool)
 	watch   func(m *mutant, lag time.Duration) (stop func(), atOnce bool)
+	holder  func(m *mutant, ctx context.Context, key string) (driver.Holder, bool, error)
+	scan    func(m *mutant, ctx context.Context, prefix string, found func(driver.Found) bool) error
 
 	*memory
 }
@@ -41,11 +43,13 @@ type memory struct {
 	last  driver.Item
 	stops []func()
 	n     atomic.Int64
+	turn  chan struct{} // full while one has its turn
+	since map[string]time.Time
 }
 
 func (m mutant) open() *mutant {
 	m.Reference = drivertest.NewReference()
-	m.memory = &memory{bytes: map[string][]byte{}, items: map[string]driver.Item{}, kept: map[string]*driver.Item{}, held: map[string]driver.Lease{}}
+	m.memory = &memory{bytes: map[string][]byte{}, items: map[string]driver.Item{}, kept: map[string]*driver.Item{}, held: map[string]driver.Lease{}, turn: make(chan struct{}, 1), since: map[string]time.Time{}}
 	return &m
 }
 
@@ -113,6 +117,20 @@ func (m *mutant) Watch(lag time.Duration) (stop func(), atOnce bool) {
 	return m.Reference.Watch(lag)
 }
 
+func (m *mutant) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	if m.holder != nil {
+		return m.holder(m, ctx, key)
+	}
+	return m.Reference.Holder(ctx, key)
+}
+
+func (m *mutant) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	if m.scan != nil {
+		return m.scan(m, ctx, prefix, found)
+	}
+	return m.Reference.Scan(ctx, prefix, found)
+}
+
 func (m *mutant) Close() error {
 	if m.close != nil {
 		return m.close(m)
@@ -136,7 +154,7 @@ type broken struct {
 }
 
 func TestEveryMutantIsCaught(t *testing.T) {
-	for _, tt := range slices.Concat(dataMutants, lockMutants, watchMutants) {
+	for _, tt := range slices.Concat(dataMutants, lockMutants, watchMutants, holderMutants, scanMutants) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			failures := drivertest.Failures(t, tt.caught, func(testing.TB) driver.Backend { return tt.mutant.open() })

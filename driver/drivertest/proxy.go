@@ -19,7 +19,8 @@ import (
 //     may lift MaxValue if it makes values smaller;
 //   - optional methods reach the backend, and say no where it has none;
 //   - [driver.Sharder] is the backend's own, with the same names;
-//   - what a [driver.Watcher] says of changes is handed on;
+//   - what a [driver.Watcher] says of changes is handed on, and what a [driver.Holders]
+//     says of leases and a [driver.Scanner] finds;
 //   - [driver.As] can look through;
 //   - of two proxies over one backend, as in two processes, each sees at once what
 //     was set, deleted or leased through the other: whatever the key, no Get is
@@ -60,6 +61,8 @@ var proxyRows = []proxyRow{
 	{"proxy/every call reaches the backend", reaches},
 	{"proxy/Shard is the backend's", shardHandedOn},
 	{"proxy/it tells of changes what the backend tells", watchHandedOn},
+	{"proxy/it says who holds a lease as the backend does", holdersHandedOn},
+	{"proxy/it lists what the backend lists", scanHandedOn},
 	{"proxy/driver.As finds the backend below", func(t testing.TB, wrap wrapper) {
 		ref := newReference()
 		if got, ok := driver.As[*reference](wrap(ref)); !ok || got != ref {
@@ -250,10 +253,14 @@ func reaches(t testing.TB, wrap wrapper) {
 		_, err2 := lock.Locked(t.Context(), "locked")
 		err = errors.Join(err, err1, err2, lock.Wait(t.Context(), "wait"))
 	}
+	if hs, ok := b.(driver.Holders); ok {
+		_, _, err1 := hs.Holder(t.Context(), "holder")
+		err = errors.Join(err, err1)
+	}
 	if err = errors.Join(err, driver.Close(b)); err != nil {
 		t.Error(err)
 	}
-	for _, key := range []string{"get", "set", "delete", "trylock", "wait", "locked"} {
+	for _, key := range []string{"get", "set", "delete", "trylock", "wait", "locked", "holder"} {
 		if spy.seen[key] == 0 {
 			t.Errorf("the call with the key %q did not reach the backend under it; it saw %v", key, spy.seen)
 		}
@@ -353,6 +360,11 @@ func (f *front) Locked(ctx context.Context, key string) (bool, error) {
 	return f.Proxy.Locked(ctx, key)
 }
 
+func (f *front) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	f.below.give(key)
+	return f.Proxy.Holder(ctx, key)
+}
+
 // spy counts the keys that it is asked for.
 type spy struct {
 	driver.Proxy
@@ -420,4 +432,9 @@ func (s *spy) Wait(ctx context.Context, key string) error {
 func (s *spy) Locked(ctx context.Context, key string) (bool, error) {
 	s.saw(key)
 	return s.Proxy.Locked(ctx, key)
+}
+
+func (s *spy) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	s.saw(key)
+	return s.Proxy.Holder(ctx, key)
 }

@@ -2,13 +2,16 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dogpile-go/dogpile/driver"
 	"github.com/dogpile-go/dogpile/internal/lease"
+	"github.com/dogpile-go/dogpile/internal/scan"
 )
 
 // reference is a backend that keeps the whole contract as plainly as can be:
@@ -126,6 +129,48 @@ func (r *reference) Wait(ctx context.Context, key string) error { return r.lease
 
 func (r *reference) Locked(ctx context.Context, key string) (bool, error) {
 	return r.leases.Locked(ctx, key)
+}
+
+func (r *reference) Holder(ctx context.Context, key string) (driver.Holder, bool, error) {
+	return r.leases.Holder(ctx, key)
+}
+
+// Scan looks at a copy of all entries, as one may that has few.
+func (r *reference) Scan(ctx context.Context, prefix string, found func(driver.Found) bool) error {
+	return scan.Each(ctx, r.over, func(yield func([]driver.Found, error) bool) {
+		if !yield(r.list(prefix), nil) {
+			return
+		}
+		for page := range r.leases.Leases(prefix) {
+			if !yield(page, nil) {
+				return
+			}
+		}
+	}, found)
+}
+
+func (r *reference) over() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed > 0 {
+		return errors.New("the backend is closed")
+	}
+	return nil
+}
+
+func (r *reference) list(prefix string) (page []driver.Found) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, e := range r.entries {
+		f := driver.Found{Key: key, Size: len(e.data)}
+		if !e.deadline.IsZero() {
+			f.TTL = time.Until(e.deadline)
+		}
+		if strings.HasPrefix(key, prefix) && (f.TTL > 0 || e.deadline.IsZero()) {
+			page = append(page, f)
+		}
+	}
+	return page
 }
 
 func (r *reference) Close() error {

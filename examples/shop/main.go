@@ -1,6 +1,7 @@
 // Shop is a small web shop whose database has a cache in front of it.
 //
-//	go run ./examples/shop                       the shop, on http://127.0.0.1:8080
+//	go run ./examples/shop                       the shop, on http://127.0.0.1:8080, and what goes
+//	                                             on in its cache, on http://127.0.0.1:8081
 //	go run ./examples/shop --config FILE         … with its cache in a Redis
 //	go run ./examples/shop load                  the shop under load, without and with the cache
 package main
@@ -12,8 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -48,6 +47,7 @@ func serve(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("shop", flag.ExitOnError)
 	listen := flags.String("listen", "127.0.0.1:8080", "`address` to listen on; with port 0 it takes a free one")
 	configFile := flags.String("config", "", "settings `file`; none: the cache is in memory")
+	inside := flags.String("inside", "127.0.0.1:8081", "`address` of the dashboard and the metrics, for those who run the shop; empty: none")
 	database := flags.String("db", "shop.db", "`file` of the SQLite database, which is made if it is missing")
 	noCache := flags.Bool("no-cache", false, "leave the cache aside, to compare")
 	if err := parse(flags, args); err != nil {
@@ -59,7 +59,8 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer db.Close()
-	closeCache, err := configureCache(ctx, *configFile)
+	watch := newWatch()
+	closeCache, err := configureCache(ctx, *configFile, watch.hooks())
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,11 @@ func serve(ctx context.Context, args []string) error {
 	if *noCache {
 		handler = web.Uncached(handler)
 	}
-	return listenAndServe(ctx, *listen, handler)
+	doors := []door{{"The shop is open on", *listen, handler}}
+	if *inside != "" {
+		doors = append(doors, door{"What goes on inside is on", *inside, watch.handler()})
+	}
+	return listenAndServe(ctx, doors)
 }
 
 // parse reads the arguments, all of which are flags. What is wrong with a flag ends the program.
@@ -82,7 +87,7 @@ func parse(flags *flag.FlagSet, args []string) error {
 }
 
 // configureCache tells the regions of all packages where they keep their entries.
-func configureCache(ctx context.Context, file string) (closeCache func(), err error) {
+func configureCache(ctx context.Context, file string, hooks *dogpile.Hooks) (closeCache func(), err error) {
 	settings, err := config.LoadFS(embedded, "shop.toml")
 	if file != "" {
 		settings, err = config.Load(file)
@@ -93,7 +98,7 @@ func configureCache(ctx context.Context, file string) (closeCache func(), err er
 	maps.Copy(settings, config.FromEnv("SHOP_")) // the environment counts for more
 
 	regions := []*dogpile.Region{catalog.Region, web.Region}
-	setup := dogpile.Setup{Settings: settings, Prefix: "cache."}
+	setup := dogpile.Setup{Settings: settings, Prefix: "cache.", Options: &dogpile.Options{Hooks: hooks}}
 	for _, warning := range setup.Warnings() {
 		slog.Warn(warning)
 	}
@@ -110,26 +115,4 @@ func configureCache(ctx context.Context, file string) (closeCache func(), err er
 			}
 		}
 	}, nil
-}
-
-// listenAndServe answers requests until ctx ends, and those under way after that.
-func listenAndServe(ctx context.Context, address string, handler http.Handler) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("The shop is open on http://%s\n", listener.Addr())
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	// Browsers open connections to spare. Shutdown waits for up to six seconds whether
-	// anything is asked on them.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return server.Shutdown(ctx)
 }

@@ -62,16 +62,17 @@ func command(t *testing.T, redis string, args ...string) *exec.Cmd {
 
 // shop is a process of the shop.
 type shop struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	url   string
-	ended sync.Once
+	t      *testing.T
+	cmd    *exec.Cmd
+	url    string
+	inside string // URL of the dashboard and the metrics
+	ended  sync.Once
 }
 
 // open starts a shop. It has to end in order at the end of the test.
 func open(t *testing.T, redis, db string) *shop {
 	t.Helper()
-	s := &shop{t: t, cmd: command(t, redis, "--listen", "127.0.0.1:0", "--db", db)}
+	s := &shop{t: t, cmd: command(t, redis, "--listen", "127.0.0.1:0", "--inside", "127.0.0.1:0", "--db", db)}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +82,20 @@ func open(t *testing.T, redis, db string) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.end)
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	url, found := strings.CutPrefix(line, "The shop is open on ")
+	lines := bufio.NewReader(stdout)
+	s.url, s.inside = says(t, lines, "The shop is open on "), says(t, lines, "What goes on inside is on ")
+	return s
+}
+
+// says returns what the next line tells after its start.
+func says(t *testing.T, lines *bufio.Reader, start string) string {
+	t.Helper()
+	line, err := lines.ReadString('\n')
+	rest, found := strings.CutPrefix(line, start)
 	if !found {
 		t.Fatalf("the shop says %q, %v", line, err)
 	}
-	s.url = strings.TrimSpace(url)
-	return s
+	return strings.TrimSpace(rest)
 }
 
 // end waits for the end of the shop, which the end of the test's context has asked for.
@@ -97,6 +105,53 @@ func (s *shop) end() {
 			s.t.Errorf("a shop ended with %v", err)
 		}
 	})
+}
+
+// TestInside: the dashboard and the metrics tell of the pages that customers have seen, and
+// customers reach neither.
+func TestInside(t *testing.T) {
+	s := open(t, "", filepath.Join(t.TempDir(), "shop.db"))
+	for range 3 {
+		if status, _ := s.do("GET", "/product/42", ""); status != http.StatusOK {
+			t.Fatalf("the page of a product: %d", status)
+		}
+	}
+	inside := &shop{t: t, url: s.inside}
+	for path, want := range map[string]string{
+		"/metrics":             `dogpile_requests_total{name="http",region="pages",result="hit"} 2`,
+		"/":                    "products",
+		"/region?region=pages": "pages",
+	} {
+		if status, answer := inside.do("GET", path, ""); status != http.StatusOK || !strings.Contains(answer, want) {
+			t.Errorf("%s: %d, without %s:\n%.3000s", path, status, want, answer)
+		}
+		if _, answer := s.do("GET", path, ""); path != "/" && strings.Contains(answer, want) {
+			t.Errorf("a customer is shown %s", path)
+		}
+	}
+}
+
+// TestASecondShopHasAddressesOfItsOwn: those that the README tells are not those of the first.
+func TestASecondShopHasAddressesOfItsOwn(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile("`--listen ([0-9.:]+) --inside ([0-9.:]+)`").FindSubmatch(readme)
+	if told == nil {
+		t.Fatal("the README tells of no second shop")
+	}
+	help, err := exec.CommandContext(t.Context(), os.Args[0], "-h").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{string(told[1]): true, string(told[2]): true}
+	for _, address := range regexp.MustCompile(`default "(127[0-9.:]+)"`).FindAllSubmatch(help, -1) {
+		all[string(address[1])] = true
+	}
+	if len(all) != 4 {
+		t.Errorf("two shops are to listen on %v", all)
+	}
 }
 
 // do sends a request and returns what is answered.

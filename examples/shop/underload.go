@@ -59,7 +59,7 @@ func loadOne(ctx context.Context, l load.Load, processes int, args []string) (re
 		return result, err
 	}
 	defer os.RemoveAll(dir)
-	args = append(args, "--listen", "127.0.0.1:0", "--db", filepath.Join(dir, "shop.db"))
+	args = append(args, "--listen", "127.0.0.1:0", "--inside", "", "--db", filepath.Join(dir, "shop.db"))
 	for range processes {
 		shop, err := start(ctx, args)
 		if err != nil {

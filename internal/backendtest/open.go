@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -55,13 +56,16 @@ func OpenTells(t *testing.T, open func(url string) error, faults []Fault) {
 // URL whose name is the field's in snake case: url takes a value for it, and
 // refuses one of another type; that of a *proxy.BreakerOptions with those of its
 // fields behind it. Only a *tls.Config and a function have no argument. All of them have to be in
-// docs/backends.md.
+// the backend's page of docs/.
 func Options(t *testing.T, o any, url string, valid map[string]string) {
-	text, err := os.ReadFile("../../docs/backends.md")
+	dir, err := os.Getwd()
+	OK(t, err)
+	page := "docs/" + filepath.Base(dir) + ".md"
+	text, err := os.ReadFile("../../" + page)
 	OK(t, err)
 	check := func(name, value, wrong string) {
 		if !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`"+name+"=") {
-			t.Errorf("docs/backends.md does not name %s", name)
+			t.Errorf("%s does not name %s", page, name)
 		}
 		if v, ok := valid[name]; ok {
 			value = v

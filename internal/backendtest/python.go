@@ -166,6 +166,7 @@ func Python(t *testing.T, pairs func(t *testing.T, check func(*Pair))) {
 		"many keys":                                          manyKeys,
 		"not found is None":                                  notFoundIsNone,
 		"tagged entries are like others":                     taggedEntries,
+		"Python's lock is shown as such":                     pythonHolds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

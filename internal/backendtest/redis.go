@@ -14,11 +14,18 @@ import (
 // free now may be another process's by the time at which the server asks for it.
 func Redis(t testing.TB) (url string) {
 	t.Helper()
+	_, url = StartRedis(t)
+	return url
+}
+
+// StartRedis is Redis for those who want to kill the server, or to stop it for a while.
+func StartRedis(t testing.TB) (p *Process, url string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "redis") // the path of a socket has to be shorter than t.TempDir's can be
 	OK(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	p := &Process{
+	p = &Process{
 		Command: func() []string {
 			return []string{"redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir}
 		},
@@ -32,5 +39,5 @@ func Redis(t testing.TB) (url string) {
 	}
 	t.Cleanup(p.Kill)
 	p.Start(t)
-	return "unix://" + socket
+	return p, "unix://" + socket
 }

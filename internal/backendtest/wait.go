@@ -78,9 +78,10 @@ func (loud) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
 func (loud) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 // Main is the TestMain of a package that uses this one. In a process of
-// fleettest it does not return.
+// fleettest, or of HoldElsewhere, it does not return.
 func Main(m *testing.M) {
 	fleettest.Play()
+	holdForGood()
 	code := m.Run()
 	for i := len(atExit) - 1; i >= 0; i-- {
 		atExit[i]()

@@ -222,6 +222,17 @@ func (f *flight) wanted() bool {
 	return f.waiters > 0
 }
 
+// waiting returns how many callers wait for the flight; once it has ended there is none.
+func (f *flight) waiting() int {
+	sh := f.table.shard(f.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if f.finished {
+		return 0
+	}
+	return f.waiters
+}
+
 // holdsLock reports whether the flight has the Source's lock.
 func (f *flight) holdsLock() bool {
 	sh := f.table.shard(f.key)

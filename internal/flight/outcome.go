@@ -90,6 +90,27 @@ func (t *Table) Creating(ctx context.Context) bool {
 	return false
 }
 
+// Waiters returns what tells how many callers wait for a creation now: for the key at a position
+// of the [Call] whose creator ctx was given to. Those of other flights of the key are not
+// among them:
+//
+//  1. A's creator runs.  2. The key is forgotten: A waits on.  3. B calls, and a flight of its own
+//     begins. Each has one caller.
+func Waiters(ctx context.Context) func(at int) int {
+	g := innermost(ctx)
+	return func(at int) (n int) {
+		g.mu.Lock()
+		flights := g.flights[:len(g.flights):len(g.flights)]
+		g.mu.Unlock() // a shard's mu comes first where both are held
+		for _, f := range flights {
+			if f.at == at {
+				n += f.waiting()
+			}
+		}
+		return n
+	}
+}
+
 // Nested reports whether ctx, which [Source.Enter] was given, belongs to a creation
 // inside another one of t.
 func (t *Table) Nested(ctx context.Context) bool {

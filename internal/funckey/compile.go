@@ -46,7 +46,7 @@ func place(path string) string {
 // top is the form of an argument: a struct stands there without parentheses.
 func (c *compiler) top(t reflect.Type) (form, error) {
 	if t.Kind() == reflect.Struct && !hasMethod(t, keyerType) && !writesText(t) {
-		c.around = append(c.around, t)
+		c.around = append(c.around, t) // as form does; top is called once, so that nothing takes it off
 		return c.structure(t, "", "")
 	}
 	return c.form(t)
@@ -54,7 +54,7 @@ func (c *compiler) top(t reflect.Type) (form, error) {
 
 // form is the form of a type anywhere.
 func (c *compiler) form(t reflect.Type) (form, error) {
-	if slices.Contains(c.around, t) {
+	if slices.Contains(c.around, t) { // its form would be made of itself, without end
 		return c.fail(t, "it contains itself")
 	}
 	c.around = append(c.around, t)
@@ -148,6 +148,7 @@ func (c *compiler) pointer(t reflect.Type) (form, error) {
 		if v.IsNil() {
 			return append(dst, '!'), nil
 		}
+		// A pointer to a nil pointer is "*!", where a nil one is "!".
 		if elem.nilable {
 			dst = append(dst, '*')
 		}
@@ -172,6 +173,8 @@ func (c *compiler) structure(t reflect.Type, left, right string) (form, error) {
 		if outer != "" {
 			c.path = outer + "." + f.Name
 		}
+		// Nothing can be told apart by a blank field, but one may be there to say that the
+		// struct must not be copied.
 		if f.Name == "_" && !hasMethod(f.Type, lockerType) {
 			continue
 		}
@@ -206,6 +209,7 @@ func (c *compiler) list(t reflect.Type) (form, error) {
 		return form{}, err
 	}
 	each := appendList(elem.append)
+	// Bytes are written like a string. A type that has its own way to be written keeps it.
 	if e := t.Elem(); e.Kind() == reflect.Uint8 && !hasMethod(e, keyerType) && !writesText(e) {
 		each = func(dst []byte, v reflect.Value) ([]byte, error) { return appendString(dst, v.Bytes()), nil }
 	}
@@ -232,6 +236,7 @@ func appendList(elem appender) appender {
 			if dst, err = elem(dst, v.Index(i)); err != nil {
 				return dst, err
 			}
+			// An empty element leaves a trace, or [""] were the same as [].
 			if len(dst) == before {
 				dst = append(dst, '%')
 			}
@@ -255,6 +260,7 @@ func appendKeyerInterface(path string) appender {
 		if v.IsNil() {
 			return append(dst, '!'), nil
 		}
+		// Its method may have a receiver that is not a pointer, and would panic.
 		if e := v.Elem(); e.Kind() == reflect.Pointer && e.IsNil() {
 			return dst, fmt.Errorf("%s is a nil %v in an interface", place(path), e.Type())
 		}

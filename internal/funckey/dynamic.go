@@ -30,7 +30,7 @@ func AppendAny(dst []byte, v any) ([]byte, error) {
 	t := rv.Type()
 	pointer = pointer && reflect.PointerTo(t).NumMethod() > t.NumMethod()
 	known, ok := forms.Load(t)
-	if !ok {
+	if !ok { // two goroutines may make it at once: both make the same
 		var c compiler
 		f, err := c.form(t)
 		if known = any(f); err != nil {
@@ -47,7 +47,7 @@ func AppendAny(dst []byte, v any) ([]byte, error) {
 	if !plain(t, rv) {
 		dst = append(appendString(dst, typeName(t)), '\'')
 	}
-	if !rv.CanAddr() {
+	if !rv.CanAddr() { // appenders may have to call methods of a pointer to it; see open
 		box := reflect.New(t).Elem()
 		box.Set(rv)
 		rv = box

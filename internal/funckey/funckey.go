@@ -48,6 +48,7 @@ func For[A any]() (*Encoder[A], error) {
 // does or when an interface holds a nil pointer, with an error that names the
 // field and has no prefix; the slice that it returns with an error is of no use.
 func (e *Encoder[A]) Append(dst []byte, a *A) ([]byte, error) {
+	// The arguments of most functions: without reflection, and without a box.
 	switch p := any(a).(type) {
 	case *string:
 		return appendString(dst, *p), nil
@@ -66,7 +67,7 @@ func (e *Encoder[A]) Append(dst []byte, a *A) ([]byte, error) {
 	*box = *a
 	dst, err := e.append(dst, reflect.ValueOf(box).Elem())
 	var zero A
-	*box = zero
+	*box = zero // the pool must not keep alive what the caller has let go
 	e.boxes.Put(box)
 	return dst, err
 }

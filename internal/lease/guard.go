@@ -73,7 +73,7 @@ func (g *Guard) TryLock(ctx context.Context, key string, ttl time.Duration) (dri
 	if e.writing || e.lease.live() {
 		return nil, nil
 	}
-	l := &held{shard: s, key: key, deadline: after(ttl)}
+	l := &held{shard: s, key: key, since: time.Since(base), deadline: after(ttl)}
 	l.timer = time.AfterFunc(ttl, l.expire)
 	e.endLease() // one that has run out, and whose timer has yet to say so
 	e.lease = l

@@ -14,6 +14,7 @@ type held struct {
 	shard    *shard
 	key      string
 	timer    *time.Timer   // runs expire
+	since    time.Duration // since base
 	deadline time.Duration // since base; guarded by shard.mu, like reserved
 	reserved bool          // a Set in progress stores under it
 }

@@ -48,10 +48,12 @@ func (c *Client) run(s *slot, d *attempt) {
 		return conn, conn.greet(user, password)
 	})
 	c.mu.Lock()
-	if d.err == nil && c.closed {
+	if c.closed {
 		// 1. Dial succeeds.  2. Close looks for connections to close, and does not
 		// find this one.  3. It would stay open.
-		d.conn.raw.Close()
+		if d.err == nil {
+			d.conn.raw.Close()
+		}
 		d.err = ErrClosed
 	}
 	if d.err == nil {

@@ -98,8 +98,8 @@ func ReadError(err error) error {
 // raw, which carries TLS if there is TLS, ends both.
 type Greet[C any] func(stream, raw net.Conn, user, password string) (C, error)
 
-// Dial connects to a server and greets it, within ConnectTimeout. It returns
-// ErrClosed when ctx is done, which is that of a client.
+// Dial connects to a server and greets it, within ConnectTimeout. When ctx is done it
+// returns the error of that.
 func Dial[C any](ctx context.Context, e *Endpoint, greet Greet[C]) (conn C, err error) {
 	limited, cancel := context.WithTimeout(ctx, e.ConnectTimeout)
 	defer cancel()
@@ -107,7 +107,7 @@ func Dial[C any](ctx context.Context, e *Endpoint, greet Greet[C]) (conn C, err 
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		err = ErrClosed
+		err = ctx.Err()
 	case limited.Err() != nil:
 		err = &TimeoutError{e.ConnectTimeout}
 	}

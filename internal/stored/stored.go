@@ -108,7 +108,7 @@ func appendDuration(dst []byte, key string, d time.Duration) []byte {
 func appendSeconds(dst []byte, ns int64) []byte {
 	f := float64(ns/1e9) + float64(ns%1e9)/1e9
 	dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
-	if f == math.Trunc(f) {
+	if f == math.Trunc(f) { // Python has a point in every float, and reads what has none as an int
 		dst = append(dst, ".0"...)
 	}
 	return dst
@@ -123,7 +123,7 @@ func appendString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', byte(r))
 		case ' ' <= r && r <= '~' && r != '|':
 			dst = append(dst, byte(r))
-		case r > math.MaxUint16:
+		case r > math.MaxUint16: // JSON escapes these as the two halves of UTF-16
 			high, low := utf16.EncodeRune(r)
 			dst = appendEscape(appendEscape(dst, high), low)
 		default:
@@ -169,7 +169,7 @@ func unquote(dst, raw []byte) []byte {
 				}
 				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
 					i += 6
-				}
+				} // else what follows half a pair is read by itself
 			}
 			dst = utf8.AppendRune(dst, r)
 		default:

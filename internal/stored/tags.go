@@ -73,6 +73,7 @@ func (p *parser) tagList() (l tagList, ok bool) {
 	l.start = p.pos
 	for p.element(l.strings) {
 		raw, _, ok := p.string()
+		// A tag may have no name, though a version is never empty.
 		if !ok || len(raw) == 0 && l.strings%3 != 0 {
 			return tagList{}, false
 		}
@@ -111,7 +112,7 @@ func (p *parser) takeTags(l tagList) bool {
 	for i := range l.strings {
 		p.element(i)
 		raw, escaped, _ := p.string()
-		if escaped {
+		if escaped { // not in place: raw is part of the entry, which is the caller's
 			raw = unquote(make([]byte, 0, len(raw)), raw)
 		}
 		t := &tags[i/3]
@@ -136,7 +137,7 @@ func (p *parser) takeTags(l tagList) bool {
 // later goes behind it, so it stays as it is.
 func add(all *strings.Builder, b []byte) string {
 	from := all.Len()
-	all.Write(b)
+	all.Write(b) // it was grown to hold everything, and never moves
 	return all.String()[from:]
 }
 

@@ -39,7 +39,7 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
 		visits++
-		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=30")
+		w.Header().Set("Cache-Control", "max-age=60, stale-while-revalidate=30, stale-if-error=3600")
 		fmt.Fprint(w, "hello ", visits)
 	})
 	site := httpcache.Middleware(pages, nil)(mux)

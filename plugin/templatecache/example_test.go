@@ -68,6 +68,10 @@ func ExampleBindText() {
 // a card to be made.
 type productCard struct{ ID int }
 
+func (c productCard) Load(ctx context.Context) (any, error) {
+	return product.Call(ctx, c.ID) // a dogpile.Func, which tags its results
+}
+
 var (
 	prices   = map[int]int{42: 3}
 	products = dogpile.NewRegion("products")
@@ -77,13 +81,11 @@ var (
 	}, nil)
 )
 
-func (c productCard) Load(ctx context.Context) (any, error) { return product.Call(ctx, c.ID) }
-
 // A card that loads its product carries the product's tags. Whoever changes the product
 // need not know of the card.
 func ExampleLoader() {
 	regions := memoryRegions("cards")
-	if err := products.Configure(regions[0].Backend(), nil); err != nil {
+	if err := products.Reconfigure(regions[0].Backend(), nil); err != nil {
 		panic(err)
 	}
 	templates := html.Must(html.New("page").Funcs(templatecache.FuncMap()).Parse(

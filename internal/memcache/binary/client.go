@@ -160,6 +160,9 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 			conn := newConn(stream, raw, c.MaxValue)
 			return conn, conn.greet(user, password)
 		})
+		if err != nil && c.ctx.Err() != nil {
+			err = memcache.ErrClosed
+		}
 		c.dialed(conn, err)
 		if err != nil {
 			c.give(nil)

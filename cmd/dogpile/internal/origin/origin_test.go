@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/color"
 	"image/png"
 	"slices"
 	"sync"
@@ -49,6 +51,41 @@ func TestRenderEndsWithItsContext(t *testing.T) {
 	data, _, err := origin.Render(ctx, "/a", 1_000)
 	if !errors.Is(err, context.Canceled) || data != nil {
 		t.Errorf("%d bytes, error %v", len(data), err)
+	}
+}
+
+// A tile of the map shows what the four tiles show that are in its place at the next zoom.
+func TestTilesFitTogether(t *testing.T) {
+	t.Parallel()
+	decoded := func(zoom, x, y, size int) image.Image {
+		t.Helper()
+		data, _, err := origin.Tile(t.Context(), zoom, x, y, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := png.Decode(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	for _, at := range [][3]int{{0, 0, 0}, {2, 1, 2}, {origin.Deepest - 1, 1 << 30, 1<<30 + 12345}} {
+		const half = 16
+		whole, differ, colours := decoded(at[0], at[1], at[2], 2*half), 0, make(map[color.Color]bool)
+		for i := range 4 {
+			quarter := decoded(at[0]+1, 2*at[1]+i%2, 2*at[2]+i/2, half)
+			for j := range half * half {
+				x, y := j%half, j/half
+				c := quarter.At(x, y)
+				colours[c] = true
+				if c != whole.At(i%2*half+x, i/2*half+y) {
+					differ++ // a number may be rounded the other way
+				}
+			}
+		}
+		if differ > 2*half || at[0] == 0 && len(colours) < 10 {
+			t.Errorf("%v: %d of %d pixels differ; %d colours", at, differ, 4*half*half, len(colours))
+		}
 	}
 }
 

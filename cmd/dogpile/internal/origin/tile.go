@@ -20,8 +20,24 @@ const maxIterations = 400
 // and size give the same bytes. When ctx ends it gives up with ctx's error; the
 // CPU time is then that until it did.
 func Render(ctx context.Context, key string, size int) (data []byte, cpu time.Duration, err error) {
-	img := image.NewPaletted(image.Rect(0, 0, size, size), palette)
 	centre, width := place(key)
+	return draw(ctx, centre, width, size)
+}
+
+// Deepest is the zoom at which neighbouring pixels of a tile are still different numbers.
+const Deepest = 32
+
+// Tile draws a tile of the map of the whole set, as Render draws. At a zoom of 0 the map is one tile,
+// and at each further one twice as many in each direction; x goes to the right, and y down.
+func Tile(ctx context.Context, zoom, x, y, size int) (data []byte, cpu time.Duration, err error) {
+	const whole = 3 // the width of the map
+	width := whole / float64(int64(1)<<zoom)
+	return draw(ctx, complex(-2.25+(float64(x)+.5)*width, -1.5+(float64(y)+.5)*width), width, size)
+}
+
+// draw draws the square around centre.
+func draw(ctx context.Context, centre complex128, width float64, size int) (data []byte, cpu time.Duration, err error) {
+	img := image.NewPaletted(image.Rect(0, 0, size, size), palette)
 	step := width / float64(size)
 	corner := centre - complex(width/2, width/2)
 	for y := range size {
