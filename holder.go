@@ -51,6 +51,7 @@ func (s *state) holder(ctx context.Context, key string) (h driver.Holder, held b
 // creator may take its time.
 type longWait struct{ holder driver.Holder }
 
+// Error names the holder, as the log does.
 func (w *longWait) Error() string { return "it is held by " + w.holder.String() }
 
 // watch has the log tell, once, who holds the lease that a creation waits for, when it has

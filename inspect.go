@@ -79,8 +79,10 @@ func (s *state) left(l *lookup[any]) time.Duration {
 // rawCodec leaves bytes as they are.
 type rawCodec struct{}
 
+// Append refuses: nothing is stored in this form.
 func (rawCodec) Append([]byte, any) ([]byte, error) { return nil, errors.ErrUnsupported }
 
+// Decode copies data to v, a pointer to an any: what was read may be part of a buffer.
 func (rawCodec) Decode(data []byte, v any) error {
 	*v.(*any) = bytes.Clone(data)
 	return nil

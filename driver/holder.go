@@ -23,7 +23,7 @@ type Holder struct {
 	Since time.Time
 }
 
-// String tells who it is in a few words without control characters, for logs and errors.
+// String names the holder in a few words without control characters, for logs and errors.
 func (h Holder) String() string {
 	var who []string
 	switch {
