@@ -82,7 +82,7 @@ type rawCodec struct{}
 // Append refuses: nothing is stored in this form.
 func (rawCodec) Append([]byte, any) ([]byte, error) { return nil, errors.ErrUnsupported }
 
-// Decode copies data to v, a pointer to an any: what was read may be part of a buffer.
+// Decode sets v, a pointer to an any, to a copy of data, which is the caller's to change.
 func (rawCodec) Decode(data []byte, v any) error {
 	*v.(*any) = bytes.Clone(data)
 	return nil
